@@ -1,0 +1,90 @@
+# Needs GNU make and Python 3.11 or newer; everything else is installed into .venv.
+#   make demo [IMAGES=folder]   segment the sample image (or the images of a folder)
+#   make test                   lint, tests and doctests
+PYTHON ?= python3
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+PY := $(BIN)/python
+READY := $(VENV)/.ready
+READY_DOCS := $(VENV)/.ready-docs
+READY_BENCH := $(VENV)/.ready-bench
+
+IMAGES ?=
+OUTPUT ?= demo
+DEMO_OPTIONS ?=
+PYTEST_OPTIONS ?=
+ACCURACY_OPTIONS ?=
+BENCH_OPTIONS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint tests slow doctest docs accuracy bench oracles clean
+
+help:
+	@echo "make demo      segment the sample image, or IMAGES=folder, into $(OUTPUT)/"
+	@echo "make test      lint, tests and doctests (the plain suite)"
+	@echo "make slow      the tests marked slow"
+	@echo "make docs      the documentation, into docs/_build/html"
+	@echo "make accuracy  the accuracy benchmark (needs PSMLEARN_DATA=folder)"
+	@echo "make bench     the speed and memory benchmarks (asv)"
+	@echo "make oracles   install the peers that tests and benchmarks compare with"
+	@echo "make clean     remove what these targets wrote, but .venv"
+
+# The stamp makes sure that the environment is installed once, and again when the
+# requirements change. A half-made environment has no stamp and is mended next time.
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'psmlearn needs Python 3.11 or newer: make PYTHON=python3.11')"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+$(READY_DOCS): $(READY)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	@touch $@
+
+$(READY_BENCH): $(READY)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	@touch $@
+
+install: $(READY)
+
+demo: $(READY)
+	$(PY) -m psmlearn segment $(if $(IMAGES),"$(IMAGES)") --output "$(OUTPUT)" $(DEMO_OPTIONS)
+
+test: lint tests
+
+lint: $(READY)
+	$(PY) -m ruff check .
+
+tests: $(READY)
+	$(PY) -m pytest -m "not slow" $(PYTEST_OPTIONS)
+
+slow: $(READY)
+	$(PY) -m pytest -m slow $(PYTEST_OPTIONS)
+
+doctest: $(READY)
+	$(PY) -m pytest psmlearn $(PYTEST_OPTIONS)
+
+docs: $(READY_DOCS)
+	$(PY) -m sphinx -b html docs docs/_build/html
+
+accuracy: $(READY)
+	$(PY) -m benchmarks.accuracy $(ACCURACY_OPTIONS)
+
+bench: $(READY_BENCH)
+	$(BIN)/asv machine --yes --config benchmarks/asv.conf.json
+	cd benchmarks && ../$(BIN)/asv run --config asv.conf.json --python=same --quick --show-stderr $(BENCH_OPTIONS)
+
+# --no-deps: these peers ask for torchvision, TensorFlow or older releases, which
+# the functions that are compared with do not need.
+oracles: $(READY)
+	$(PY) -m pip install --quiet --constraint constraints.txt --requirement benchmarks/oracles.txt
+	$(PY) -m pip install --quiet --no-deps --requirement benchmarks/oracles-no-deps.txt
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis demo
+	rm -rf docs/_build docs/auto_examples docs/generated benchmarks/.asv
+	find psmlearn tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

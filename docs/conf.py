@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Sphinx configuration: ``make docs``."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+from sphinx_gallery.sorting import ExplicitOrder
+
+import psmlearn
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+project = "psmlearn"
+author = "psmlearn developers"
+copyright = "2026, psmlearn developers"  # noqa: A001
+version = release = psmlearn.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "auto_examples/**/*.md5"]
+default_role = "literal"
+nitpicky = False
+
+autosummary_generate = True
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "subsection_order": ExplicitOrder(
+        ["../examples/segmentation", "../examples/activation", "../examples/cluster"]
+    ),
+    "within_subsection_order": "FileNameSortKey",
+    "doc_module": ("psmlearn",),
+    "backreferences_dir": "generated/backreferences",
+    "reference_url": {"psmlearn": None},
+    "remove_config_comments": True,
+    "show_memory": False,
+    "abort_on_example_error": True,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_title = "psmlearn"
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+# Drawing without a display is what the gallery does; no need to be told.
+warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")

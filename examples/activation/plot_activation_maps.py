@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+What the maps show, by pretext and layer
+========================================
+
+A self-activation map asks a network that was trained without labels which pixels its
+answer came from. What the network was asked (its *pretext*) and the layer at which it
+is asked decide what the map shows. The images are synthetic, so each map can be
+compared with the true nuclei by the area under the ROC curve over pixels: 0.5 is no
+better than chance.
+"""
+
+# %%
+import matplotlib.pyplot as plt
+from sklearn.metrics import roc_auc_score
+
+from psmlearn import SelfActivationMapper
+from psmlearn.datasets import make_nuclei
+from psmlearn.inspection import ActivationMapDisplay, SegmentationDisplay
+
+data = make_nuclei(n_images=2, shape=(192, 192), random_state=0)
+image, truth = data.images[0], data.masks[0] > 0
+SMALL = {
+    "network": "resnet18",
+    "max_epochs": 2,
+    "steps_per_epoch": 10,
+    "batch_size": 8,
+    "patch_size": 64,
+    "output": "maps",
+    "random_state": 0,
+}
+
+
+def draw_map(name, ax, **options):
+    """Train a mapper and draw its map of the first image, with its score."""
+    mapper = SelfActivationMapper(**{**SMALL, **options}).fit(data.images)
+    values = mapper.transform(data.images)[0][..., -1]
+    auc = roc_auc_score(truth.ravel(), values.ravel())
+    ActivationMapDisplay.from_maps(image, values, ax=ax, title=f"{name}: AUC {auc:.2f}")
+
+
+# %%
+# By pretext
+# ----------
+# The five pretexts, after the same short training. ``mean_value`` asks for an amount of
+# stain, and so has the nuclei as its answer; the others must find them useful by
+# themselves, which takes longer than this example.
+
+PRETEXTS = ["mean_value", "similarity", "contrastive", "rotation", "simsiam"]
+
+figure, axes = plt.subplots(2, 3, figsize=(10, 7), layout="constrained")
+SegmentationDisplay.from_predictions(
+    image, data.masks[0], ax=axes.flat[0], title="image, true nuclei"
+)
+for ax, pretext in zip(axes.flat[1:], PRETEXTS, strict=True):
+    draw_map(pretext, ax, pretext=pretext)
+plt.show()
+
+# %%
+# By layer
+# --------
+# The same training (the seed is the same), asked at each stage of the network. Shallow
+# stages keep the outline of a nucleus; deep ones see more of the surroundings and blur
+# it.
+
+layers = ["layer1", "layer2", "layer3", "layer4"]
+figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
+for ax, layer in zip(axes, layers, strict=True):
+    draw_map(layer, ax, layers=layer)
+plt.show()
+
+# %%
+# By method
+# ---------
+# ``gradcam`` weighs each channel by its mean gradient, ``layercam`` each pixel of it by
+# its own, ``gradcam++`` lies between; ``eigencam`` needs no gradient.
+
+methods = ["gradcam", "layercam", "gradcam++", "eigencam"]
+figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
+for ax, method in zip(axes, methods, strict=True):
+    draw_map(method, ax, method=method)
+plt.show()

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Label-free nuclei segmentation for histology, as scikit-learn estimators."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public name -> the module that holds it. Names are imported when first asked for,
+# so that ``import psmlearn`` and the rooms without torch stay light.
+_ESTIMATORS = {
+    "NucleiDetector": "psmlearn.segmentation",
+    "NucleiSegmenter": "psmlearn.segmentation",
+    "PseudoLabelSegmenter": "psmlearn.segmentation",
+    "SelfActivationMapper": "psmlearn.activation",
+    "SemanticClusterer": "psmlearn.cluster",
+}
+_SUBMODULES = (
+    "activation",
+    "base",
+    "cluster",
+    "datasets",
+    "inspection",
+    "io",
+    "measure",
+    "metrics",
+    "networks",
+    "segmentation",
+    "utils",
+)
+
+if TYPE_CHECKING:
+    from psmlearn.activation import SelfActivationMapper
+    from psmlearn.cluster import SemanticClusterer
+    from psmlearn.segmentation import (
+        NucleiDetector,
+        NucleiSegmenter,
+        PseudoLabelSegmenter,
+    )
+
+__all__ = [
+    "NucleiDetector",
+    "NucleiSegmenter",
+    "PseudoLabelSegmenter",
+    "SelfActivationMapper",
+    "SemanticClusterer",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ESTIMATORS:
+        value = getattr(importlib.import_module(_ESTIMATORS[name]), name)
+        globals()[name] = value
+        return value
+    if name in _SUBMODULES:
+        return importlib.import_module(f"psmlearn.{name}")
+    raise AttributeError(f"module 'psmlearn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES})

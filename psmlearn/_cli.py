@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command line: ``psmlearn segment IMAGES... --output demo/``."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import psmlearn
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from psmlearn.io import ImageBatch
+
+# What a folder is searched for; a file named on the command line may end in anything.
+_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"}
+_SAMPLE_NAME = "sample"
+# The file does not tell; judged by the size of its nuclei, as of a 20x scan.
+_SAMPLE_PIXEL_SIZE = "0.5"
+_PIXEL_SIZE = "0.25"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(psmlearn.__version__, prog_name="psmlearn")
+def main() -> None:
+    """Label-free nuclei segmentation for histology."""
+
+
+@main.command()
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--sample", is_flag=True, help="Use scikit-image's sample image.")
+@click.option(
+    "--output",
+    "-o",
+    default="psmlearn-output",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write to; made where it is missing.",
+)
+@click.option(
+    "--max-epochs",
+    type=click.IntRange(min=1),
+    help="Most epochs of each training.  [default: the estimators' own]",
+)
+@click.option(
+    "--random-state", type=click.IntRange(min=0), default=0, show_default=True
+)
+@click.option(
+    "--pixel-size",
+    metavar="MICROMETRES|file",
+    help="Micrometres per pixel, or 'file': as each file tells.  "
+    f"[default: {_PIXEL_SIZE}; {_SAMPLE_PIXEL_SIZE} for --sample]",
+)
+@click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."
+)
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+def segment(
+    images: tuple[Path, ...],
+    sample: bool,
+    output: Path,
+    max_epochs: int | None,
+    random_state: int,
+    pixel_size: str | None,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Find every nucleus in IMAGES (files or folders), trained on them without labels.
+
+    For each image it writes an overlay of the outlines (PNG), the activation map
+    (PNG), the label image (TIFF: 0 background, 1..n nuclei) and a table of nuclei
+    (CSV).
+    """
+    if not quiet:
+        _show_messages()
+    with _plain_errors():
+        sources, names = _find_images(images, sample)
+        if pixel_size is None:
+            pixel_size = _SAMPLE_PIXEL_SIZE if sample else _PIXEL_SIZE
+        resolution = _parse_pixel_size(pixel_size)
+        output.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        click.echo(f"training on {_count(len(names), 'image')}, without labels")
+        model, batch, sizes = _train(
+            sources, resolution, max_epochs, random_state, device, int(not quiet)
+        )
+        click.echo(f"trained in {time.perf_counter() - start:.0f} s")
+        n_nuclei = 0
+        for index, name in enumerate(names):
+            found = _segment_one(model, sources[index], batch, index)
+            n_nuclei += _write_one(output, name, batch[index], *found, sizes[index])
+    click.echo(
+        f"{_count(n_nuclei, 'nucleus', 'nuclei')} in {_count(len(names), 'image')}, "
+        f"{time.perf_counter() - start:.0f} s in all"
+    )
+    click.echo(
+        f"written to {output}: *_overlay.png, *_map.png, *_labels.tif, *_nuclei.csv"
+    )
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _show_messages() -> None:
+    """Send the library's messages to the terminal."""
+    logger = logging.getLogger("psmlearn")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn what is wrong with the input into one line, without a traceback."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _find_images(
+    images: tuple[Path, ...], sample: bool
+) -> tuple[list[str | np.ndarray], list[str]]:
+    """Return the images and, for each, a name of its own for its files."""
+    if sample:
+        if images:
+            raise click.UsageError("Give IMAGES or --sample, not both.")
+        from psmlearn.datasets import load_sample_image
+
+        return [load_sample_image()], [_SAMPLE_NAME]
+    paths: list[Path] = []
+    for path in images:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+            if not inside:
+                known = ", ".join(sorted(_SUFFIXES))
+                raise click.UsageError(f"No image in the folder {path} ({known}).")
+            paths.extend(inside)
+        else:
+            paths.append(path)
+    if not paths:
+        raise click.UsageError(
+            "Name the images or folders to segment, or --sample for a sample image."
+        )
+    paths = list(dict.fromkeys(paths))
+    return [str(path) for path in paths], _unique_names(paths)
+
+
+def _unique_names(paths: list[Path]) -> list[str]:
+    """File names without suffix; with a number where two images share one."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        name, number = path.stem, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{path.stem}-{number}"
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def _parse_pixel_size(text: str) -> float | str:
+    if text == "file":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is neither a number nor 'file'.", param_hint="--pixel-size"
+        ) from None
+
+
+def _train(
+    sources: list[str | np.ndarray],
+    pixel_size: float | str,
+    max_epochs: int | None,
+    random_state: int,
+    device: str,
+    verbose: int,
+) -> tuple[Any, ImageBatch, np.ndarray]:
+    """Check the images and fit the default pipeline on them."""
+    from sklearn.pipeline import Pipeline
+
+    from psmlearn.activation import SelfActivationMapper
+    from psmlearn.cluster import SemanticClusterer
+    from psmlearn.io import check_images, resolve_pixel_size
+    from psmlearn.segmentation import NucleiSegmenter, PseudoLabelSegmenter
+
+    batch = check_images(sources, caller="psmlearn segment")
+    sizes = resolve_pixel_size(pixel_size, batch)
+    training = {"device": device, "verbose": verbose}
+    if max_epochs is not None:
+        training["max_epochs"] = max_epochs
+    labeler = Pipeline(
+        [
+            ("maps", SelfActivationMapper(pixel_size=pixel_size, **training)),
+            ("clusters", SemanticClusterer(pixel_size=pixel_size)),
+        ]
+    )
+    segmenter = NucleiSegmenter(pixel_size=pixel_size, **training)
+    model = PseudoLabelSegmenter(labeler, segmenter, random_state=random_state)
+    model.fit(sources)
+    return model, batch, sizes
+
+
+def _segment_one(
+    model: Any, source: str | np.ndarray, batch: ImageBatch, index: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the label image and the activation map of one image."""
+    labels = model.predict([source])[0]
+    maps = model.labeler_.named_steps["maps"].transform([source])
+    return labels, maps[0][..., -1]
+
+
+def _write_one(
+    output: Path,
+    name: str,
+    image: np.ndarray,
+    labels: np.ndarray,
+    activation_map: np.ndarray,
+    pixel_size: float,
+) -> int:
+    """Write the four files of one image, tell what was found, return the count."""
+    from psmlearn.inspection import color_map, overlay_labels
+    from psmlearn.io import write_image, write_labels, write_table
+    from psmlearn.measure import nuclei_table
+
+    table = nuclei_table(labels, image, pixel_size=float(pixel_size))
+    write_image(output / f"{name}_overlay.png", overlay_labels(image, labels))
+    write_image(output / f"{name}_map.png", color_map(activation_map))
+    write_labels(output / f"{name}_labels.tif", labels)
+    write_table(output / f"{name}_nuclei.csv", table)
+    n_nuclei = table["label"].size
+    size = f", mean area {table['area'].mean():.1f} square micrometres"
+    click.echo(
+        f"{name}: {_count(n_nuclei, 'nucleus', 'nuclei')}{size if n_nuclei else ''}"
+    )
+    return n_nuclei

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Checks and conversions of one image or one mask, given as an array."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+_MAX_INTEGER = {1: np.float32(255), 2: np.float32(65535)}
+_MAX_ID = np.iinfo(np.int32).max
+
+
+def describe(array: np.ndarray) -> str:
+    """Say in words what an array is: its shape and dtype."""
+    return f"shape {array.shape}, dtype {array.dtype}"
+
+
+def is_foreign_tensor(value: object) -> bool:
+    """Tell a tensor of another library (torch, jax, tensorflow) by its type."""
+    module = type(value).__module__.split(".")[0]
+    return module in ("torch", "jax", "jaxlib", "tensorflow")
+
+
+def _dtype_problem(array: np.ndarray) -> str | None:
+    """Say why the dtype cannot hold an image, or None."""
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind in "bf" or (kind == "u" and size in _MAX_INTEGER):
+        return None
+    if kind == "c":
+        return (
+            f"Complex data not supported: dtype {array.dtype}; give the magnitude "
+            "or the real part"
+        )
+    if kind in "iu":
+        low, high = (array.min(), array.max()) if array.size else (0, 0)
+        if low >= 0 and high <= 65535:
+            target = "uint8" if high <= 255 else "uint16"
+            advice = f"its values fit: use image.astype(numpy.{target})"
+        else:
+            advice = f"its values run from {low} to {high}: scale to floats in [0, 1]"
+        return f"dtype {array.dtype} has no known white; {advice}"
+    advice = (
+        "give a list of numeric arrays, one per image"
+        if kind == "O"
+        else "expected uint8, uint16, bool or floats"
+    )
+    return f"dtype {array.dtype} is not an image; {advice}"
+
+
+def _shape_problem(array: np.ndarray) -> str | None:
+    """Say why the shape cannot be an image's, or None."""
+    if array.ndim not in (2, 3):
+        return (
+            f"has {array.ndim} dimensions (shape {array.shape}); expected "
+            "(height, width) or (height, width, channels)"
+        )
+    if array.size == 0:
+        return f"is empty: shape {array.shape}; every side must be at least 1"
+    if array.ndim == 3 and array.shape[0] <= 4 and array.shape[2] > 16:
+        return (
+            f"looks channels-first: shape {array.shape}; expected (height, width, "
+            "channels), use numpy.moveaxis(image, 0, -1)"
+        )
+    return None
+
+
+def _range_problem(low: float, high: float, value_range) -> str | None:
+    """Say why values between `low` and `high` are refused, or None."""
+    if np.isnan(low) or np.isnan(high):
+        return "holds NaN; fill it first, as with numpy.nan_to_num"
+    if np.isinf(low) or np.isinf(high):
+        return "holds infinity; clip or mask it first"
+    if value_range is None or (low >= value_range[0] and high <= value_range[1]):
+        return None
+    came = f"holds values from {low:.6g} to {high:.6g}; expected floats within "
+    came += f"[{value_range[0]:g}, {value_range[1]:g}]: "
+    if tuple(value_range) != (0.0, 1.0) or low < 0:
+        return came + "rescale the image"
+    if high <= 2:
+        return came + "use numpy.clip(image, 0, 1), or rescale the image"
+    if high <= 65535:
+        return came + f"divide by {255 if high <= 255 else 65535}"
+    return came + "rescale the image"
+
+
+def _label_channel_problem(channel: np.ndarray) -> str | None:
+    """Say why a channel cannot hold labels, or None."""
+    if channel.dtype.kind != "f":
+        return None
+    if not np.isfinite(channel).all():
+        return "holds NaN or infinity in its label channel"
+    if channel.min() < -1 or (channel != np.rint(channel)).any():
+        return (
+            "holds values in its label channel that are not labels; expected whole "
+            "numbers of at least -1"
+        )
+    return None
+
+
+def kind_problem(array: np.ndarray) -> str | None:
+    """Say why dtype or shape cannot be those of an image, or None."""
+    return _dtype_problem(array) or _shape_problem(array)
+
+
+def value_problem(
+    array: np.ndarray, *, value_range=(0.0, 1.0), label_channel: int | None = None
+) -> str | None:
+    """Say why the values of an image of a sound kind are refused, or None.
+
+    Only floats are looked at, by their extremes: no copy is made.
+    """
+    n_channels = array.shape[2] if array.ndim == 3 else 1
+    if label_channel is None:
+        if array.dtype.kind != "f":
+            return None
+        return _range_problem(float(array.min()), float(array.max()), value_range)
+    if not -n_channels <= label_channel < n_channels:
+        return f"has {n_channels} channels, so no label_channel={label_channel}"
+    planes = array.reshape(array.shape[:2] + (n_channels,))
+    label = label_channel % n_channels
+    for channel in range(n_channels):
+        plane = planes[..., channel]
+        if channel == label:
+            problem = _label_channel_problem(plane)
+        else:
+            problem = value_problem(plane, value_range=value_range)
+        if problem is not None:
+            return problem
+    return None
+
+
+def drop_alpha(
+    array: np.ndarray, label_channel: int | None = None
+) -> tuple[np.ndarray, bool]:
+    """Drop the alpha of an RGBA image; also tell whether it was opaque.
+
+    Four channels of uint8 or uint16 are RGBA; four channels of floats are an
+    image and a map, and are kept, as is a stack that has a label channel.
+    """
+    if (
+        label_channel is not None
+        or array.ndim != 3
+        or array.shape[2] != 4
+        or array.dtype.kind != "u"
+    ):
+        return array, True
+    opaque = bool(array[..., 3].min() == np.iinfo(array.dtype).max)
+    return array[..., :3], opaque
+
+
+def scale_image(array: np.ndarray, label_channel: int | None = None) -> np.ndarray:
+    """Convert a checked image to a fresh float32 array (height, width, channels).
+
+    uint8 and uint16 are divided (not multiplied by the inverse), so that they
+    agree bit for bit with floats that the caller has divided himself.
+    """
+    if array.ndim == 2:
+        array = array[..., np.newaxis]
+    scaled = np.empty(array.shape, dtype=np.float32)
+    white = _MAX_INTEGER.get(array.dtype.itemsize)
+    if array.dtype.kind == "u":
+        np.true_divide(array, white, out=scaled, dtype=np.float32)
+        if label_channel is not None:
+            scaled[..., label_channel] = array[..., label_channel]
+    else:
+        scaled[...] = array
+    return scaled
+
+
+def as_float_image(
+    array: np.ndarray,
+    name: str,
+    *,
+    value_range: tuple[float, float] | None = (0.0, 1.0),
+    label_channel: int | None = None,
+) -> np.ndarray:
+    """Check one image and convert it to float32.
+
+    Parameters
+    ----------
+    array : ndarray of shape (height, width) or (height, width, channels)
+        uint8, uint16 and bool are scaled to [0, 1]; floats must be finite and
+        within `value_range`. Four channels of uint8 or uint16 are RGBA: the
+        alpha is dropped.
+    name : str
+        What to call the image in errors, such as "image 3".
+    value_range : tuple of two floats or None, default=(0.0, 1.0)
+        Range of floats; None takes any finite value.
+    label_channel : int or None, default=None
+        A channel that holds labels: neither scaled nor held to the range.
+
+    Returns
+    -------
+    ndarray of shape (height, width, channels), dtype float32
+        Always a fresh C-contiguous array, never a view of the input.
+
+    Raises
+    ------
+    TypeError
+        If `array` is not an array.
+    ValueError
+        If its dtype, shape or values cannot be an image's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn._images._checks import as_float_image
+    >>> as_float_image(np.full((4, 5), 255, dtype=np.uint8), "image 0").shape
+    (4, 5, 1)
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} is a {type(array).__name__}; expected a numpy array")
+    problem = kind_problem(array)
+    if problem is None:
+        array, _ = drop_alpha(array, label_channel)
+        problem = value_problem(
+            array, value_range=value_range, label_channel=label_channel
+        )
+    if problem is not None:
+        raise ValueError(f"{name}: {problem}.")
+    return scale_image(array, label_channel)
+
+
+def is_stencil(mask: np.ndarray) -> bool:
+    """Tell a 0/255 mask from a label image that happens to show only object 255."""
+    if mask.dtype.itemsize == 1:
+        return True
+    return ndimage.label(mask == 255, structure=np.ones((3, 3)))[1] > 1
+
+
+def label_problem(array: np.ndarray) -> str | None:
+    """Say why an array cannot be a label image, or None."""
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 2):
+        advice = ""
+        if array.ndim == 3 and array.shape[2] in (3, 4):
+            advice = "; labels drawn in colours must be turned into ids first"
+        return (
+            f"has shape {array.shape}; expected (height, width) ids, or (height, "
+            f"width, 2) with the classes in the second plane{advice}"
+        )
+    if array.size == 0:
+        return f"is empty: shape {array.shape}"
+    if array.dtype.kind == "b":
+        return None
+    if array.dtype.kind not in "iu":
+        return (
+            f"has dtype {array.dtype}; expected integer ids, 0 for background: use "
+            "mask.astype(numpy.int32) if the values are ids, or "
+            "skimage.measure.label(mask > 0.5) if they are a foreground map"
+        )
+    low, high = int(array.min()), int(array.max())
+    if low < -1:
+        return (
+            f"holds the value {low}; expected 0 for background, 1..n for objects and "
+            "-1 for unknown"
+        )
+    if high > _MAX_ID:
+        return f"holds the id {high}, above {_MAX_ID}; relabel it from 1"
+    ids = array[..., 0] if array.ndim == 3 else array
+    if int(ids.max()) == 255 and (ids[ids > 0] == 255).all() and is_stencil(ids):
+        return (
+            "is a 0/255 mask, not a label image: use skimage.measure.label(mask > 0) "
+            "to give each object its own id"
+        )
+    return None
+
+
+def as_label_image(array: np.ndarray, name: str) -> np.ndarray:
+    """Check one label image and convert it to int32.
+
+    Parameters
+    ----------
+    array : ndarray of shape (height, width) or (height, width, 2)
+        Integer (or bool) ids: 0 background, 1..n one id per object, -1 unknown;
+        a second plane holds the classes. Floats are refused, and so is a mask
+        whose only value besides 0 is 255.
+    name : str
+        What to call the mask in errors, such as "mask 3".
+
+    Returns
+    -------
+    ndarray of shape (height, width) or (height, width, 2), dtype int32
+        The input itself where it is int32 already: do not write to it.
+
+    Raises
+    ------
+    TypeError
+        If `array` is not an array.
+    ValueError
+        If its dtype, shape or values cannot be a label image's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn._images._checks import as_label_image
+    >>> as_label_image(np.array([[0, 1], [2, -1]]), "mask 0").dtype
+    dtype('int32')
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} is a {type(array).__name__}; expected a numpy array")
+    problem = label_problem(array)
+    if problem is not None:
+        raise ValueError(f"{name} {problem}.")
+    return np.asarray(array, dtype=np.int32)

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Pixels to features: the map and the colour of an image, fused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage as ndi
+
+from psmlearn._images._stains import haematoxylin
+
+# Deviations below these are no signal: an even map or image is not blown up.
+_LEAST_MAP = 0.02
+_LEAST_STAIN = 0.02
+_TAIL = 0.03
+_N_QUANTILE = 100_000
+CHANNELS = {
+    1: "grey",
+    2: "grey and a map",
+    3: "RGB",
+    4: "RGB and a map",
+}
+
+
+@dataclass
+class PixelFeatures:
+    """What an image gives to clustering, and to naming its clusters.
+
+    Attributes
+    ----------
+    planes : ndarray of shape (n_features, n_pixels), float32
+        The features; not yet on one scale for "concat".
+    stain : ndarray of shape (height, width), float32
+        Smoothed amount of haematoxylin.
+    map : ndarray of shape (height, width), float32 or None
+    noise : float
+        Deviation that single-pixel noise alone would leave in `stain`.
+    """
+
+    planes: np.ndarray
+    stain: np.ndarray
+    map: np.ndarray | None
+    noise: float
+
+
+def split_map(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Take a stacked image apart: colours, and the map if it has one."""
+    if image.shape[-1] in (2, 4):
+        return image[..., :-1], image[..., -1]
+    return image, None
+
+
+def jet_table() -> np.ndarray:
+    """Return the colours of the jet ramp, (256, 3) uint8 in the order blue, green, red.
+
+    Each colour is a trapezoid of slope 4 over [0, 1]: blue is full around 1/4, green
+    around 1/2, red around 3/4.
+    """
+    x = np.arange(256) / 255
+    tops = np.array([0.25, 0.5, 0.75])
+    ramp = np.clip(1.5 - 4 * np.abs(x[:, np.newaxis] - tops), 0, 1)
+    return np.rint(np.round(255 * ramp, 6)).astype(np.uint8)
+
+
+def jet_planes(
+    colors: np.ndarray, heat: np.ndarray, image_weight: float
+) -> np.ndarray:
+    """Fuse as the paper does: heat colours plus the weighted image, times 255.
+
+    The heat colours come in the order blue, green, red, the image's in red, green,
+    blue: the first plane is heat-blue plus red.
+    """
+    table = jet_table().astype(np.float32)
+    level = np.clip(heat * np.float32(255), 0, 255).astype(np.uint8)
+    fused = table[level]
+    fused += np.float32(255 * image_weight) * colors
+    return np.ascontiguousarray(fused.reshape(-1, 3).T)
+
+
+def wide_mean(plane: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur widely: three running means in place of a Gaussian of deviation `sigma`."""
+    size = max(1, round(np.sqrt(4 * sigma**2 + 1)))
+    for _ in range(3):
+        plane = ndi.uniform_filter(plane, size, mode="reflect")
+    return plane
+
+
+def smooth(plane: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur by a Gaussian of deviation `sigma` pixels; 0 for none."""
+    if sigma <= 0:
+        return plane
+    return ndi.gaussian_filter(plane, sigma, mode="reflect", truncate=3.0)
+
+
+def concat_planes(
+    stain: np.ndarray,
+    heat: np.ndarray | None,
+    *,
+    background_sigma: float,
+    background_weight: float,
+) -> np.ndarray:
+    """Stack the amount of haematoxylin above its surroundings and the map."""
+    local = stain
+    if background_weight > 0:
+        background = wide_mean(stain, background_sigma)
+        background *= -np.float32(background_weight)
+        background += stain
+        local = background
+    planes = [local.ravel()]
+    if heat is not None:
+        planes.append(heat.ravel())
+    return np.stack(planes)
+
+
+@dataclass
+class FeatureScale:
+    """Limits and factors that put the "concat" features on one scale.
+
+    Attributes
+    ----------
+    low, high : ndarray of shape (n_features, 1), float32
+        Values beyond are cut: a few very dark pixels (pigment, folds, dust) would
+        else draw a centre to themselves.
+    factor : ndarray of shape (n_features, 1), float32
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    factor: np.ndarray
+
+    def apply(self, planes: np.ndarray) -> np.ndarray:
+        """Scale `planes` in place and return them."""
+        np.clip(planes, self.low, self.high, out=planes)
+        planes *= self.factor
+        return planes
+
+
+def fit_scale(planes: np.ndarray, map_weight: float) -> FeatureScale:
+    """Learn limits and factors from pixels, given as (n_features, n_pixels)."""
+    step = max(1, planes.shape[1] // _N_QUANTILE)
+    thinned = planes[:, ::step]
+    low, high = np.quantile(thinned, (_TAIL, 1 - _TAIL), axis=1, keepdims=True)
+    cut = np.clip(thinned, low, high)
+    deviations = cut.std(axis=1, keepdims=True)
+    least = np.array([[_LEAST_STAIN], [_LEAST_MAP]])[: len(planes)]
+    weights = np.array([[1.0], [map_weight]])[: len(planes)]
+    factor = weights / np.maximum(deviations, least)
+    return FeatureScale(*(x.astype(np.float32) for x in (low, high, factor)))
+
+
+def pixel_features(
+    image: np.ndarray,
+    *,
+    fusion: str,
+    smoothing: float,
+    background_sigma: float,
+    background_weight: float,
+    image_weight: float,
+) -> PixelFeatures:
+    """Compute the features of one image; lengths in pixels.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width, 1 to 4), float32
+        Grey or RGB, with a map behind it for 2 and 4 channels.
+    """
+    colors, heat = split_map(image)
+    raw = haematoxylin(colors)
+    stain = smooth(raw, smoothing)
+    if fusion == "jet":
+        planes = jet_planes(colors, heat, image_weight)
+    else:
+        planes = concat_planes(
+            stain,
+            None if heat is None else smooth(np.ascontiguousarray(heat), smoothing),
+            background_sigma=background_sigma,
+            background_weight=background_weight,
+        )
+    return PixelFeatures(planes, stain, heat, _noise(raw, stain, smoothing))
+
+
+def _noise(raw: np.ndarray, smoothed: np.ndarray, sigma: float) -> float:
+    """Deviation that white noise, as strong as what smoothing took, leaves."""
+    if sigma <= 0:
+        return 0.0
+    taken = raw[::3, ::3] - smoothed[::3, ::3]
+    kept = 1 / (2 * np.sqrt(np.pi) * sigma)
+    return float(taken.std()) * min(kept, 1.0)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which clusters are nuclei: told by stain and map, never by labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Integral
+
+import numpy as np
+
+from psmlearn.cluster._features import PixelFeatures
+
+# A contrast below this many deviations of what noise leaves is noise: the two halves
+# of pure noise differ by 1.6.
+_NOISE_DEVIATIONS = 3.0
+# Nuclei too few to draw a cluster must stand out by more than the mean of many.
+_RARE = 1.5
+
+
+def cluster_statistics(
+    features: PixelFeatures, labels: np.ndarray, centers: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Describe the clusters of one image.
+
+    Returns
+    -------
+    statistics : dict
+        "centers" (n_clusters, n_features); "n_pixels"; means over each cluster of
+        "haematoxylin" (optical density) and "map" (0 without one), each (n_clusters,).
+    """
+    n_clusters = len(centers)
+    counts = np.bincount(labels, minlength=n_clusters)
+    means = {"haematoxylin": features.stain, "map": features.map}
+    statistics = {"centers": centers, "n_pixels": counts}
+    for name, plane in means.items():
+        if plane is None:
+            statistics[name] = np.zeros(n_clusters)
+            continue
+        sums = np.bincount(labels, weights=plane.ravel(), minlength=n_clusters)
+        statistics[name] = sums / np.maximum(counts, 1)
+    return statistics
+
+
+def pool_statistics(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Join the statistics of the same clusters in several images."""
+    counts = np.sum([part["n_pixels"] for part in parts], axis=0)
+    pooled = {"centers": parts[0]["centers"], "n_pixels": counts}
+    for name in ("haematoxylin", "map"):
+        sums = np.sum([part[name] * part["n_pixels"] for part in parts], axis=0)
+        pooled[name] = sums / np.maximum(counts, 1)
+    return pooled
+
+
+def name_foreground(
+    foreground: str | int | Callable,
+    statistics: dict[str, np.ndarray],
+) -> np.ndarray:
+    """Tell which clusters are nuclei.
+
+    Parameters
+    ----------
+    foreground : "auto", "paper", int or callable
+        See `SemanticClusterer`.
+    statistics : dict
+        From `cluster_statistics`.
+
+    Returns
+    -------
+    ndarray of shape (n_clusters,), bool
+    """
+    n_clusters = len(statistics["n_pixels"])
+    if callable(foreground):
+        return _checked(foreground(statistics), n_clusters)
+    if n_clusters < 2:
+        return np.zeros(n_clusters, bool)
+    if foreground == "paper":
+        lowest = statistics["centers"][:, :2].sum(axis=1).argmin()
+        return np.arange(n_clusters) == lowest
+    scores = cluster_scores(statistics)
+    order = np.argsort(-scores, kind="stable")
+    if isinstance(foreground, Integral):
+        n_top = int(foreground)
+    else:
+        n_top = _split(scores[order], statistics["n_pixels"][order])
+    chosen = np.zeros(n_clusters, bool)
+    chosen[order[:n_top]] = True
+    return chosen
+
+
+def _checked(chosen, n_clusters: int) -> np.ndarray:
+    chosen = np.asarray(chosen)
+    if chosen.shape != (n_clusters,) or chosen.dtype != bool:
+        raise ValueError(
+            f"foreground: the callable must return {n_clusters} bools, one per "
+            f"cluster; got shape {chosen.shape}, dtype {chosen.dtype}"
+        )
+    return chosen
+
+
+def cluster_scores(statistics: dict[str, np.ndarray]) -> np.ndarray:
+    """Score clusters: haematoxylin plus map, each in deviations between clusters."""
+    counts = statistics["n_pixels"]
+    scores = np.zeros(len(counts))
+    for name in ("haematoxylin", "map"):
+        means = statistics[name]
+        center = np.average(means, weights=counts)
+        spread = np.sqrt(np.average((means - center) ** 2, weights=counts))
+        scores += (means - center) / max(spread, 1e-6)
+    return scores
+
+
+def _split(scores: np.ndarray, counts: np.ndarray) -> int:
+    """Otsu's split of descending scores, weighted by pixels: how many are high."""
+    weights = counts / counts.sum()
+    above = np.cumsum(weights)[:-1]
+    total = np.cumsum(weights * scores)
+    between = (total[-1] * above - total[:-1]) ** 2
+    between /= np.maximum(above * (1 - above), 1e-12)
+    return int(between.argmax()) + 1
+
+
+def least_contrast(features: PixelFeatures, min_contrast: float) -> float:
+    """Contrast that nuclei must have: `min_contrast`, and more than noise makes."""
+    return max(min_contrast, _NOISE_DEVIATIONS * features.noise)
+
+
+def stands_out(features: PixelFeatures, mask: np.ndarray, min_contrast: float) -> bool:
+    """Tell whether the foreground holds nuclei at all.
+
+    It must exceed the rest of the image by `min_contrast` in the amount of
+    haematoxylin, and by more than noise can make. 0 takes any foreground.
+    """
+    if min_contrast == 0:
+        return True
+    least = least_contrast(features, min_contrast)
+    return contrast(features.stain, mask) >= least
+
+
+def rare_foreground(features: PixelFeatures, min_contrast: float) -> np.ndarray:
+    """Find nuclei too few to draw a cluster: pixels far above the image's median."""
+    least = least_contrast(features, min_contrast)
+    median = np.median(features.stain[::2, ::2])
+    return features.stain > median + np.float32(_RARE * least)
+
+
+def contrast(stain: np.ndarray, mask: np.ndarray) -> float:
+    """Mean of `stain` inside the mask above that outside; -inf if one is empty."""
+    n_inside = np.count_nonzero(mask)
+    if n_inside in (0, mask.size):
+        return -np.inf
+    inside = stain.sum(where=mask, dtype=np.float64)
+    outside = stain.sum(dtype=np.float64) - inside
+    return float(inside / n_inside - outside / (mask.size - n_inside))

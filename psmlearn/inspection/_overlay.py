@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Outlines and colour maps as plain uint8 pictures, without matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from psmlearn._images._checks import as_float_image, as_label_image
+
+# Seven bright colours, then again: neighbours rarely share one, and each stands out
+# from pink, purple, brown and blue stains.
+_PALETTE = np.array(
+    [
+        (255, 225, 25),
+        (0, 230, 118),
+        (0, 229, 255),
+        (255, 145, 0),
+        (198, 255, 0),
+        (255, 255, 255),
+        (255, 82, 82),
+    ],
+    dtype=np.uint8,
+)
+# Black, violet, red, orange, pale yellow: dark to light without a turn back, so that
+# it also reads in grey.
+_HEAT = np.array(
+    [(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)],
+    dtype=float,
+)
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """Return a fresh uint8 (height, width, 3) picture of an image."""
+    pixels = np.asarray(image)
+    if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
+        return pixels.copy()
+    if pixels.ndim == 3 and pixels.shape[2] > 3:
+        pixels = pixels[..., :3]  # beyond are alpha, maps and labels
+    pixels = as_float_image(pixels, "image")
+    pixels = pixels if pixels.shape[2] == 3 else pixels[..., :1]
+    scaled = np.rint(pixels * 255.0).astype(np.uint8)
+    return np.repeat(scaled, 3, axis=2) if scaled.shape[2] == 1 else scaled
+
+
+def _inner_edges(labels: np.ndarray, thickness: int) -> np.ndarray:
+    """Pixels of objects that have another id within ``thickness`` pixels."""
+    edges = np.zeros(labels.shape, dtype=bool)
+    down = labels[1:] != labels[:-1]
+    right = labels[:, 1:] != labels[:, :-1]
+    edges[1:] |= down
+    edges[:-1] |= down
+    edges[:, 1:] |= right
+    edges[:, :-1] |= right
+    if thickness > 1:
+        edges = ndimage.binary_dilation(edges, iterations=thickness - 1)
+    return edges & (labels > 0)
+
+
+def overlay_labels(
+    image: np.ndarray,
+    labels: np.ndarray,
+    *,
+    color: Sequence[int] | str = (255, 225, 25),
+    thickness: int = 1,
+) -> np.ndarray:
+    """Draw the outline of every object on an image.
+
+    The time is linear in the pixels, whatever the number of objects.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width) or (height, width, n_channels)
+        The image; with more than three channels the first three are shown. Values
+        as everywhere: uint8, uint16, bool, or floats in [0, 1].
+    labels : ndarray of shape (height, width) or (height, width, 2)
+        Label image: 0 background, 1..n one id per object. Unknown pixels (-1) are
+        not outlined. With classes in a second plane, ``color="classes"`` shows them.
+    color : {"objects", "classes"} or three integers, default=(255, 225, 25)
+        One colour (red, green, blue; 0 to 255) for all outlines, or one that changes
+        with the object or with its class.
+    thickness : int, default=1
+        Width of the outline in pixels. It is drawn inside the object, so outlines of
+        touching objects stay apart.
+
+    Returns
+    -------
+    overlay : ndarray of shape (height, width, 3), uint8
+        A new picture; the image is left as it is.
+
+    Raises
+    ------
+    ValueError
+        If the sizes differ, or the colour or the thickness makes no sense.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn.inspection import overlay_labels
+    >>> image = np.zeros((5, 5), dtype=np.uint8)
+    >>> labels = np.zeros((5, 5), dtype=np.int32)
+    >>> labels[1:4, 1:4] = 1
+    >>> overlay_labels(image, labels, color=(9, 0, 0))[..., 0]
+    array([[0, 0, 0, 0, 0],
+           [0, 9, 9, 9, 0],
+           [0, 9, 0, 9, 0],
+           [0, 9, 9, 9, 0],
+           [0, 0, 0, 0, 0]], dtype=uint8)
+    """
+    overlay = as_rgb(image)
+    labels = as_label_image(labels, "labels")
+    classes = labels[..., 1] if labels.ndim == 3 else None
+    ids = labels[..., 0] if labels.ndim == 3 else labels
+    if ids.shape != overlay.shape[:2]:
+        raise ValueError(
+            f"The image is {overlay.shape[:2]} pixels (height, width) and the labels "
+            f"are {ids.shape}; pass the labels of this image."
+        )
+    if not isinstance(thickness, int | np.integer) or thickness < 1:
+        raise ValueError(
+            f"thickness must be an integer of at least 1, got {thickness!r}."
+        )
+    edges = _inner_edges(ids, int(thickness))
+    if isinstance(color, str):
+        overlay[edges] = _PALETTE[_palette_index(color, ids, classes)[edges]]
+    else:
+        overlay[edges] = _check_color(color)
+    return overlay
+
+
+def _palette_index(
+    color: str, ids: np.ndarray, classes: np.ndarray | None
+) -> np.ndarray:
+    """Row of the palette for each pixel."""
+    if color == "objects":
+        return ids % len(_PALETTE)
+    if color != "classes":
+        raise ValueError(
+            f"color must be 'objects', 'classes' or three integers, got {color!r}."
+        )
+    if classes is None:
+        raise ValueError(
+            "color='classes' needs labels of shape (height, width, 2) with the class "
+            f"in the second plane, got shape {ids.shape}."
+        )
+    return (classes - 1) % len(_PALETTE)
+
+
+def _check_color(color: Sequence[int]) -> np.ndarray:
+    values = np.asarray(color)
+    if (
+        values.shape != (3,)
+        or values.dtype.kind not in "iu"
+        or values.min() < 0
+        or values.max() > 255
+    ):
+        raise ValueError(f"color must be three integers from 0 to 255, got {color!r}.")
+    return values.astype(np.uint8)
+
+
+def color_map(
+    activation_map: np.ndarray, *, low: float = 0.0, high: float = 1.0
+) -> np.ndarray:
+    """Turn a map into a picture: black is low, violet, orange, pale yellow is high.
+
+    Parameters
+    ----------
+    activation_map : ndarray of shape (height, width)
+        The values; finite.
+    low, high : float, default=0.0 and 1.0
+        The values shown as the darkest and the lightest colour. They are fixed, so
+        that maps of several images can be compared by eye.
+
+    Returns
+    -------
+    picture : ndarray of shape (height, width, 3), uint8
+
+    Raises
+    ------
+    ValueError
+        If the map is not 2-D or not finite, or ``low`` is not below ``high``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn.inspection import color_map
+    >>> color_map(np.array([[0.0, 1.0]]))
+    array([[[  0,   0,   4],
+            [252, 253, 191]]], dtype=uint8)
+    """
+    values = np.asarray(activation_map, dtype=np.float32)
+    if values.ndim != 2:
+        raise ValueError(
+            f"A map has shape (height, width), got {values.shape}; of a stack of "
+            "image and map pass the last channel: stack[..., -1]."
+        )
+    if not low < high:
+        raise ValueError(f"low must be below high, got {low!r} and {high!r}.")
+    if not np.isfinite(values).all():
+        raise ValueError("The map holds NaN or infinite values; it must be finite.")
+    steps = np.linspace(0, len(_HEAT) - 1, 256)
+    table = np.stack(
+        [np.interp(steps, np.arange(len(_HEAT)), channel) for channel in _HEAT.T],
+        axis=1,
+    )
+    table = np.rint(table).astype(np.uint8)
+    scaled = (values - low) / (high - low)
+    return table[np.rint(np.clip(scaled, 0.0, 1.0) * 255.0).astype(np.uint8)]

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Outlines of nuclei on their image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from psmlearn.inspection._figures import get_axes, get_image, require_fitted_method
+from psmlearn.inspection._overlay import overlay_labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class SegmentationDisplay:
+    """Outlines of segmented nuclei on their image.
+
+    Make one with :meth:`from_predictions` or :meth:`from_estimator`; both draw it.
+    All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width) or (height, width, n_channels)
+        The image.
+    labels : ndarray of shape (height, width) or (height, width, 2)
+        Label image of the nuclei.
+    true_labels : ndarray of shape (height, width) or (height, width, 2), default=None
+        Label image of the true nuclei, where they are known.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The axes drawn on.
+    figure_ : matplotlib Figure
+        Their figure.
+    im_ : matplotlib AxesImage
+        The picture.
+
+    See Also
+    --------
+    overlay_labels : The picture alone, as an array.
+
+    Examples
+    --------
+    >>> from psmlearn.datasets import make_nuclei
+    >>> from psmlearn.inspection import SegmentationDisplay
+    >>> data = make_nuclei(n_images=1, shape=(64, 64), n_nuclei=5, random_state=0)
+    >>> display = SegmentationDisplay.from_predictions(data.images[0], data.masks[0])
+    >>> display.ax_.get_title()
+    '5 nuclei'
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        labels: np.ndarray,
+        *,
+        true_labels: np.ndarray | None = None,
+    ) -> None:
+        self.image = image
+        self.labels = labels
+        self.true_labels = true_labels
+
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        color: Sequence[int] | str = (255, 225, 25),
+        true_color: Sequence[int] = (0, 229, 255),
+        thickness: int = 1,
+        title: str | None = None,
+    ) -> SegmentationDisplay:
+        """Draw the outlines.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure if None.
+        color : {"objects", "classes"} or three integers, default=(255, 225, 25)
+            Colour of the outlines, as in :func:`overlay_labels`.
+        true_color : three integers, default=(0, 229, 255)
+            Colour of the true outlines, drawn below the others.
+        thickness : int, default=1
+            Width of the outlines in pixels.
+        title : str, default=None
+            The title; the number of nuclei if None.
+
+        Returns
+        -------
+        display : SegmentationDisplay
+            This object.
+        """
+        picture = self.image
+        if self.true_labels is not None:
+            picture = overlay_labels(
+                picture, self.true_labels, color=true_color, thickness=thickness
+            )
+        picture = overlay_labels(picture, self.labels, color=color, thickness=thickness)
+        self.figure_, self.ax_ = get_axes(ax)
+        self.im_ = self.ax_.imshow(picture, interpolation="nearest")
+        self.ax_.set_axis_off()
+        self.ax_.set_title(self._count() if title is None else title)
+        return self
+
+    def _count(self) -> str:
+        ids = np.asarray(self.labels)
+        ids = ids[..., 0] if ids.ndim == 3 else ids
+        n_nuclei = np.unique(ids[ids > 0]).size
+        return f"{n_nuclei} {'nucleus' if n_nuclei == 1 else 'nuclei'}"
+
+    @classmethod
+    def from_predictions(
+        cls,
+        image: np.ndarray | str | os.PathLike,
+        labels: np.ndarray,
+        *,
+        true_labels: np.ndarray | None = None,
+        ax: Axes | None = None,
+        **plot_options: Any,
+    ) -> SegmentationDisplay:
+        """Draw the outlines of a given label image.
+
+        Parameters
+        ----------
+        image : ndarray or path
+            One image.
+        labels : ndarray of shape (height, width) or (height, width, 2)
+            Its label image.
+        true_labels : ndarray, default=None
+            The true label image, drawn in a second colour.
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure if None.
+        **plot_options
+            Further parameters of :meth:`plot`.
+
+        Returns
+        -------
+        display : SegmentationDisplay
+        """
+        display = cls(get_image(image), np.asarray(labels), true_labels=true_labels)
+        return display.plot(ax, **plot_options)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        image: np.ndarray | str | os.PathLike,
+        *,
+        true_labels: np.ndarray | None = None,
+        ax: Axes | None = None,
+        **plot_options: Any,
+    ) -> SegmentationDisplay:
+        """Segment one image with a fitted estimator and draw the outlines.
+
+        Parameters
+        ----------
+        estimator : estimator with ``predict``
+            A fitted segmenter, clusterer or pipeline that ends in one.
+        image : ndarray or path
+            One image.
+        true_labels : ndarray, default=None
+            The true label image, drawn in a second colour.
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure if None.
+        **plot_options
+            Further parameters of :meth:`plot`.
+
+        Returns
+        -------
+        display : SegmentationDisplay
+        """
+        require_fitted_method(estimator, "predict")
+        pixels = get_image(image)
+        labels = estimator.predict([pixels])[0]
+        return cls.from_predictions(
+            pixels, labels, true_labels=true_labels, ax=ax, **plot_options
+        )

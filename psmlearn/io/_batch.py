@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Checked images, decoded and scaled on demand: what estimators work on."""
+
+from __future__ import annotations
+
+import operator
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from psmlearn._images._checks import drop_alpha, scale_image
+from psmlearn.io._inputs import ImageProblems, as_items, check_item, raise_problems
+from psmlearn.io._masks import check_masks
+from psmlearn.io._pixel_size import resolve_pixel_size
+from psmlearn.io._read import decode_image
+
+__all__ = [
+    "FileCache",
+    "ImageBatch",
+    "check_images",
+    "check_masks",
+    "resolve_pixel_size",
+]
+
+_CACHE_BYTES = 1 << 30
+
+
+class FileCache:
+    """Decoded files, the least recently used ones dropped beyond a size.
+
+    Threads may share it; a pickled cache arrives empty.
+    """
+
+    def __init__(self, max_bytes: int = _CACHE_BYTES) -> None:
+        self.max_bytes = max_bytes
+        self.n_bytes = 0
+        self._arrays: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: str) -> np.ndarray | None:
+        """Return the decoded file, or None where it is not held."""
+        with self._lock:
+            array = self._arrays.get(path)
+            if array is not None:
+                self._arrays.move_to_end(path)
+            return array
+
+    def put(self, path: str, array: np.ndarray) -> None:
+        """Hold a decoded file, if it fits at all."""
+        with self._lock:
+            if path in self._arrays or array.nbytes > self.max_bytes:
+                return
+            self._arrays[path] = array
+            self.n_bytes += array.nbytes
+            while self.n_bytes > self.max_bytes:
+                _, oldest = self._arrays.popitem(last=False)
+                self.n_bytes -= oldest.nbytes
+
+    def __reduce__(self):
+        return FileCache, (self.max_bytes,)
+
+
+class ImageBatch(Sequence):
+    """Images that have passed `check_images`; `batch[i]` is a float32 array.
+
+    Arrays are kept as references and converted when asked for; files are
+    decoded when asked for, and kept in their own dtype in a bounded cache.
+    Reading from several threads is safe. A pickled batch carries the arrays
+    and paths, not the cache.
+
+    Attributes
+    ----------
+    names : list of str
+        "image 3" or "image 3 (path)", for messages.
+    paths : list of (str or None)
+        The file of each image, None for arrays.
+    shapes : list of tuple (height, width)
+    n_channels : int
+    container : {"array", "list"}
+        What the images came in, and what `wrap` makes of results.
+    value_range : tuple of two floats or None
+    label_channel : int or None
+    """
+
+    def __init__(
+        self,
+        items: list[np.ndarray | str],
+        *,
+        names: list[str],
+        shapes: list[tuple[int, int]],
+        n_channels: int,
+        container: str = "list",
+        value_range: tuple[float, float] | None = (0.0, 1.0),
+        label_channel: int | None = None,
+        cache: FileCache | None = None,
+    ) -> None:
+        self._items = items
+        self._cache = FileCache() if cache is None else cache
+        self.names = names
+        self.shapes = shapes
+        self.n_channels = n_channels
+        self.container = container
+        self.value_range = value_range
+        self.label_channel = label_channel
+
+    @property
+    def paths(self) -> list[str | None]:
+        return [item if isinstance(item, str) else None for item in self._items]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return self.subset(range(len(self))[index])
+        return scale_image(self.stored(index), self.label_channel)
+
+    def __repr__(self) -> str:
+        return (
+            f"ImageBatch(n_images={len(self)}, n_channels={self.n_channels}, "
+            f"container={self.container!r})"
+        )
+
+    def stored(self, index: int) -> np.ndarray:
+        """Return image `index` in its own dtype, (height, width, channels).
+
+        A read-only view, without alpha; nothing is converted.
+        """
+        index = operator.index(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of a batch of {len(self)}")
+        item = self._items[index]
+        if isinstance(item, str):
+            return self._load(index, item)
+        return _as_stored(item, self.label_channel)
+
+    def crop(
+        self, index: int, top: int, left: int, height: int, width: int
+    ) -> np.ndarray:
+        """Return a part of image `index` as float32, converting only that part."""
+        part = self.stored(index)[top : top + height, left : left + width]
+        return scale_image(part, self.label_channel)
+
+    def _load(self, index: int, path: str) -> np.ndarray:
+        """Decode a file, or take it from the cache."""
+        array = self._cache.get(path)
+        if array is not None:
+            return array
+        array = _as_stored(decode_image(path)[0], self.label_channel)
+        expected = (*self.shapes[index], self.n_channels)
+        if array.shape != expected:
+            raise ValueError(
+                f"{self.names[index]} has changed on disk: its shape is "
+                f"{array.shape} and was {expected} when it was checked."
+            )
+        self._cache.put(path, array)
+        return array
+
+    def subset(self, indices: Iterable[int]) -> ImageBatch:
+        """Return the images at `indices`; arrays and cache are shared."""
+        chosen = [operator.index(i) for i in indices]
+        return ImageBatch(
+            [self._items[i] for i in chosen],
+            names=[self.names[i] for i in chosen],
+            shapes=[self.shapes[i] for i in chosen],
+            n_channels=self.n_channels,
+            container=self.container,
+            value_range=self.value_range,
+            label_channel=self.label_channel,
+            cache=self._cache,
+        )
+
+    def wrap(self, arrays: Iterable[np.ndarray]) -> np.ndarray | list[np.ndarray]:
+        """Put one array per image into the container the images came in."""
+        results = list(arrays)
+        if self.container == "array" and len({a.shape for a in results}) == 1:
+            return np.stack(results)
+        return results
+
+
+def _as_stored(array: np.ndarray, label_channel: int | None) -> np.ndarray:
+    """Return a read-only view with a channel axis and without alpha."""
+    array, _ = drop_alpha(array, label_channel)
+    view = array[..., np.newaxis] if array.ndim == 2 else array[...]
+    view.flags.writeable = False
+    return view
+
+
+def check_images(
+    X,
+    *,
+    caller: str = "",
+    n_channels: int | None = None,
+    value_range: tuple[float, float] | None = (0.0, 1.0),
+    label_channel: int | None = None,
+    cache_bytes: int = _CACHE_BYTES,
+) -> ImageBatch:
+    """Check every image and return them as an `ImageBatch`.
+
+    Each file is decoded once, here, and every array is looked at, so that no
+    work starts on bad images; all problems are told in one error.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_images, height, width, channels) or list
+        A list holds arrays (height, width[, channels]) or paths; a 1-D array of
+        paths is taken too. uint8, uint16 and bool are scaled to [0, 1]; floats
+        must be finite and within `value_range`. The alpha of RGBA images
+        (files, or uint8 and uint16 arrays of four channels) is dropped, with a
+        warning where it is not opaque.
+    caller : str, default=""
+        Name put before errors, such as the estimator's.
+    n_channels : int or None, default=None
+        Number of channels expected; None takes what the first image has.
+    value_range : tuple of two floats or None, default=(0.0, 1.0)
+        Range of floats; None takes any finite value.
+    label_channel : int or None, default=None
+        A channel that holds labels: neither scaled nor held to the range.
+    cache_bytes : int, default=1073741824
+        Size in bytes up to which decoded files are kept.
+
+    Returns
+    -------
+    ImageBatch
+
+    Raises
+    ------
+    TypeError
+        If `X` is no array or list: a single path, a tensor, a sparse matrix.
+    ValueError
+        If there is no image, or any image is bad: the first five are named.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn.io import check_images
+    >>> batch = check_images([np.zeros((8, 9, 3), dtype=np.uint8)])
+    >>> len(batch), batch.shapes, batch[0].dtype
+    (1, [(8, 9)], dtype('float32'))
+    """
+    cache = FileCache(cache_bytes)
+    if isinstance(X, ImageBatch):
+        items, container, cache = list(X._items), X.container, X._cache
+    else:
+        items, container = as_items(X, caller)
+    found = ImageProblems(n_channels)
+    names, shapes = [], []
+    for index, item in enumerate(items):
+        is_file = isinstance(item, str)
+        names.append(f"image {index} ({item})" if is_file else f"image {index}")
+        array = check_item(
+            item,
+            names[-1],
+            found,
+            value_range=value_range,
+            label_channel=label_channel,
+        )
+        if array is None:
+            continue
+        shapes.append(array.shape[:2])
+        if is_file:
+            cache.put(item, _as_stored(array, label_channel))
+        else:
+            items[index] = array
+    raise_problems(found.problems, "image", len(items), caller)
+    if found.translucent:
+        warnings.warn(
+            f"dropped the alpha of {len(found.translucent)} image(s) that are not "
+            f"opaque: {', '.join(found.translucent[:5])}",
+            UserWarning,
+            stacklevel=2,
+        )
+    return ImageBatch(
+        items,
+        names=names,
+        shapes=shapes,
+        n_channels=found.n_channels,
+        container=container,
+        value_range=value_range,
+        label_channel=label_channel,
+        cache=cache,
+    )

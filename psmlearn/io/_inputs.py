@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What users hand in as images, taken apart and checked item by item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+
+import numpy as np
+
+from psmlearn._images._checks import (
+    describe,
+    drop_alpha,
+    is_foreign_tensor,
+    kind_problem,
+    value_problem,
+)
+from psmlearn.io._paths import as_path, is_path
+from psmlearn.io._read import decode_image
+
+_N_TOLD = 5
+
+
+class ImageProblems:
+    """What the checks of one call have found so far."""
+
+    def __init__(self, n_channels: int | None) -> None:
+        self.n_channels = n_channels
+        self.source: str | None = None
+        self.problems: list[str] = []
+        self.translucent: list[str] = []
+
+    def note_channels(self, n_channels: int, name: str) -> bool:
+        """Compare a channel count with the one expected; tell if it agrees."""
+        if self.n_channels is None:
+            self.n_channels, self.source = n_channels, name
+        if n_channels == self.n_channels:
+            return True
+        expected = f"expected {self.n_channels}"
+        if self.source is not None:
+            expected += f", as in {self.source}"
+        self.problems.append(
+            f"{name} has {n_channels} channel(s); {expected}{_advice(n_channels, self)}"
+        )
+        return False
+
+
+def _advice(n_channels: int, found: ImageProblems) -> str:
+    """Say how to mend a channel count."""
+    if n_channels == 1 and found.n_channels == 3:
+        return "; use skimage.color.gray2rgb(image) if grey is what you mean"
+    if n_channels == 4 and found.n_channels == 3:
+        return "; use image[..., :3] if the fourth is alpha"
+    return ""
+
+
+def refuse_kind(value: object, what: str, caller: str) -> None:
+    """Raise a TypeError that says how to mend a collection of a wrong kind."""
+    name = type(value).__name__
+    if is_path(value):
+        advice = f"one path ({as_path(value)}); give a list of paths, [path]"
+    elif value is None:
+        advice = f"None; give a list of {what}s"
+    elif is_foreign_tensor(value):
+        advice = (
+            f"a {type(value).__module__.split('.')[0]} {name}; give a numpy array, "
+            "channels last: numpy.moveaxis(tensor.cpu().numpy(), 1, -1)"
+        )
+    elif hasattr(value, "tocsr"):
+        advice = (
+            "a sparse matrix. Sparse data was passed, but dense data is required: "
+            "use .toarray()"
+        )
+    elif isinstance(value, Mapping):
+        advice = f"a {name}; give its list of {what}s, such as bunch.{what}s"
+    elif isinstance(value, Set | Iterable) and not hasattr(value, "__array__"):
+        advice = f"a {name}; give a list: list({what}s)"
+    else:
+        advice = f"a {name}; give an array or a list of arrays or paths"
+    raise TypeError(f"{_prefix(caller)}{what}s came as {advice}.")
+
+
+def _prefix(caller: str) -> str:
+    return f"{caller}: " if caller else ""
+
+
+def is_collection(value: object) -> bool:
+    """Tell what may hold several images: lists, tuples, arrays and the like."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return True
+    return (
+        hasattr(value, "__array__")
+        and hasattr(value, "__len__")
+        and not hasattr(value, "tocsr")
+        and not hasattr(value, "tobitmap")
+        and not is_foreign_tensor(value)
+    )
+
+
+def path_array_as_list(array: np.ndarray) -> list[str] | None:
+    """Return the paths of a 1-D array of paths, or None if it is not one."""
+    if array.ndim != 1 or array.dtype.kind not in "UTO" or array.size == 0:
+        return None
+    values = array.tolist()
+    return [as_path(v) for v in values] if all(map(is_path, values)) else None
+
+
+def as_items(X, caller: str) -> tuple[list[np.ndarray | str], str]:
+    """Take a collection of images apart: items and the kind of container."""
+    if not is_collection(X):
+        refuse_kind(X, "image", caller)
+    if isinstance(X, list | tuple):
+        if len(X) == 0:
+            raise ValueError(
+                f"{_prefix(caller)}Found no image: the list is empty; at least one "
+                "image is required."
+            )
+        return [as_path(x) if is_path(x) else x for x in X], "list"
+    array = np.asarray(X)
+    paths = path_array_as_list(array)
+    if paths is not None:
+        return paths, "list"
+    problem = _array_problem(array, X)
+    if problem is not None:
+        raise ValueError(f"{_prefix(caller)}{problem}.")
+    return list(array), "array"
+
+
+def _array_problem(array: np.ndarray, given) -> str | None:
+    """Say why an array cannot hold images, or None."""
+    if isinstance(given, np.ma.MaskedArray):
+        return "images came as a masked array; use X.filled(value)"
+    if array.dtype.kind == "O":
+        return (
+            f"images came as an object array of shape {array.shape}; give a list "
+            "of arrays or paths: list(X)"
+        )
+    if array.ndim == 4 and array.shape[0] == 0:
+        return f"Found no image: X has shape {array.shape}; at least one is required"
+    if array.ndim in (2, 3):
+        reading = (
+            "(height, width[, channels]) is one image: use [image], or "
+            "image[numpy.newaxis]"
+        )
+        if array.ndim == 3:
+            reading += "; a stack of grey images needs X[..., numpy.newaxis]"
+        return (
+            f"images came as an array of {array.ndim} dimensions ({describe(array)}); "
+            f"expected (n_images, height, width, channels). {reading}"
+        )
+    if array.ndim != 4:
+        return (
+            f"images came as an array of {array.ndim} dimensions ({describe(array)}); "
+            "expected (n_images, height, width, channels), or a list of images"
+        )
+    problem = kind_problem(array[0])
+    return f"image 0 of {len(array)}: {problem}" if problem else None
+
+
+def check_item(
+    item,
+    name: str,
+    found: ImageProblems,
+    *,
+    value_range: tuple[float, float] | None,
+    label_channel: int | None,
+) -> np.ndarray | None:
+    """Check one image; return it as stored, or None with the problem noted."""
+    array, opaque = _as_array(item, name, found)
+    if array is None:
+        return None
+    problem = kind_problem(array)
+    if problem is None:
+        array, item_opaque = drop_alpha(array, label_channel)
+        if not (opaque and item_opaque):
+            found.translucent.append(name)
+        n_channels = array.shape[2] if array.ndim == 3 else 1
+        if not found.note_channels(n_channels, name):
+            return None
+        problem = value_problem(
+            array, value_range=value_range, label_channel=label_channel
+        )
+    if problem is not None:
+        found.problems.append(f"{name}: {problem}")
+        return None
+    return array
+
+
+def _as_array(item, name: str, found: ImageProblems) -> tuple[np.ndarray | None, bool]:
+    """Decode or convert one item; a wrong kind is noted and gives None."""
+    if isinstance(item, str):
+        try:
+            return decode_image(item)
+        except (OSError, ValueError) as error:
+            found.problems.append(f"{name}: {str(error).rstrip('.')}")
+            return None, True
+    if isinstance(item, np.ma.MaskedArray):
+        problem = "is a masked array; use image.filled(value)"
+    elif isinstance(item, np.ndarray):
+        return np.asarray(item), True
+    elif is_foreign_tensor(item):
+        problem = (
+            f"is a {type(item).__module__.split('.')[0]} {type(item).__name__}; use "
+            "tensor.cpu().numpy(), channels last"
+        )
+    elif hasattr(item, "tocsr"):
+        problem = "is a sparse matrix; use .toarray()"
+    elif hasattr(item, "__array__") and not np.isscalar(item):
+        return np.asarray(item), True
+    else:
+        problem = (
+            f"is a {type(item).__name__}; expected an array (height, width[, "
+            "channels]) or a path"
+        )
+    found.problems.append(f"{name} {problem}")
+    return None, True
+
+
+def raise_problems(problems: list[str], what: str, n_items: int, caller: str) -> None:
+    """Raise one ValueError that lists the first problems, if there are any."""
+    if not problems:
+        return
+    if len(problems) == 1:
+        raise ValueError(f"{_prefix(caller)}{problems[0]}.")
+    told = "\n".join(f"- {problem}" for problem in problems[:_N_TOLD])
+    more = len(problems) - _N_TOLD
+    rest = f"\n- and {more} more" if more > 0 else ""
+    raise ValueError(
+        f"{_prefix(caller)}{len(problems)} of {n_items} {what}s are bad:\n{told}{rest}"
+    )

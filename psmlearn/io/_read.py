@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Read image files without losing bits, and refuse what cannot be trusted."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import numpy as np
+
+from psmlearn._images._checks import as_label_image
+from psmlearn.io._limits import MAX_PIXELS, RefusedError
+from psmlearn.io._paths import as_path
+from psmlearn.io._pillow import read_pillow_size, read_with_pillow
+from psmlearn.io._tiff import read_tiff, read_tiff_size
+
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"BM", "BMP"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+)
+
+
+def sniff_format(path: str) -> str:
+    """Tell the format of a file by its first bytes, never by its name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is a folder, empty, not readable, or no image of a known format.
+    """
+    if os.path.isdir(path):
+        raise ValueError(
+            f"{path!r} is a folder; give its image files, as with "
+            f"sorted(pathlib.Path(folder).glob('*.png'))."
+        )
+    try:
+        with open(path, "rb") as file:
+            start = file.read(12)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"No such image file: {path!r}.") from None
+    except OSError as error:
+        raise ValueError(f"{path!r} cannot be read: {error.strerror}.") from error
+    if not start:
+        raise ValueError(f"{path!r} is empty (0 bytes).")
+    for signature, name in _SIGNATURES:
+        if start.startswith(signature):
+            return name
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "WEBP"
+    raise ValueError(
+        f"{path!r} is not a TIFF, PNG, JPEG, BMP or WebP file: it starts with "
+        f"{start[:8]!r}."
+    )
+
+
+def read_size(path: str) -> tuple[int, int]:
+    """Return height and width as the header declares them, decoding nothing."""
+    kind = sniff_format(path)
+    try:
+        if kind == "TIFF":
+            return read_tiff_size(path)
+        return read_pillow_size(path, kind)
+    except Exception as error:  # decoders raise nearly anything on broken files
+        raise ValueError(f"{path!r} is a broken {kind} file: {error}.") from error
+
+
+def decode_image(
+    path: str, *, as_labels: bool = False, max_pixels: int = MAX_PIXELS
+) -> tuple[np.ndarray, bool]:
+    """Decode a file as stored, without alpha; tell also whether it is opaque."""
+    kind = sniff_format(path)
+    try:
+        if kind == "TIFF":
+            return read_tiff(path, as_labels=as_labels, max_pixels=max_pixels)
+        return read_with_pillow(path, kind, as_labels=as_labels, max_pixels=max_pixels)
+    except MemoryError:
+        raise
+    except RefusedError as error:
+        raise ValueError(f"{path!r} {error}.") from error
+    except Exception as error:  # decoders raise nearly anything on broken files
+        raise ValueError(
+            f"{path!r} is a broken or truncated {kind} file: {error}."
+        ) from error
+
+
+def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read an image file as it is stored, losing no bits.
+
+    The format is told by the content. TIFF, PNG, JPEG, BMP and WebP are read.
+    Palettes become RGB; the alpha of RGBA and grey-alpha is dropped, with a
+    warning where it is not opaque; white-is-zero TIFFs are turned. 16-bit
+    colours stay 16-bit (PNG, and compressed TIFF, need imagecodecs for that).
+    Refused, each with a hint: CMYK, Lab and other modes that need a colour
+    profile, files of several pages or frames, unusual bit depths, and files
+    that declare more pixels than `max_pixels`. The orientation tag of cameras
+    is not applied.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    max_pixels : int, default=2147483648
+        Largest height times width that is decoded.
+
+    Returns
+    -------
+    ndarray of shape (height, width) or (height, width, n_channels)
+        In the dtype of the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is broken, truncated or refused; the path is named.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from psmlearn.io import read_image, write_image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "grey.png")
+    ...     write_image(path, np.zeros((4, 5), dtype=np.uint8))
+    ...     read_image(path).shape
+    (4, 5)
+    """
+    path = as_path(path)
+    array, opaque = decode_image(path, max_pixels=max_pixels)
+    if not opaque:
+        warnings.warn(
+            f"dropped the alpha of {path!r}, which is not opaque",
+            UserWarning,
+            stacklevel=2,
+        )
+    return array
+
+
+def read_labels(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a label image: TIFF or PNG of ids, as int32.
+
+    The indices of a palette image are its ids. Labels drawn in RGB, floats and
+    0/255 masks are refused.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    max_pixels : int, default=2147483648
+        Largest height times width that is decoded.
+
+    Returns
+    -------
+    ndarray of shape (height, width) or (height, width, 2), dtype int32
+        0 background, 1..n ids, -1 unknown; a second plane holds classes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is broken, or does not hold labels; the path is named.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from psmlearn.io import read_labels, write_labels
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "nuclei.tif")
+    ...     write_labels(path, np.array([[0, 1], [2, 2]]))
+    ...     read_labels(path)
+    array([[0, 1],
+           [2, 2]], dtype=int32)
+    """
+    path = as_path(path)
+    array, _ = decode_image(path, as_labels=True, max_pixels=max_pixels)
+    return as_label_image(array, repr(path))

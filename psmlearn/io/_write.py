@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Write images, label images and tables: whole, or not at all."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from psmlearn._images._checks import as_label_image, describe
+from psmlearn.io._paths import as_path, atomic_path
+
+# A spreadsheet runs a cell that begins with one of these as a formula.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _check_suffix(path: str | os.PathLike, allowed: tuple[str, ...]) -> str:
+    """Return the suffix of a path, in lower case, if it is an allowed one."""
+    suffix = os.path.splitext(as_path(path))[1].lower()
+    if suffix not in allowed:
+        raise ValueError(
+            f"Cannot write {as_path(path)!r}: its suffix is {suffix!r}; expected "
+            f"{' or '.join(allowed)}."
+        )
+    return suffix
+
+
+def write_labels(path: str | os.PathLike, labels: np.ndarray) -> None:
+    """Write a label image as a compressed TIFF (or a 16-bit PNG), atomically.
+
+    TIFFs hold uint16 where the ids fit, int32 elsewhere; `read_labels`,
+    tifffile, QuPath, ImageJ and napari read them.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Ends in .tif, .tiff or .png; a PNG takes one plane of ids 0 to 65535.
+    labels : ndarray of shape (height, width) or (height, width, 2)
+        Integer ids, 0 background, -1 unknown; a second plane holds classes.
+
+    Raises
+    ------
+    TypeError
+        If `labels` is no array.
+    ValueError
+        If `labels` is no label image, or a PNG cannot hold it.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from psmlearn.io import read_labels, write_labels
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "nuclei.tif")
+    ...     write_labels(path, np.array([[0, 70000]]))
+    ...     read_labels(path)
+    array([[    0, 70000]], dtype=int32)
+    """
+    suffix = _check_suffix(path, (".tif", ".tiff", ".png"))
+    labels = as_label_image(labels, "labels")
+    fits = labels.min() >= 0 and labels.max() <= 65535
+    if suffix == ".png":
+        if not fits or labels.ndim != 2:
+            raise ValueError(
+                f"Cannot write {as_path(path)!r}: a PNG holds one plane of ids from 0 "
+                f"to 65535, and labels have {describe(labels)} and values from "
+                f"{labels.min()} to {labels.max()}; use .tif."
+            )
+        _save_png(path, labels.astype(np.uint16))
+        return
+    import tifffile
+
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            labels.astype(np.uint16) if fits else labels,
+            photometric="minisblack",
+            planarconfig="contig" if labels.ndim == 3 else None,
+            compression="zlib",
+        )
+
+
+def _save_png(path: str | os.PathLike, array: np.ndarray) -> None:
+    from PIL import Image
+
+    with atomic_path(path) as temporary:
+        Image.fromarray(array).save(temporary, format="PNG")
+
+
+def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
+    """Write an image as PNG, atomically.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Ends in .png.
+    array : ndarray of shape (height, width) or (height, width, n_channels)
+        One channel of uint8, uint16, bool or floats, or three or four channels
+        of uint8 or floats. Floats must be within [0, 1] and are rounded to
+        8 bits.
+
+    Raises
+    ------
+    TypeError
+        If `array` is no array.
+    ValueError
+        If a PNG cannot hold it.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from psmlearn.io import read_image, write_image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "map.png")
+    ...     write_image(path, np.array([[0.0, 1.0]]))
+    ...     read_image(path)
+    array([[  0, 255]], dtype=uint8)
+    """
+    _check_suffix(path, (".png",))
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"expected a numpy array, got a {type(array).__name__}")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    grey = array.ndim == 2
+    known = array.dtype == np.uint8 or array.dtype.kind in "bf"
+    if (
+        array.size == 0
+        or not (grey or (array.ndim == 3 and array.shape[2] in (3, 4)))
+        or not (known or (grey and array.dtype == np.uint16))
+    ):
+        raise ValueError(
+            f"Cannot write {as_path(path)!r}: got {describe(array)}; expected grey "
+            "(uint8, uint16, bool, float) or 3 or 4 channels (uint8, bool, float)."
+        )
+    if array.dtype.kind == "f":
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise ValueError(
+                f"Cannot write {as_path(path)!r}: floats from {array.min():.6g} to "
+                f"{array.max():.6g}; expected values within [0, 1]."
+            )
+        array = np.rint(array * 255).astype(np.uint8)
+    elif array.dtype.kind == "b":
+        array = array.astype(np.uint8) * np.uint8(255)
+    _save_png(path, np.ascontiguousarray(array))
+
+
+def write_table(path: str | os.PathLike, columns: Mapping[str, Sequence]) -> None:
+    """Write columns of one length as a CSV file, atomically.
+
+    Text that a spreadsheet would run as a formula gets a leading apostrophe;
+    numbers are written so that they read back the same.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Ends in .csv.
+    columns : mapping of str to sequence
+        Column names and their values.
+
+    Raises
+    ------
+    ValueError
+        If there is no column, or they differ in length.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from pathlib import Path
+    >>> from psmlearn.io import write_table
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "nuclei.csv")
+    ...     write_table(path, {"id": [1, 2], "area": [30.5, 41.0]})
+    ...     Path(path).read_text().split()
+    ['id,area', '1,30.5', '2,41.0']
+    """
+    _check_suffix(path, (".csv",))
+    values = [np.asarray(column).tolist() for column in columns.values()]
+    lengths = {
+        name: len(column) if isinstance(column, list) else None
+        for name, column in zip(columns, values, strict=True)
+    }
+    if len(set(lengths.values())) != 1 or None in lengths.values():
+        raise ValueError(
+            f"Cannot write {as_path(path)!r}: expected columns of one length, got "
+            f"{lengths}."
+        )
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([_safe_cell(name) for name in columns])
+        rows = zip(*values, strict=True)
+        writer.writerows([_safe_cell(value) for value in row] for row in rows)
+
+
+def _safe_cell(value: object) -> object:
+    """Keep text from being run as a formula when a spreadsheet opens it."""
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return f"'{value}"
+    return value

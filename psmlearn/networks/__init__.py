@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Networks: U-Nets for segmentation, residual networks for maps (torch only)."""
+
+from psmlearn.networks._registry import build_network, list_networks
+from psmlearn.networks._res2net import res2net101_26w_4s
+from psmlearn.networks._resnet import ResNet, resnet18, resnet34, resnet50
+from psmlearn.networks._resunet import ResUNet34
+from psmlearn.networks._unet import UNet
+
+__all__ = [
+    "ResNet",
+    "ResUNet34",
+    "UNet",
+    "build_network",
+    "list_networks",
+    "res2net101_26w_4s",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+]

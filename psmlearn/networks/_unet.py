@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A plain U-Net whose tiled output equals its whole-image output."""
+
+from __future__ import annotations
+
+import numbers
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+__all__ = ["UNet"]
+
+
+def check_size(value: object, name: str) -> int:
+    """Return a positive integer, or say what came instead."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")
+    return int(value)
+
+
+def check_batch(images: torch.Tensor, in_channels: int, stride: int) -> None:
+    """Refuse a batch that the network cannot take, naming the fix."""
+    shape = tuple(images.shape)
+    if images.ndim != 4 or shape[1] != in_channels:
+        raise ValueError(
+            f"The network takes a batch of shape (n, {in_channels}, height, width), "
+            f"got {shape}."
+        )
+    if min(shape[2:]) < 1 or shape[2] % stride or shape[3] % stride:
+        raise ValueError(
+            f"Height and width must be multiples of {stride}, got "
+            f"{shape[2]} x {shape[3]}; pad the images first."
+        )
+
+
+def init_weights(network: nn.Module) -> None:
+    """Draw convolutions by Kaiming's rule and set batch norms to the identity."""
+    for module in network.modules():
+        if isinstance(module, nn.ConvTranspose2d):
+            # Kernel 2, stride 2: each output pixel sees one tap of every channel.
+            nn.init.normal_(module.weight, std=module.in_channels**-0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+
+
+def _double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+class UNet(nn.Module):
+    """Plain U-Net with batch normalisation and transposed convolutions.
+
+    Nothing in it looks further than ``receptive_radius`` pixels in ``eval`` mode
+    (no pooled statistics of the whole image), so tiles that start at multiples of
+    ``stride`` and carry ``halo`` pixels of context, clipped at the image border,
+    give the whole-image output up to float rounding.
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the images.
+    out_channels : int
+        Channels of the output, logits at the size of the input.
+    base_channels : int, default=16
+        Channels at full resolution; they double at each of the `depth` halvings.
+    depth : int, default=4
+        Number of halvings.
+
+    Attributes
+    ----------
+    stride : int
+        Height and width of the input must be multiples of it, ``2 ** depth``.
+    receptive_radius : int
+        Pixels beyond an output pixel that can change it, ``7 * stride - 5``.
+    halo : int
+        Context that makes tiles exact, ``8 * stride``.
+    exact_tiling : bool
+        Always True.
+
+    References
+    ----------
+    O. Ronneberger, P. Fischer, T. Brox, "U-Net: Convolutional Networks for
+    Biomedical Image Segmentation", MICCAI 2015.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from psmlearn.networks import UNet
+    >>> network = UNet(3, 2).eval()
+    >>> network.stride, network.halo
+    (16, 128)
+    >>> with torch.inference_mode():
+    ...     network(torch.zeros(1, 3, 32, 48)).shape
+    torch.Size([1, 2, 32, 48])
+    """
+
+    exact_tiling = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        base_channels: int = 16,
+        depth: int = 4,
+    ) -> None:
+        super().__init__()
+        self.in_channels = check_size(in_channels, "in_channels")
+        self.out_channels = check_size(out_channels, "out_channels")
+        base_channels = check_size(base_channels, "base_channels")
+        depth = check_size(depth, "depth")
+        self.stride = 2**depth
+        # Two 3x3 convolutions a level on the way down and up sum to this radius;
+        # the smallest multiple of the stride above it is 7 strides, 8 leaves room.
+        self.receptive_radius = 7 * self.stride - 5
+        self.halo = 8 * self.stride
+        widths = [base_channels * 2**level for level in range(depth + 1)]
+        self.encoder = nn.ModuleList(
+            _double_conv(before, after)
+            for before, after in zip(
+                [self.in_channels, *widths[:-1]], widths, strict=True
+            )
+        )
+        # The decoder runs from the deepest level up.
+        self.upsamplers = nn.ModuleList(
+            nn.ConvTranspose2d(2 * width, width, 2, stride=2)
+            for width in reversed(widths[:-1])
+        )
+        self.decoder = nn.ModuleList(
+            _double_conv(2 * width, width) for width in reversed(widths[:-1])
+        )
+        self.head = nn.Conv2d(base_channels, self.out_channels, 1)
+        init_weights(self)
+        # Logits of about unit size: no batch norm follows to rescale them.
+        nn.init.kaiming_normal_(self.head.weight, nonlinearity="linear")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Give logits of shape (n, out_channels, height, width)."""
+        check_batch(images, self.in_channels, self.stride)
+        skips = []
+        features = self.encoder[0](images)
+        for block in self.encoder[1:]:
+            skips.append(features)
+            features = block(functional.max_pool2d(features, 2))
+        for upsample, block in zip(self.upsamplers, self.decoder, strict=True):
+            features = torch.cat([skips.pop(), upsample(features)], dim=1)
+            features = block(features)
+        return self.head(features)

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What detector and segmenter share: channels, masks, training, probabilities."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import nn
+
+from psmlearn._engine._augment import (
+    appearance_randomisation,
+    noise_and_blur,
+    random_dihedral,
+    stain_jitter,
+)
+from psmlearn._engine._crops import PatchSampler
+from psmlearn._engine._inference import predict_images
+from psmlearn._engine._seed import draw_seed, isolated_torch
+from psmlearn._engine._state import load_weights
+from psmlearn._engine._train import TrainResult, train_network
+from psmlearn.base import NetworkEstimator
+from psmlearn.io._batch import ImageBatch, check_masks
+from psmlearn.networks import build_network
+from psmlearn.segmentation._targets import distance_target
+
+__all__ = ["PixelNetworkEstimator", "Targets"]
+
+# A function of mask crops (n, size, size[, 2]) that returns further training targets.
+Targets = Callable[[np.ndarray], list[np.ndarray]]
+
+_N_VALIDATION_BATCHES = 2
+_TILE_HALO = 128
+
+
+class _Scaled(nn.Module):
+    """A network on images in [0, 1], scaled as in training."""
+
+    def __init__(self, network: nn.Module, channels: list[int]):
+        super().__init__()
+        self.network = network
+        self.channels = channels
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(_scale(images[:, self.channels]))
+
+
+def _scale(images: torch.Tensor) -> torch.Tensor:
+    return (images - 0.5) / 0.25
+
+
+class PixelNetworkEstimator(NetworkEstimator):
+    """Base class of the estimators whose network answers for every pixel."""
+
+    _parameter_constraints: dict = {
+        **NetworkEstimator._parameter_constraints,
+        "label_channel": [Integral, None],
+        "map_channel": [StrOptions({"drop", "input"}), Integral],
+        "stain_jitter": [Interval(Real, 0, None, closed="left")],
+        "appearance_randomisation": [Interval(Real, 0, 1, closed="both")],
+        "nucleus_diameter": [Interval(Real, 0, None, closed="neither")],
+        "threshold": [Interval(Real, 0, 1, closed="neither")],
+        "n_views": [Interval(Integral, 1, 8, closed="both")],
+    }
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self.label_channel is None
+        return tags
+
+    # -- which channels of X are what ------------------------------------------
+
+    def _label_index(self, n_channels: int) -> int | None:
+        if self.label_channel is None:
+            return None
+        if not -n_channels <= self.label_channel < n_channels:
+            raise ValueError(
+                f"label_channel={self.label_channel} is not a channel of images with "
+                f"{n_channels} channels."
+            )
+        return self.label_channel % n_channels
+
+    def _input_channels(self, n_channels: int) -> list[int]:
+        """Return the channels that the network sees."""
+        label = self._label_index(n_channels)
+        channels = [i for i in range(n_channels) if i != label]
+        if isinstance(self.map_channel, Integral):
+            index = int(self.map_channel) % n_channels
+            channels = [i for i in channels if i != index]
+        elif self.map_channel == "drop" and label is not None:
+            # The stack of SemanticClusterer: image, map, labels.
+            if len(channels) in (2, 4):
+                channels = channels[:-1]
+        if not channels:
+            raise ValueError(
+                f"No channel of the {n_channels} is left for the network: "
+                f"label_channel={self.label_channel}, map_channel={self.map_channel}."
+            )
+        return channels
+
+    def _training_masks(self, images: ImageBatch, y) -> list[np.ndarray]:
+        """Return the masks to train on, from `label_channel` or y, checked."""
+        name = type(self).__name__
+        index = self._label_index(images.n_channels)
+        if index is not None:
+            masks = [
+                images.stored(i)[..., index].astype(np.int32)
+                for i in range(len(images))
+            ]
+        elif y is None:
+            raise ValueError(
+                f"{name}.fit requires y to be passed, but the target y is None; pass "
+                "masks, or say by label_channel which channel of X holds them."
+            )
+        else:
+            masks = check_masks(y, images, caller=name)
+        if masks[0].ndim == 3:
+            raise ValueError(
+                f"{name} got masks of shape {masks[0].shape} with a plane of classes; "
+                "it learns ids alone: pass [mask[..., 0] for mask in y]."
+            )
+        if not any((mask >= 0).any() for mask in masks):
+            raise ValueError(f"{name}: all pixels of all masks are unknown (-1).")
+        if not any((mask > 0).any() for mask in masks):
+            warnings.warn(
+                f"{name}: no mask holds an object; the network learns background only.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return masks
+
+    # -- training --------------------------------------------------------------
+
+    def _train_pixels(
+        self,
+        images: ImageBatch,
+        masks: Sequence[np.ndarray],
+        n_outputs: int,
+        targets: Targets,
+        loss: Callable[..., torch.Tensor],
+        *,
+        continued: bool = False,
+        max_epochs: int | None = None,
+        schedule: str = "one_cycle",
+    ) -> None:
+        """Train a network with `n_outputs` channels and store it.
+
+        Parameters
+        ----------
+        masks : sequence of ndarray of shape (height, width[, 2])
+            Plane 0 holds the ids of the objects.
+        targets : callable
+            Further targets from mask crops, float32 arrays of the same size.
+        loss : callable
+            ``f(outputs, labels, distance, *targets) -> scalar``; `distance` is the
+            inner distance of the objects.
+        """
+        device = self._resolve_fit_device()
+        seed = draw_seed(self.random_state)
+        rng = np.random.default_rng(seed)
+        channels = self._input_channels(images.n_channels)
+        settings = self._train_settings(
+            schedule=schedule, max_epochs=max_epochs or self.max_epochs
+        )
+        train, validation = self._split_validation(len(images), rng)
+        draw = self._make_draw(images, masks, train, targets)
+        fixed = self._make_draw(images, masks, validation, targets)
+        validation_seed = int(rng.integers(2**31))
+
+        def draw_validation():
+            stream = np.random.default_rng(validation_seed)
+            return [fixed(stream) for _ in range(_N_VALIDATION_BATCHES)]
+
+        with isolated_torch(seed, device):
+            network, recipe = self._initial_network(len(channels), n_outputs, continued)
+            compute_loss = self._make_loss(network, channels, loss)
+            result = TrainResult()
+            try:
+                train_network(
+                    network,
+                    draw,
+                    compute_loss,
+                    settings=settings,
+                    device=device,
+                    rng=rng,
+                    result=result,
+                    draw_validation=draw_validation,
+                )
+            finally:
+                self._store_network(network, recipe)
+                self._record_training(result, continued=continued)
+        self.device_ = str(device)
+
+    def _initial_network(
+        self, n_inputs: int, n_outputs: int, continued: bool
+    ) -> tuple[nn.Module, dict]:
+        if continued:
+            return self.network_, self._network_recipe
+        recipe = {
+            "name_or_factory": self.network,
+            "in_channels": n_inputs,
+            "out_channels": n_outputs,
+        }
+        network = build_network(**recipe)
+        if self.weights is not None:
+            load_weights(network, self.weights)
+        return network, recipe
+
+    def _make_draw(self, images, masks, indices, targets):
+        sampler = PatchSampler(
+            images.subset(indices), self.patch_size, [masks[i] for i in indices]
+        )
+
+        def draw(rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+            patches, crops = sampler.draw(rng, self.batch_size)
+            labels = crops if crops.ndim == 3 else crops[..., 0]
+            distance = np.stack([distance_target(label) for label in labels])
+            return (
+                torch.from_numpy(patches).permute(0, 3, 1, 2),
+                torch.from_numpy(labels.astype(np.int64)),
+                *(torch.from_numpy(target) for target in [distance, *targets(crops)]),
+            )
+
+        return draw
+
+    def _make_loss(self, network, channels, loss):
+        def compute_loss(images, labels, distance, *targets, training, generator):
+            images = images[:, channels]
+            targets = [distance, *targets]
+            if training:
+                images, labels, *targets = random_dihedral(
+                    [images, labels, *targets], generator
+                )
+                images = self._change_appearance(images, labels, targets[0], generator)
+            images = _scale(images).contiguous(memory_format=torch.channels_last)
+            return loss(network(images).float(), labels, *targets)
+
+        return compute_loss
+
+    def _change_appearance(self, images, labels, distance, generator):
+        """Vary stains, noise and objects; a map among the channels is left alone."""
+        n_colours = 3 if images.shape[1] >= 3 else 1
+        colours, others = images[:, :n_colours], images[:, n_colours:]
+        colours = appearance_randomisation(
+            colours, labels, distance, self.appearance_randomisation, generator
+        )
+        colours = stain_jitter(colours, self.stain_jitter, generator)
+        colours = noise_and_blur(colours, min(1.0, self.stain_jitter), generator)
+        return torch.cat([colours, others], 1)
+
+    # -- prediction ------------------------------------------------------------
+
+    def _predict_pixels(
+        self, images: ImageBatch, activate: Callable[[torch.Tensor], torch.Tensor]
+    ) -> Iterator[np.ndarray]:
+        """Yield the activated outputs of each image, (height, width, channels)."""
+        return predict_images(
+            _Scaled(self.network_, self._input_channels(images.n_channels)),
+            images,
+            activate,
+            tile_size=self.tile_size,
+            batch_pixels=self.batch_size * self.patch_size**2,
+            device=self._resolve_predict_device(),
+            precision=self.precision,
+            halo=_pixels(self.network_, "halo", _TILE_HALO),
+            stride=_pixels(self.network_, "stride", 32),
+            n_views=self.n_views,
+        )
+
+    def _diameters(self, images: ImageBatch) -> np.ndarray:
+        """Return the nucleus diameter in pixels for each image."""
+        return self.nucleus_diameter / self._pixel_sizes(images)
+
+
+def _pixels(network: nn.Module, name: str, default: int) -> int:
+    """Return what a network says of itself; a convolution's stride is no answer."""
+    value = getattr(network, name, default)
+    return value if isinstance(value, int) else default

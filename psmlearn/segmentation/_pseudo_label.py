@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Training of a segmenter on the masks of a labeler, without labels."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import MetaEstimatorMixin, _fit_context, clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+
+from psmlearn.activation import SelfActivationMapper
+from psmlearn.base import BaseImageEstimator
+from psmlearn.cluster import SemanticClusterer
+from psmlearn.segmentation._segmenter import NucleiSegmenter
+
+__all__ = ["PseudoLabelSegmenter"]
+
+
+def _segmenter_has(name: str):
+    def check(self) -> bool:
+        segmenter = getattr(self, "segmenter_", self.segmenter)
+        return segmenter is None or hasattr(segmenter, name)
+
+    return check
+
+
+class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
+    """Find nuclei without labels: a labeler makes masks, a segmenter learns them.
+
+    Parameters
+    ----------
+    labeler : estimator, default=None
+        Its ``fit(X)`` and ``predict(X)`` give label images. None takes the pipeline
+        of :class:`SelfActivationMapper` ("maps") and :class:`SemanticClusterer`
+        ("clusters") with their defaults.
+    segmenter : estimator, default=None
+        Trained on what the labeler predicts. None takes :class:`NucleiSegmenter`.
+    n_rounds : int, default=1
+        Rounds of training. From the second on the masks are the segmenter's own,
+        pixels of doubt unknown.
+    doubt : float, default=0.15
+        In later rounds, pixels whose probability is nearer than this to one half
+        are unknown.
+    pixel_size : float, sequence of float or "file", default=0.25
+        Micrometres per pixel, for the default parts; given parts have their own.
+    device : str, default="auto"
+        For the default parts.
+    random_state : int, RandomState or None, default=None
+        Reaches the default parts, and given parts whose own is None.
+    verbose : int, default=0
+        1 shows progress of the default parts.
+
+    Attributes
+    ----------
+    labeler_, segmenter_ : estimator
+        The fitted parts.
+    n_features_in_ : int
+        Channels of X.
+    n_pseudo_objects_ : list of int
+        Objects in the masks of each round.
+
+    References
+    ----------
+    .. [1] P. Chen et al., "Exploring Unsupervised Cell Recognition with Prior
+       Self-activation Maps", MICCAI 2023.
+
+    Examples
+    --------
+    >>> from psmlearn import NucleiSegmenter, PseudoLabelSegmenter, SemanticClusterer
+    >>> from psmlearn.datasets import make_nuclei
+    >>> images = make_nuclei(n_images=2, shape=(96, 96), random_state=0).images
+    >>> segmenter = NucleiSegmenter(max_epochs=1, steps_per_epoch=2, patch_size=32)
+    >>> model = PseudoLabelSegmenter(SemanticClusterer(), segmenter, random_state=0)
+    >>> model.fit(images).predict(images).shape
+    (2, 96, 96)
+    """
+
+    _parameter_constraints: dict = {
+        "labeler": [HasMethods(["fit", "predict"]), None],
+        "segmenter": [HasMethods(["fit", "predict"]), None],
+        "n_rounds": [Interval(Integral, 1, None, closed="left")],
+        "doubt": [Interval(Real, 0, 0.5, closed="left")],
+        "pixel_size": [
+            Interval(Real, 0, None, closed="neither"),
+            "array-like",
+            StrOptions({"file"}),
+        ],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        labeler=None,
+        segmenter=None,
+        *,
+        n_rounds=1,
+        doubt=0.15,
+        pixel_size=0.25,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.labeler = labeler
+        self.segmenter = segmenter
+        self.n_rounds = n_rounds
+        self.doubt = doubt
+        self.pixel_size = pixel_size
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None, *, image_labels=None) -> PseudoLabelSegmenter:
+        """Train on images alone.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width, n_channels) or list
+            Images.
+        y : ignored
+            Never handed on: training sees no label.
+        image_labels : array-like of shape (n_images,), default=None
+            One label an image, for a weakly supervised labeler only.
+
+        Returns
+        -------
+        self : PseudoLabelSegmenter
+
+        Raises
+        ------
+        ValueError
+            If an image is bad (before training), if `image_labels` are given to a
+            labeler that takes none, or if the labeler finds nothing at all.
+        """
+        images = self._check_images(X, reset=True)
+        self._make_parts()
+        masks = self._label(X, image_labels)
+        self.n_pseudo_objects_ = [_count(masks)]
+        if not self.n_pseudo_objects_[0]:
+            raise ValueError(
+                f"The labeler found no nucleus in any of the {len(images)} images, so "
+                "there is nothing to learn. Look at its masks (labeler_.predict), "
+                "check pixel_size, or lower its demands (min_contrast, min_area)."
+            )
+        self.segmenter_.fit(X, masks)
+        for _ in range(1, self.n_rounds):
+            masks = self._own_masks(X)
+            self.n_pseudo_objects_.append(_count(masks))
+            if not self.n_pseudo_objects_[-1]:
+                break
+            self.segmenter_.fit(X, masks)
+        return self
+
+    def _make_parts(self) -> None:
+        rng = check_random_state(self.random_state)
+        shared = {
+            "pixel_size": self.pixel_size,
+            "verbose": self.verbose,
+        }
+        if self.labeler is None:
+            maps = SelfActivationMapper(device=self.device, **shared)
+            clusters = SemanticClusterer(**shared)
+            labeler = Pipeline([("maps", maps), ("clusters", clusters)])
+        else:
+            labeler = clone(self.labeler)
+        if self.segmenter is None:
+            segmenter = NucleiSegmenter(device=self.device, **shared)
+        else:
+            segmenter = clone(self.segmenter)
+        if self.random_state is not None:
+            _pass_random_state(labeler, rng)
+            _pass_random_state(segmenter, rng)
+        self.labeler_, self.segmenter_ = labeler, segmenter
+
+    def _label(self, X, image_labels) -> list[np.ndarray] | np.ndarray:
+        """Fit the labeler and return its masks of the training images."""
+        if image_labels is not None:
+            if not has_fit_parameter(self.labeler_, "image_labels"):
+                raise ValueError(
+                    "image_labels were given, but the labeler "
+                    f"{type(self.labeler_).__name__} takes none: its fit has no "
+                    "parameter image_labels. Pass a weakly supervised labeler, or "
+                    "leave image_labels out."
+                )
+            return self.labeler_.fit(X, None, image_labels=image_labels).predict(X)
+        if hasattr(self.labeler_, "fit_predict"):
+            # Spares a Pipeline the second transformation of all images.
+            return self.labeler_.fit_predict(X, None)
+        return self.labeler_.fit(X, None).predict(X)
+
+    def _own_masks(self, X) -> list[np.ndarray]:
+        """Return the segmenter's masks with pixels of doubt unknown."""
+        masks = [np.array(mask) for mask in self.segmenter_.predict(X)]
+        if self.doubt and hasattr(self.segmenter_, "predict_proba"):
+            for mask, proba in zip(
+                masks, self.segmenter_.predict_proba(X), strict=True
+            ):
+                mask[np.abs(proba[..., 0] - 0.5) < self.doubt] = -1
+        return masks
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "segmenter_") and hasattr(self, "n_pseudo_objects_")
+
+    @available_if(_segmenter_has("predict"))
+    def predict(self, X) -> np.ndarray | list[np.ndarray]:
+        """Return the label image of each image, as the segmenter does."""
+        return self._fitted_segmenter().predict(X)
+
+    @available_if(_segmenter_has("predict_proba"))
+    def predict_proba(self, X) -> np.ndarray | list[np.ndarray]:
+        """Return the class probabilities of each pixel, as the segmenter does."""
+        return self._fitted_segmenter().predict_proba(X)
+
+    @available_if(_segmenter_has("detect"))
+    def detect(self, X) -> list[np.ndarray]:
+        """Return the points of each image, as the segmenter does."""
+        return self._fitted_segmenter().detect(X)
+
+    @available_if(_segmenter_has("score"))
+    def score(self, X, y) -> float:
+        """Return the segmenter's score, the aggregated Jaccard index by default."""
+        return self._fitted_segmenter().score(X, y)
+
+    def _fitted_segmenter(self):
+        check_is_fitted(self)
+        return self.segmenter_
+
+
+def _count(masks) -> int:
+    """Return the number of objects in label images."""
+    return int(sum(np.unique(mask[mask > 0]).size for mask in map(np.asarray, masks)))
+
+
+def _pass_random_state(estimator, rng: np.random.RandomState) -> None:
+    """Set every `random_state` of an estimator and its parts that is None."""
+    seeds = {
+        name: int(rng.randint(np.iinfo(np.int32).max))
+        for name, value in sorted(estimator.get_params(deep=True).items())
+        if (name == "random_state" or name.endswith("__random_state")) and value is None
+    }
+    estimator.set_params(**seeds)

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Segmentation of nuclei by a network trained on (pseudo) masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from numbers import Real
+
+import numpy as np
+import torch
+from sklearn.base import _fit_context, clone
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from psmlearn._images._instances import centroids, decode_instances, split_touching
+from psmlearn.io._batch import ImageBatch
+from psmlearn.metrics import aggregated_jaccard_score
+from psmlearn.segmentation._base import PixelNetworkEstimator
+from psmlearn.segmentation._losses import instance_loss, voronoi_loss
+from psmlearn.segmentation._targets import voronoi_labels
+
+__all__ = ["NucleiSegmenter"]
+
+
+class NucleiSegmenter(PixelNetworkEstimator):
+    """Find the outline of every nucleus with a network trained on masks.
+
+    The masks may be pseudo masks: nothing here asks where they come from. With
+    ``targets="instances"`` the network learns foreground and the inner distance of
+    each object, from which touching nuclei are told apart by a watershed. With
+    ``targets="voronoi"`` it is the two-stage training of [1]_: a detector learns the
+    mask, its points give Voronoi labels, and the network learns both.
+
+    Parameters
+    ----------
+    network : str or callable, default="unet"
+        "unet", "resunet34", or a factory ``f(in_channels, out_channels) ->
+        torch.nn.Module`` whose output has the size of its input. Tiled prediction
+        equals whole-image prediction with "unet".
+    weights : str or path, default=None
+        Weight file to start from, read without running code.
+    targets : {"instances", "voronoi"}, default="instances"
+        What the network learns.
+    detector : NucleiDetector, default=None
+        The first stage of ``targets="voronoi"``; None takes one with the training
+        parameters of this estimator.
+    voronoi_weight : float, default=1.5
+        Weight of the Voronoi labels beside the mask.
+    mask_foreground : bool, default=True
+        Whether the foreground of the mask is trained on with
+        ``targets="voronoi"``. The code of [1]_ takes it as unknown (False).
+    label_channel : int, default=None
+        Channel of X that holds the masks to train on; y is ignored then.
+    map_channel : {"drop", "input"} or int, default="drop"
+        What becomes of the activation map in X. "drop": where `label_channel` is
+        given, the last of two or four remaining channels is the map and is not an
+        input of the network. "input": it is one. An int names the channel to drop.
+    nucleus_diameter : float, default=7.0
+        Typical diameter of a nucleus in micrometres.
+    min_area : float, default=4.0
+        Smaller objects are dropped, in square micrometres.
+    threshold : float, default=0.5
+        Foreground probability from which a pixel belongs to a nucleus.
+    stain_jitter : float, default=1.0
+        Strength of the variation of stains in training; 0 for none.
+    appearance_randomisation : float, default=0.5
+        Share of the nuclei whose inside is made pale in training, so that vesicular
+        nuclei are learnt from solid ones.
+    n_views : int, default=1
+        Flips and rotations averaged in prediction, 1 to 8.
+    max_epochs : int, default=20
+        Epochs of training.
+    steps_per_epoch : int, default=30
+        Batches of random crops in an epoch.
+    batch_size : int, default=8
+        Crops in a batch.
+    patch_size : int, default=224
+        Side of the crops in pixels, a multiple of the network's stride.
+    learning_rate : float, default=2e-3
+        Peak of the one-cycle schedule.
+    weight_decay : float, default=1e-4
+        Of AdamW.
+    early_stopping : bool, default=True
+        Keep the weights that do best on images set aside, with their (pseudo)
+        masks, and stop after `n_iter_no_change` epochs without gain.
+    validation_fraction : float, default=0.1
+        Share of the images set aside; with too few images, fixed crops of the
+        training images are used.
+    n_iter_no_change : int, default=10
+        Patience of early stopping in epochs.
+    tol : float, default=1e-4
+        Least gain that counts.
+    tile_size : int, default=1024
+        Side of the tiles in prediction, in pixels; a halo is added.
+    pixel_size : float, sequence of float or "file", default=0.25
+        Micrometres per pixel: one for all, one per image, or read from the files.
+    warm_start : bool, default=False
+        Whether `fit` continues from the present weights.
+    device : str, default="auto"
+        "auto", "cpu", "cuda", "cuda:1", "mps".
+    precision : {"float32", "bfloat16"}, default="float32"
+        Arithmetic of the convolutions.
+    random_state : int, RandomState or None, default=None
+        With an int the result is the same bit for bit on a CPU.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    network_ : torch.nn.Module
+        The trained network, on the CPU.
+    n_features_in_ : int
+        Channels of X in `fit`.
+    n_epochs_ : int
+        Epochs done.
+    loss_curve_, validation_loss_curve_ : list of float
+        Losses by epoch.
+    best_loss_ : float
+        Lowest loss: of validation with early stopping, else of training.
+    device_ : str
+        Where the training ran.
+    detector_ : NucleiDetector
+        The first stage (``targets="voronoi"``).
+
+    References
+    ----------
+    .. [1] P. Chen et al., "Exploring Unsupervised Cell Recognition with Prior
+       Self-activation Maps", MICCAI 2023.
+
+    Examples
+    --------
+    >>> from psmlearn import NucleiSegmenter
+    >>> from psmlearn.datasets import make_nuclei
+    >>> data = make_nuclei(n_images=2, shape=(64, 64), n_nuclei=8, random_state=0)
+    >>> segmenter = NucleiSegmenter(max_epochs=1, steps_per_epoch=2, patch_size=32,
+    ...                             batch_size=2, random_state=0)
+    >>> segmenter.fit(data.images, data.masks).predict(data.images).shape
+    (2, 64, 64)
+    """
+
+    _parameter_constraints: dict = {
+        **PixelNetworkEstimator._parameter_constraints,
+        "targets": [StrOptions({"instances", "voronoi"})],
+        "detector": [HasMethods(["fit", "predict"]), None],
+        "voronoi_weight": [Interval(Real, 0, None, closed="left")],
+        "mask_foreground": ["boolean"],
+        "min_area": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        network="unet",
+        weights=None,
+        targets="instances",
+        detector=None,
+        voronoi_weight=1.5,
+        mask_foreground=True,
+        label_channel=None,
+        map_channel="drop",
+        nucleus_diameter=7.0,
+        min_area=4.0,
+        threshold=0.5,
+        stain_jitter=1.0,
+        appearance_randomisation=0.5,
+        n_views=1,
+        max_epochs=20,
+        steps_per_epoch=30,
+        batch_size=8,
+        patch_size=224,
+        learning_rate=2e-3,
+        weight_decay=1e-4,
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        tol=1e-4,
+        tile_size=1024,
+        pixel_size=0.25,
+        warm_start=False,
+        device="auto",
+        precision="float32",
+        random_state=None,
+        verbose=0,
+    ):
+        self.network = network
+        self.weights = weights
+        self.targets = targets
+        self.detector = detector
+        self.voronoi_weight = voronoi_weight
+        self.mask_foreground = mask_foreground
+        self.label_channel = label_channel
+        self.map_channel = map_channel
+        self.nucleus_diameter = nucleus_diameter
+        self.min_area = min_area
+        self.threshold = threshold
+        self.stain_jitter = stain_jitter
+        self.appearance_randomisation = appearance_randomisation
+        self.n_views = n_views
+        self.max_epochs = max_epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.batch_size = batch_size
+        self.patch_size = patch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.tile_size = tile_size
+        self.pixel_size = pixel_size
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None) -> NucleiSegmenter:
+        """Train on images and masks.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width, n_channels) or list
+            Images, or stacks with the masks in `label_channel`.
+        y : array or list of ndarray of shape (height, width), default=None
+            Label images: 0 background, ids from 1, -1 unknown; arrays or paths.
+            Ignored where `label_channel` is given.
+
+        Returns
+        -------
+        self : NucleiSegmenter
+
+        Raises
+        ------
+        ValueError
+            If images or masks are not what was expected; before training.
+        """
+        continued = self._continues()
+        images = self._check_images(
+            X, reset=not continued, label_channel=self.label_channel
+        )
+        masks = self._training_masks(images, y)
+        self._targets = self.targets
+        if self.targets == "voronoi":
+            self._fit_voronoi(images, masks, continued)
+        else:
+            self._train_pixels(
+                images, masks, 3, lambda crops: [], instance_loss, continued=continued
+            )
+        return self
+
+    def _fit_voronoi(self, images, masks, continued: bool) -> None:
+        self.detector_ = self._make_detector().fit(images, masks)
+        points = self.detector_.predict(images)
+        planes = [
+            np.stack([mask, voronoi_labels(found, mask.shape)], axis=-1)
+            for mask, found in zip(masks, points, strict=True)
+        ]
+        self._train_pixels(
+            images,
+            planes,
+            2,
+            lambda crops: [crops[..., 1].astype(np.float32)],
+            partial(
+                voronoi_loss,
+                weight=self.voronoi_weight,
+                mask_foreground=self.mask_foreground,
+            ),
+            continued=continued,
+        )
+
+    def _make_detector(self):
+        from psmlearn.segmentation._detector import NucleiDetector
+
+        if self.detector is not None:
+            return clone(self.detector)
+        shared = self.get_params(deep=False)
+        names = NucleiDetector._get_param_names()
+        return NucleiDetector(
+            **{n: shared[n] for n in names if n in shared and n not in ("targets",)}
+        )
+
+    def predict(self, X) -> np.ndarray | list[np.ndarray]:
+        """Return the label image of each image.
+
+        Returns
+        -------
+        masks : array or list of ndarray of shape (height, width), int32
+            0 background, 1..n one id per nucleus; in the container of X.
+        """
+        images = self._images_to_predict(X)
+        return images.wrap(list(self._predict_labels(images)))
+
+    def predict_proba(self, X) -> np.ndarray | list[np.ndarray]:
+        """Return the probabilities of background and nucleus at each pixel.
+
+        Returns
+        -------
+        probabilities : array or list of ndarray of shape (height, width, 2), float32
+            Background first; they sum to 1.
+        """
+        images = self._images_to_predict(X)
+        outputs = self._predict_pixels(images, _activate)
+        return images.wrap([output[..., :2].copy() for output in outputs])
+
+    def detect(self, X) -> list[np.ndarray]:
+        """Return the centroids of the nuclei, float (n, 2), row and column."""
+        images = self._images_to_predict(X)
+        return [centroids(labels) for labels in self._predict_labels(images)]
+
+    def score(self, X, y) -> float:
+        """Return the aggregated Jaccard index, the mean over images.
+
+        Parameters
+        ----------
+        y : array or list of ndarray of shape (height, width)
+            True label images.
+        """
+        return aggregated_jaccard_score(y, self.predict(X))
+
+    def _images_to_predict(self, X) -> ImageBatch:
+        self._check_is_fitted()
+        return self._check_images(X, reset=False, label_channel=self.label_channel)
+
+    def _predict_labels(self, images: ImageBatch) -> Iterator[np.ndarray]:
+        diameters = self._diameters(images)
+        areas = self.min_area / self._pixel_sizes(images) ** 2
+        outputs = self._predict_pixels(images, _activate)
+        for output, diameter, area in zip(outputs, diameters, areas, strict=True):
+            yield self._decode(output, diameter, round(area))
+
+    def _decode(self, output: np.ndarray, diameter: float, min_area: int) -> np.ndarray:
+        probability = output[..., 1]
+        if self._targets == "voronoi":
+            mask = probability > self.threshold
+            return split_touching(mask, diameter=diameter, intensity=probability)
+        return decode_instances(
+            probability,
+            output[..., 2],
+            threshold=self.threshold,
+            diameter=diameter,
+            min_area=min_area,
+        )
+
+
+def _activate(outputs: torch.Tensor) -> torch.Tensor:
+    """Soft-max of the first two channels; the inner distance stays as it is."""
+    return torch.cat([outputs[:, :2].softmax(1), outputs[:, 2:]], 1)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tools for those who write estimators; see `psmlearn.utils.estimator_checks`."""

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fixtures and skips shared by all tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+# Figures are drawn without a display, also where one is there.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+DATA_VARIABLE = "PSMLEARN_DATA"
+
+
+def _missing_data() -> str | None:
+    """Say why the real images cannot be used, or None where they can."""
+    folder = os.environ.get(DATA_VARIABLE)
+    if not folder:
+        return f"needs the real images: set {DATA_VARIABLE} to their folder"
+    if not Path(folder).is_dir():
+        return f"{DATA_VARIABLE} names {folder!r}, which is not a folder"
+    return None
+
+
+def _missing_gpu() -> str | None:
+    """Say why no CUDA device can be used, or None where one can."""
+    if importlib.util.find_spec("torch") is None:
+        return "needs torch and a CUDA device"
+    import torch
+
+    return None if torch.cuda.is_available() else "needs a CUDA device"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, with the reason."""
+    reasons = {"data": _missing_data}
+    if any("gpu" in item.keywords for item in items):
+        reasons["gpu"] = _missing_gpu
+    for marker, find_reason in reasons.items():
+        reason = find_reason()
+        if reason is None:
+            continue
+        for item in items:
+            if item.get_closest_marker(marker) is not None:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real images; a test that asks for it is skipped without."""
+    reason = _missing_data()
+    if reason is not None:
+        pytest.skip(reason)
+    return Path(os.environ[DATA_VARIABLE])
+
+
+@pytest.fixture
+def figure():
+    """Hand out an empty matplotlib figure and close all figures afterwards."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    yield plt.figure()
+    plt.close("all")

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command line."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.testing import assert_array_equal
+from skimage.io import imsave
+
+import psmlearn
+from psmlearn import _cli
+from psmlearn.io import check_images, read_image, read_labels, resolve_pixel_size
+
+KINDS = {"overlay.png", "map.png", "labels.tif", "nuclei.csv"}
+
+
+class FixedMaps:
+    def transform(self, images):
+        batch = check_images(images)
+        return [np.concatenate([i, i[..., :1]], axis=2) for i in batch]
+
+
+class FixedModel:
+    """Stands for a fitted model: dark pixels of the upper half are one nucleus."""
+
+    labeler_ = SimpleNamespace(named_steps={"maps": FixedMaps()})
+
+    def predict(self, images):
+        masks = []
+        for image in check_images(images):
+            mask = np.zeros(image.shape[:2], dtype=np.int32)
+            mask[:4, :5] = 1
+            masks.append(mask)
+        return masks
+
+
+@pytest.fixture
+def fixed_model(monkeypatch):
+    """Replace training; what it was asked for is in the list."""
+    calls = []
+
+    def train(sources, pixel_size, *settings):
+        calls.append((sources, pixel_size, *settings))
+        batch = check_images(sources)
+        return FixedModel(), batch, resolve_pixel_size(pixel_size, batch)
+
+    monkeypatch.setattr(_cli, "_train", train)
+    return calls
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three images, two of which share a stem, and a file that is none."""
+    folder = tmp_path / "tissue"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "a.tif", "b.png"):
+        pixels = rng.integers(0, 256, (16, 20, 3), dtype=np.uint8)
+        imsave(folder / name, pixels, check_contrast=False)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def run(*arguments):
+    return CliRunner().invoke(_cli.main, ["segment", *map(str, arguments)])
+
+
+def test_every_image_of_a_folder_gets_its_four_files(fixed_model, folder, tmp_path):
+    done = run(folder, "--output", tmp_path / "deep" / "out", "--pixel-size", "0.5")
+    assert done.exit_code == 0, done.output
+    names = {path.name for path in (tmp_path / "deep" / "out").iterdir()}
+    assert names == {f"{n}_{kind}" for n in ("a", "a-2", "b") for kind in KINDS}
+    assert "3 nuclei in 3 images" in done.output
+    assert "b: 1 nucleus, mean area 5.0 square micrometres" in done.output
+    assert str(tmp_path / "deep" / "out") in done.output.splitlines()[-1]
+
+
+def test_the_files_hold_what_was_found(fixed_model, folder, tmp_path):
+    done = run(folder / "b.png", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    out = tmp_path / "out"
+    labels = read_labels(out / "b_labels.tif")
+    assert_array_equal(labels, FixedModel().predict([folder / "b.png"])[0])
+    overlay = read_image(out / "b_overlay.png")
+    assert_array_equal(overlay[8:], read_image(folder / "b.png")[8:])
+    assert_array_equal(overlay[3, 2], [255, 225, 25])
+    assert read_image(out / "b_map.png").shape == (16, 20, 3)
+    with open(out / "b_nuclei.csv", newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["label"] == "1"
+    assert float(row["area"]) == 20 * 0.25**2
+    assert (float(row["centroid_row"]), float(row["centroid_column"])) == (1.5, 2.0)
+    assert float(row["mean_haematoxylin"]) >= 0
+
+
+def test_options_reach_the_training(fixed_model, folder, tmp_path):
+    done = run(
+        *(folder, "-o", tmp_path / "out", "--quiet", "--device", "cpu"),
+        *("--max-epochs", 3, "--random-state", 7),
+    )
+    assert done.exit_code == 0, done.output
+    ((sources, *settings),) = fixed_model
+    assert [Path(source).name for source in sources] == ["a.png", "a.tif", "b.png"]
+    assert settings == [0.25, 3, 7, "cpu", 0]
+
+
+def test_the_sample_image(fixed_model, tmp_path):
+    done = run("--sample", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"sample_{kind}" for kind in KINDS
+    }
+    assert fixed_model[0][1] == 0.5  # its own pixel size
+    run("--sample", "-o", tmp_path / "out", "--pixel-size", "0.4")
+    assert fixed_model[1][1] == 0.4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--sample"),
+        (["{folder}", "--sample"], "not both"),
+        (["{folder}/none.png"], "none.png"),
+        (["{folder}/notes.txt"], "notes.txt"),
+        (["{folder}/empty"], "No image in the folder"),
+        (["{folder}", "--pixel-size", "small"], "neither a number nor 'file'"),
+        (["{folder}", "--pixel-size", "-1"], "pixel_size"),
+        (["{folder}", "--pixel-size", "file"], "do not tell"),
+        (["{folder}", "--max-epochs", "0"], "max-epochs"),
+    ],
+)
+def test_bad_input_is_one_line_before_training(fixed_model, folder, arguments, message):
+    (folder / "empty").mkdir()
+    output = ["--output", str(folder / "out")]
+    done = run(*(text.format(folder=folder) for text in arguments), *output)
+    assert done.exit_code in (1, 2)
+    assert message in done.output
+    assert "Traceback" not in done.output
+    assert isinstance(done.exception, SystemExit)
+
+
+def test_the_module_runs():
+    done = subprocess.run(
+        [sys.executable, "-m", "psmlearn", "--version"],
+        capture_output=True,
+        text=True,
+        cwd=Path(psmlearn.__file__).parents[1],
+        timeout=60,
+    )
+    assert done.stdout.strip() == f"psmlearn, version {psmlearn.__version__}"

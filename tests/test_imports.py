@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Imports go one way, stay light, and never need torchvision."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import psmlearn
+
+PACKAGE = Path(psmlearn.__file__).parent
+
+# Rooms from left to right: a module may import from rooms left of its own. Rooms of
+# one level do not see each other, but for `_engine`, which may read images with `io`.
+LEVELS = [
+    {"_images", "networks"},
+    {"io", "metrics"},
+    {"_engine"},
+    {"datasets", "measure", "base"},
+    {"preprocessing", "activation", "cluster"},
+    {"segmentation"},
+    {"inspection"},
+    {"_cli"},
+    {"__main__"},
+]
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+MAY_IMPORT_ALL = {"__init__", "utils"}
+FORBIDDEN_AT_TOP = {"torchvision", "timm", "cv2", "numba", "pandas", "matplotlib"}
+LIGHT = [
+    "psmlearn",
+    "psmlearn._images",
+    "psmlearn.datasets",
+    "psmlearn.io",
+    "psmlearn.metrics",
+    "psmlearn.measure",
+]
+
+
+def _source_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def _room(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def _imported(node: ast.AST) -> list[str]:
+    """Full names that one import statement reads from."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        if node.module == "psmlearn":
+            return [f"psmlearn.{alias.name}" for alias in node.names]
+        return [node.module]
+    return []
+
+
+def _module_level(tree: ast.Module):
+    """Statements that run at import: not those inside functions."""
+    stack = list(tree.body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        stack.extend(ast.iter_child_nodes(node))
+
+
+def _run(code: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=PACKAGE.parent,
+        env={**os.environ, **environment},
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in _source_files() if _room(path) not in MAY_IMPORT_ALL],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_imports_go_one_way(path):
+    room = _room(path)
+    assert room in LEVEL, f"{room} has no place in the order of rooms"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for name in _imported(node):
+            parts = name.split(".")
+            if parts[0] != "psmlearn" or len(parts) == 1:
+                continue
+            other = parts[1]
+            if other in {room, "__version__"}:
+                continue
+            assert other in LEVEL, (
+                f"line {node.lineno} imports {name}: name its room, not the package"
+            )
+            assert LEVEL[other] < LEVEL[room], (
+                f"line {node.lineno}: {room} must not import {name}"
+            )
+
+
+@pytest.mark.parametrize(
+    "path", _source_files(), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_heavy_libraries_are_not_imported_at_module_level(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in _module_level(tree):
+        tops = {name.split(".")[0] for name in _imported(node)}
+        assert not tops & FORBIDDEN_AT_TOP, f"line {getattr(node, 'lineno', '?')}"
+
+
+def test_light_imports_do_not_load_torch():
+    code = (
+        "import importlib, sys\n"
+        f"for name in {LIGHT!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'torch' not in sys.modules, name + ' loads torch'\n"
+        "    assert 'matplotlib' not in sys.modules, name + ' loads matplotlib'\n"
+    )
+    done = _run(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_command_line_help_does_not_load_torch():
+    code = (
+        "import sys, psmlearn._cli\n"
+        "psmlearn._cli.main(['--help'], standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = _run(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_whole_package_imports_beside_a_broken_torchvision(tmp_path):
+    (tmp_path / "torchvision.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')\n"
+    )
+    modules = [
+        ".".join(("psmlearn", *path.relative_to(PACKAGE).with_suffix("").parts))
+        for path in _source_files()
+        if path.name != "__main__.py"
+    ]
+    modules = [name.removesuffix(".__init__") for name in modules]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {modules!r}:\n"
+        "    importlib.import_module(name)\n"
+        "assert 'torchvision' not in sys.modules\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = _run(code, PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", psmlearn.__all__)
+def test_public_names_resolve(name):
+    assert getattr(psmlearn, name) is not None
+    assert name in dir(psmlearn)
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Segmenter'"):
+        psmlearn.Segmenter  # noqa: B018
