@@ -16,6 +16,8 @@ READY_BENCH := $(VENV)/.ready-bench
 IMAGES ?=
 OUTPUT ?= demo
 DEMO_OPTIONS ?=
+# Fewer epochs than the defaults: the sample is to take minutes on two cores.
+SAMPLE := --sample --max-epochs 8
 PYTEST_OPTIONS ?=
 ACCURACY_OPTIONS ?=
 BENCH_OPTIONS ?=
@@ -52,7 +54,7 @@ $(READY_BENCH): $(READY)
 install: $(READY)
 
 demo: $(READY)
-	$(PY) -m psmlearn segment $(if $(IMAGES),"$(IMAGES)") --output "$(OUTPUT)" $(DEMO_OPTIONS)
+	$(PY) -m psmlearn segment $(if $(IMAGES),"$(IMAGES)",$(SAMPLE)) --output "$(OUTPUT)" $(DEMO_OPTIONS)
 
 test: lint tests
 
@@ -69,7 +71,7 @@ doctest: $(READY)
 	$(PY) -m pytest psmlearn $(PYTEST_OPTIONS)
 
 docs: $(READY_DOCS)
-	$(PY) -m sphinx -b html docs docs/_build/html
+	$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
 
 accuracy: $(READY)
 	$(PY) -m benchmarks.accuracy $(ACCURACY_OPTIONS)

@@ -44,7 +44,6 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "doc_module": ("psmlearn",),
     "backreferences_dir": "generated/backreferences",
-    "reference_url": {"psmlearn": None},
     "remove_config_comments": True,
     "show_memory": False,
     "abort_on_example_error": True,

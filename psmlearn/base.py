@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Integral, Real
 
 import numpy as np
@@ -61,7 +62,7 @@ class NetworkEstimator(BaseImageEstimator):
 
     _parameter_constraints: dict = {
         "network": [str, callable],
-        "weights": [str, "array-like", object],
+        "weights": [str, os.PathLike, None],
         "max_epochs": [_positive_int()],
         "steps_per_epoch": [_positive_int()],
         "batch_size": [_positive_int()],

@@ -5,12 +5,22 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 # Figures are drawn without a display, also where one is there.
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The CPU build of torch often sits beside a torchvision that raises on import: the
+# whole suite runs with such a module first on the path, in sub-processes as well.
+_POISON = str(Path(__file__).parent / "poison")
+collect_ignore = ["poison"]
+sys.path.insert(0, _POISON)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [_POISON, *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 
 DATA_VARIABLE = "PSMLEARN_DATA"
 

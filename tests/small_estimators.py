@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from sklearn.pipeline import Pipeline, make_pipeline
 from torch import nn
 
 from psmlearn import (
@@ -70,6 +71,19 @@ SMALL = {
     PseudoLabelSegmenter: {},
 }
 
+# What is changed for the images of 24 pixels that stand for the rows of a table.
+_TABLE_SIZED = {"patch_size": 16, "pixel_size": 1.0}
+SMALL_TABLE = {
+    SelfActivationMapper: _TABLE_SIZED,
+    SemanticClusterer: {"pixel_size": 1.0},
+    NucleiDetector: _TABLE_SIZED,
+    NucleiSegmenter: _TABLE_SIZED,
+    PseudoLabelSegmenter: {
+        "labeler": SemanticClusterer(**CLUSTERING, pixel_size=1.0),
+        "segmenter": NucleiSegmenter(**{**PIXEL_TRAINING, **_TABLE_SIZED}),
+    },
+}
+
 
 def make_small(estimator_class: type, **parameters):
     """Build an estimator with its small settings, changed by `parameters`."""
@@ -78,3 +92,40 @@ def make_small(estimator_class: type, **parameters):
         settings["labeler"] = make_small(SemanticClusterer)
         settings["segmenter"] = make_small(NucleiSegmenter)
     return estimator_class(**settings)
+
+
+def make_labeler(**clustering) -> Pipeline:
+    """Build the pipeline of mapper and clusterer."""
+    clusterer = make_small(SemanticClusterer, **clustering)
+    return Pipeline([("maps", make_small(SelfActivationMapper)), ("masks", clusterer)])
+
+
+def make_variants() -> list:
+    """Build estimators with further settings, and pipelines of them."""
+    return [
+        make_small(NucleiSegmenter, targets="voronoi", n_views=2, early_stopping=False),
+        make_labeler(),
+    ]
+
+
+def make_more_variants() -> list:
+    """Build the variants that are checked in the slow part of the suite."""
+    two_layers = ["conv1", "layer1"]
+    return [
+        make_small(NucleiDetector, targets="mask", merge_distance=2.0),
+        make_small(SelfActivationMapper, channel_weights="image", scale="image"),
+        make_small(SelfActivationMapper, early_stopping=True, output="maps"),
+        make_small(SelfActivationMapper, method="layercam", layers=two_layers),
+        make_small(SelfActivationMapper, method="eigencam", pretext="simsiam"),
+        make_small(SelfActivationMapper, method="gradcam++", pretext="rotation"),
+        make_small(SelfActivationMapper, pretext="similarity"),
+        make_small(SelfActivationMapper, pretext="contrastive"),
+        make_small(SemanticClusterer, fit_scope="all", n_clusters=3),
+        make_labeler(fusion="jet", foreground="paper", n_clusters=3),
+        make_pipeline(*_steps(), make_small(NucleiSegmenter, label_channel=-1)),
+        PseudoLabelSegmenter(make_labeler(), make_small(NucleiSegmenter), n_rounds=2),
+    ]
+
+
+def _steps() -> list:
+    return [step for _, step in make_labeler().steps]

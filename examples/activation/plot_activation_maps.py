@@ -42,12 +42,12 @@ def draw_map(name, ax, **options):
 # %%
 # By pretext
 # ----------
-# The five pretexts, after the same short training. ``mean_value`` asks for an amount of
-# stain, and so has the nuclei as its answer; the others must find them useful by
-# themselves, which takes longer than this example.
+# The five pretexts, after the same short training. ``mean_value`` asks for the amount
+# of stain; the others ask nothing of the nuclei, yet see them, since they are what
+# tells one crop from another. So few steps rank nothing: another seed gives another
+# order.
 
 PRETEXTS = ["mean_value", "similarity", "contrastive", "rotation", "simsiam"]
-
 figure, axes = plt.subplots(2, 3, figsize=(10, 7), layout="constrained")
 SegmentationDisplay.from_predictions(
     image, data.masks[0], ax=axes.flat[0], title="image, true nuclei"
@@ -73,7 +73,9 @@ plt.show()
 # By method
 # ---------
 # ``gradcam`` weighs each channel by its mean gradient, ``layercam`` each pixel of it by
-# its own, ``gradcam++`` lies between; ``eigencam`` needs no gradient.
+# its own, ``gradcam++`` lies between; ``eigencam`` needs no gradient. Gradients of
+# single pixels are noisy in a network that has been trained for so short a time; means
+# are not.
 
 methods = ["gradcam", "layercam", "gradcam++", "eigencam"]
 figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")

@@ -89,10 +89,12 @@ plt.show()
 # The best candidate, refitted on all images, on the first of them. The true outlines
 # lie below its own.
 
+_, ax = plt.subplots(figsize=(6, 6), layout="constrained")
 SegmentationDisplay.from_predictions(
     data.images[0],
     search.predict(list(data.images[:1]))[0],
     true_labels=data.masks[0],
+    ax=ax,
     title="found (yellow) over true (cyan)",
 )
 plt.show()

@@ -132,6 +132,7 @@ def train_network(
         if result.best_state is not None:
             modules.load_state_dict(result.best_state)
         result.best_state = None
+        modules.zero_grad(set_to_none=True)  # else they are kept with the network
         modules.eval().to("cpu")
 
 
@@ -142,8 +143,9 @@ def _make_optimizer(modules: nn.Module, settings: TrainSettings, n_steps: int):
     )
     if settings.schedule == "constant" or n_steps < 4:
         return optimizer, None
+    # At least two steps up: torch divides by the number of steps less one.
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, n_steps, pct_start=0.1
+        optimizer, settings.learning_rate, n_steps, pct_start=max(0.1, 2 / n_steps)
     )
     return optimizer, scheduler
 

@@ -11,7 +11,6 @@ from psmlearn._images._splitting import different_neighbours, grow_from_peaks
 # A dip between two peaks splits them if it is deeper than this part of the lower
 # peak: two equal discs are split where their centres are a radius or so apart.
 _SPLIT_DIP = 0.1
-_DECODE_DIP = 0.25
 
 
 def _check_labels(labels):
@@ -329,14 +328,12 @@ def decode_instances(probability, distance, *, threshold=0.5, diameter, min_area
             f"expected, got {probability.shape} and {distance.shape}"
         )
     diameter = _positive(diameter, "diameter")
-    # Larger gaps may be tissue in a ring of nuclei.
-    max_hole_area = 0.1 * diameter**2
-    mask = _fill_small_holes(probability > threshold, max_hole_area)
-    if not mask.any():
-        return np.zeros(mask.shape, np.int32)
-    height = np.clip(distance, 0, 1) * np.clip(probability, 0, 1)
-    height = ndi.gaussian_filter(height, diameter / 20, truncate=3)
-    labels = grow_from_peaks(
-        height, mask, dip=_DECODE_DIP, least=0.05, diameter=diameter
+    # A pale inside up to half a nucleus is filled; larger gaps may be tissue.
+    max_hole_area = 0.4 * diameter**2
+    mask = clean_mask(
+        probability > threshold, min_area=min_area, max_hole_area=max_hole_area
     )
+    # The outline's own distance is steadier than the predicted one, which still
+    # tells where two nuclei of one smooth outline meet.
+    labels = split_touching(mask, diameter=diameter, intensity=np.clip(distance, 0, 1))
     return relabel(remove_small(fill_holes_per_label(labels), min_area))

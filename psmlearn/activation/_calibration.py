@@ -113,9 +113,9 @@ def calibrate(
     crops = calibration_crops(images, rng)
     side = crops.shape[1]
     raw = list(runner(crops))
-    references = [] if polarity is None else [
-        reference_values(crop, polarity) for crop in crops
-    ]
+    references = (
+        [] if polarity is None else [reference_values(crop, polarity) for crop in crops]
+    )
     signs, ranges = [], []
     for layer, geometry in enumerate(geometries):
         cells = [maps[layer] for maps in raw]

@@ -191,7 +191,7 @@ class MapRunner:
             self.alignment = math.lcm(self.alignment, own)
         if spec.needs_gradients:
             self.halo = max(self.halo, _GRADIENT_HALO)
-        self.weights = [torch.from_numpy(w).to(device) for w in weights or []]
+        self.weights = [torch.tensor(w, device=device) for w in weights or []]
 
     # -- images ----------------------------------------------------------------
 
@@ -200,9 +200,7 @@ class MapRunner:
         waiting: list[_Job] = []
         for image in images:
             size = max(self.alignment, self.spec.tile_size)
-            waiting.append(
-                _Job(image, size, self.halo, self.alignment, self.strides)
-            )
+            waiting.append(_Job(image, size, self.halo, self.alignment, self.strides))
             if sum(job.n_pixels for job in waiting) >= _CHUNK_PIXELS:
                 yield from self._run(waiting)
                 waiting = []

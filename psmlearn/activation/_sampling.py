@@ -44,9 +44,7 @@ class CentreSampler:
         self.patch_size = patch_size
         self._order: list[int] = []
 
-    def draw(
-        self, rng: np.random.Generator, n_patches: int
-    ) -> tuple[np.ndarray, None]:
+    def draw(self, rng: np.random.Generator, n_patches: int) -> tuple[np.ndarray, None]:
         """Return patches (n, size, size, c) float32 and None (no masks)."""
         patches = []
         for _ in range(n_patches):

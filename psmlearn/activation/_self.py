@@ -5,72 +5,175 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
 
 import numpy as np
-import torch
-from sklearn.base import TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_feature_names_in
+from sklearn.base import _fit_context
 
-from psmlearn._engine._inference import working_copy
-from psmlearn._engine._seed import draw_seed, isolated_torch
-from psmlearn._engine._state import load_weights
-from psmlearn._engine._train import TrainResult, train_network
-from psmlearn.activation._calibration import calibrate, combine_maps, set_direction
-from psmlearn.activation._gradient import METHODS
-from psmlearn.activation._mapping import MapRunner, MapSpec, find_geometry
-from psmlearn.activation._pretext import (
-    PRETEXTS,
-    PretextLoss,
-    PretextNetwork,
-    PretextTask,
-    measure_outputs,
-    resolve_task,
-)
-from psmlearn.activation._sampling import make_sampler, target_values, to_batch
-from psmlearn.base import NetworkEstimator
-from psmlearn.io._batch import ImageBatch
+from psmlearn.activation._fitting import PretextMapper
 
 __all__ = ["SelfActivationMapper"]
 
-_N_VALIDATION_BATCHES = 4
-# Crops that means, principal direction and channel weights are taken over.
-_N_SAMPLE = 64
-_SCALES = {"standard", "unit", "byte"}
 
+class SelfActivationMapper(PretextMapper, auto_wrap_output_keys=None):
+    """Maps of where a network that trained itself on the images looks.
 
-class SelfActivationMapper(
-    TransformerMixin, NetworkEstimator, auto_wrap_output_keys=None
-):
-    """DOC"""
+    A network learns a pretext task on random crops of unlabelled images. The
+    gradient of its output by the features of a shallow layer weighs these features
+    into a map (Grad-CAM), which is high on nuclei and on one scale for all images.
 
-    _parameter_constraints: dict = {
-        **NetworkEstimator._parameter_constraints,
-        "pretext": [StrOptions(set(PRETEXTS))],
-        "target": [StrOptions({"haematoxylin", "grey"})],
-        "layers": [str, "array-like"],
-        "method": [StrOptions(set(METHODS))],
-        "output": [StrOptions({"stack", "maps"})],
-        "loss": [StrOptions({"auto", "l1", "mse"})],
-        "embedding_dim": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "margin": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "variance_weight": [Interval(Real, 0, None, closed="left")],
-        "train_heads": ["boolean"],
-        "crop": [StrOptions({"random", "center"})],
-        "augment": ["boolean"],
-        "input_scale": [StrOptions(_SCALES)],
-        "map_input_scale": [StrOptions(_SCALES), None],
-        "output_unit": [
-            StrOptions({"principal"}),
-            Interval(Integral, 0, None, closed="left"),
-        ],
-        "channel_weights": [StrOptions({"fit", "image"})],
-        "scale": [StrOptions({"fit", "image"})],
-        "polarity": [StrOptions({"auto", "haematoxylin", "dark", "bright"}), None],
-        "schedule": [StrOptions({"one_cycle", "constant"})],
-        "max_gradient_norm": [Interval(Real, 0, None, closed="neither"), None],
-    }
+    Parameters
+    ----------
+    network : str or callable, default="resnet18"
+        "resnet18", "resnet34", "resnet50", "res2net101_26w_4s", or a factory
+        ``f(in_channels, n_outputs)`` or ``f(in_channels)`` of a torch module.
+    weights : str or path, default=None
+        File of weights to start from: ``.safetensors``, or a torch file of tensors,
+        with the names of timm and torchvision. None starts at random.
+    pretext : {"mean_value", "similarity", "contrastive", "rotation", "simsiam"}, \
+            default="mean_value"
+        "mean_value": regress the mean `target` of a crop. "similarity": two views
+        of a crop shall have similar embeddings. "contrastive": more similar than
+        other crops by `margin`. "rotation": tell by how many quarter turns a crop
+        was turned. "simsiam": predict one view's embedding from the other.
+    target : {"haematoxylin", "grey"}, default="haematoxylin"
+        What "mean_value" regresses: the haematoxylin optical density (of images
+        that have not three channels, the density of their mean), or the mean grey;
+        of the crop before augmentation.
+    layers : str or list of str, default="layer1"
+        Modules of the network whose features are mapped; maps of several are
+        averaged. Later stages are coarser.
+    method : {"gradcam", "layercam", "gradcam++", "eigencam"}, default="gradcam"
+        How features and gradients make a map; "eigencam" takes features alone.
+    output : {"stack", "maps"}, default="stack"
+        Whether `transform` gives the images with the map last, or maps alone.
+    loss : {"auto", "l1", "mse"}, default="auto"
+        "auto" is the sound loss of the pretext; the others are literal, see Notes.
+    embedding_dim : int, default="auto"
+        Outputs of the network: by default 1 to regress, 4 for turns, else 128.
+    margin : float, default="auto"
+        Of "contrastive": 0.5 of cosine distance, with ``loss="mse"`` 10.
+    variance_weight : float, default=1.0
+        Of "similarity": weight of the hinge on the embeddings' spread.
+    train_heads : bool, default=True
+        Whether projection and prediction heads are trained.
+    crop : {"random", "center"}, default="random"
+        Whether crops are cut anywhere or from the middle of each image.
+    augment : bool, default=True
+        Flips, quarter turns and stain jitter. Without, the second view of a crop
+        is its half turn ("simsiam": a random turn).
+    input_scale : {"standard", "unit", "byte"}, default="standard"
+        Standardised by channel, [0, 1] or [0, 255]. Targets of "mean_value" are
+        standardised, or in units of the input.
+    map_input_scale : {"standard", "unit", "byte"}, default=None
+        Scale for mapping; None is `input_scale`.
+    output_unit : int or "principal", default="principal"
+        Which output is differentiated; "principal" is the direction along which
+        the outputs of training crops vary most.
+    channel_weights : {"fit", "image"}, default="fit"
+        Whether gradients are averaged over training crops once, so that
+        `transform` needs the first layers only, or over each image. Not for
+        "layercam", which has none.
+    scale : {"fit", "image"}, default="fit"
+        Whether 0 and 1 are the 1st and 99th percentiles of the maps of training
+        crops, or each image's extremes (then empty images look full).
+    polarity : {"auto", "haematoxylin", "dark", "bright"}, default="auto"
+        The sign of a map is chosen to correlate with this over training pixels:
+        "auto" is haematoxylin with three channels, else darkness. None leaves it.
+    max_epochs, steps_per_epoch, batch_size : int, default=5, 30 and 8
+        An epoch is `steps_per_epoch` batches of `batch_size` crops.
+    patch_size : int, default=128
+        Side of the crops in pixels.
+    learning_rate, weight_decay : float, default=3e-4 and 1e-4
+        Of AdamW.
+    schedule : {"one_cycle", "constant"}, default="one_cycle"
+        Course of the learning rate.
+    max_gradient_norm : float, default=5.0
+        Longer gradients are shortened to it; None leaves them.
+    early_stopping : bool, default=False
+        Stop, and keep the best weights, by the loss on crops of held-out images.
+    validation_fraction : float, default=0.1
+        Share of the images held out; where that is none, all serve both.
+    n_iter_no_change, tol : int and float, default=10 and 1e-4
+        Epochs without a gain of `tol` after which training stops.
+    tile_size : int, default=1024
+        Side in pixels of the tiles of large images.
+    pixel_size : float, default=0.25
+        Not used: all lengths here are in pixels. Kept for all network estimators.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last weights.
+    device : str, default="auto"
+        "cpu", "cuda", "mps" or the fastest there is.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Of convolutions.
+    random_state : int, RandomState or None, default=None
+        The same int gives the same bits on the same machine.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    network_ : torch.nn.Module
+        Its `backbone` is the network; maps are made of the modules of that.
+    layers_ : list of str
+    polarity_ : ndarray of shape (n_layers,)
+        1 or -1, what each layer's map was multiplied with.
+    channel_weights_ : list of ndarray of shape (n_features,)
+        For each layer, averaged over training crops; empty for "layercam".
+    map_ranges_ : ndarray of shape (n_layers, 2)
+        What becomes 0 and 1.
+    loss_curve_, validation_loss_curve_ : list of float
+        By epoch.
+    best_loss_ : float
+    n_epochs_ : int
+    n_features_in_ : int
+        Channels of the images.
+    device_ : str
+        Where it was trained.
+
+    Notes
+    -----
+    The sign follows a stain or darkness, never a label: nuclei are what takes up
+    haematoxylin. Upright and turned tissue look alike, so "rotation" has little to
+    learn from histology. Beside images and result, `transform` takes 4 bytes for
+    each layer and cell of a map (1 in 16 pixels for "layer1") and the network's
+    memory for 1 Mpixel or one tile.
+
+    The published reference code [1]_ is reached by parameters::
+
+        paper = dict(
+            network="res2net101_26w_4s", layers=["layer1.0", "layer1.1", "layer1.2"],
+            crop="center", patch_size=512, augment=False, batch_size=4,
+            input_scale="byte", map_input_scale="unit", output_unit=0,
+            channel_weights="image", scale="image", polarity=None,
+            learning_rate=1e-4, weight_decay=0, schedule="constant",
+            max_gradient_norm=None, max_epochs=100, steps_per_epoch=7,
+        )
+        similarity = dict(pretext="similarity", loss="l1", batch_size=1,
+                          steps_per_epoch=27)
+        contrastive = dict(pretext="contrastive", loss="mse", margin=10.0)
+        rotation = dict(pretext="rotation", loss="mse", embedding_dim=1000)
+        simsiam = dict(pretext="simsiam", loss="l1", embedding_dim=1000,
+                       train_heads=False)
+        mean_value = dict(pretext="mean_value", loss="l1", target="grey")
+        SelfActivationMapper(**{**paper, **similarity})
+
+    with `steps_per_epoch` for 30 images. It maps centre crops: pass these.
+
+    References
+    ----------
+    .. [1] P. Chen et al., "Exploring Unsupervised Cell Recognition with Prior
+       Self-activation Maps", MICCAI 2023, arXiv:2308.11144.
+
+    Examples
+    --------
+    >>> from psmlearn import SelfActivationMapper
+    >>> from psmlearn.datasets import make_nuclei
+    >>> images = make_nuclei(n_images=2, shape=(96, 96), random_state=0).images
+    >>> mapper = SelfActivationMapper(
+    ...     max_epochs=1, steps_per_epoch=1, patch_size=32, random_state=0)
+    >>> mapper.fit_transform(images).shape
+    (2, 96, 96, 4)
+    """
 
     def __init__(
         self,
@@ -99,7 +202,7 @@ class SelfActivationMapper(
         steps_per_epoch: int = 30,
         batch_size: int = 8,
         patch_size: int = 128,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-4,
         weight_decay: float = 1e-4,
         schedule: str = "one_cycle",
         max_gradient_norm: float | None = 5.0,
@@ -159,7 +262,7 @@ class SelfActivationMapper(
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None) -> SelfActivationMapper:
-        """Train the network on random crops of the images and calibrate its maps.
+        """Train on crops of the images and put the maps on one scale.
 
         Parameters
         ----------
@@ -171,15 +274,14 @@ class SelfActivationMapper(
         Returns
         -------
         SelfActivationMapper
-            Itself.
+            The mapper itself.
 
         Raises
         ------
         ValueError
-            If images or parameters are bad, or the device is not on this machine;
-            before any training.
+            If images, parameters or the device are bad; before any training.
         KeyboardInterrupt
-            Raised on, after the maps were calibrated with the weights so far.
+            Raised on, with the mapper usable with the weights so far.
         """
         return self._fit(X, continued=self._continues())
 
@@ -187,8 +289,8 @@ class SelfActivationMapper(
     def partial_fit(self, X, y=None) -> SelfActivationMapper:
         """Train for one epoch on the given images, at a constant learning rate.
 
-        The first call starts a network (and learns the scale of its input), later
-        ones go on with it; maps are calibrated anew on the images of the last call.
+        The first call starts a network and learns the scale of its input, later
+        ones go on with both. Maps are put on the scale of the images of the call.
 
         Parameters
         ----------
@@ -200,7 +302,7 @@ class SelfActivationMapper(
         Returns
         -------
         SelfActivationMapper
-            Itself.
+            The mapper itself.
         """
         return self._fit(
             X,
@@ -209,277 +311,3 @@ class SelfActivationMapper(
             schedule="constant",
             early_stopping=False,
         )
-
-    def _fit(self, X, *, continued: bool, **changes) -> SelfActivationMapper:
-        device = self._resolve_fit_device()
-        task = self._resolve_task()
-        images = self._check_images(X, reset=not continued)
-        self._check_polarity(images.n_channels)
-        seed = draw_seed(self.random_state)
-        # Later calls with the same seed go on to other crops.
-        rng = np.random.default_rng([seed, self.n_epochs_ if continued else 0])
-        settings = self._train_settings(
-            **{
-                "schedule": self.schedule,
-                "max_gradient_norm": self.max_gradient_norm,
-                **changes,
-            }
-        )
-        training, held_out = np.arange(len(images)), np.arange(0)
-        if settings.early_stopping:
-            training, held_out = self._split_validation(len(images), rng)
-        with isolated_torch(int(rng.integers(2**31)), device):
-            network, recipe = self._start_network(task, images.n_channels, continued)
-            layers = self._layer_names()
-            geometries = [
-                find_geometry(network.backbone, images.n_channels, name)
-                for name in layers
-            ]
-            training_images = images.subset(training)
-            if not continued:
-                self._learn_scales(network, training_images, rng)
-            result = TrainResult()
-
-            def finish() -> None:
-                self.layers_, self._geometries = layers, geometries
-                self._calibrate(network, training_images, device, rng)
-                self._store_network(network, recipe)
-                self._record_training(result, continued=continued)
-                self.device_ = str(device)
-
-            draw, draw_validation = self._make_draws(images, training, held_out, rng)
-            try:
-                train_network(
-                    network,
-                    draw,
-                    PretextLoss(network, task, self.input_scale),
-                    settings=settings,
-                    device=device,
-                    rng=rng,
-                    result=result,
-                    draw_validation=draw_validation,
-                )
-            except KeyboardInterrupt:
-                finish()
-                raise
-            finish()
-        return self
-
-    def _resolve_task(self) -> PretextTask:
-        task = resolve_task(
-            self.pretext,
-            loss=self.loss,
-            embedding_dim=self.embedding_dim,
-            margin=self.margin,
-            variance_weight=self.variance_weight,
-            train_heads=self.train_heads,
-            augment=self.augment,
-            batch_size=self.batch_size,
-        )
-        if self.output_unit != "principal" and self.output_unit >= task.n_outputs:
-            raise ValueError(
-                f"output_unit={self.output_unit}: the network has {task.n_outputs} "
-                "output(s), counted from 0."
-            )
-        return task
-
-    def _check_polarity(self, n_channels: int) -> None:
-        if self.polarity == "haematoxylin" and n_channels not in (1, 3):
-            raise ValueError(
-                "polarity='haematoxylin' needs images of 3 channels (or 1 of grey), "
-                f"got {n_channels}; use 'dark', 'bright' or 'auto'."
-            )
-
-    def _layer_names(self) -> tuple[str, ...]:
-        names = (self.layers,) if isinstance(self.layers, str) else tuple(self.layers)
-        if not names or not all(isinstance(name, str) for name in names):
-            raise ValueError(
-                "layers: the name of a module of the network or a list of names is "
-                f"expected, got {self.layers!r}."
-            )
-        return names
-
-    def _build(self, recipe: dict) -> PretextNetwork:
-        return PretextNetwork(**recipe)
-
-    def _start_network(
-        self, task: PretextTask, n_channels: int, continued: bool
-    ) -> tuple[PretextNetwork, dict]:
-        recipe = {
-            "network": self.network,
-            "in_channels": n_channels,
-            "n_outputs": task.n_outputs,
-            "heads": task.heads,
-        }
-        if continued:
-            known = self._network_recipe
-            changed = [key for key, value in recipe.items() if known[key] != value]
-            if changed:
-                raise ValueError(
-                    f"Training cannot go on with another network: {changed[0]} was "
-                    f"{known[changed[0]]!r} and is {recipe[changed[0]]!r}; use fit "
-                    "with warm_start=False."
-                )
-            network, recipe = self._build(known), known
-            network.load_state_dict(self.network_.state_dict())
-        else:
-            network = self._build(recipe)
-            n_outputs = measure_outputs(network.backbone, n_channels, self.patch_size)
-            recipe["n_backbone_outputs"] = n_outputs
-            network.set_readout(n_outputs)
-            if self.weights is not None:
-                load_weights(network.backbone, self.weights)
-        if not task.train_heads:
-            network.freeze_heads()
-        return network, recipe
-
-    def _learn_scales(
-        self, network: PretextNetwork, images: ImageBatch, rng: np.random.Generator
-    ) -> None:
-        """Take the scale of input and target from a sample of training crops."""
-        sampler = make_sampler(images, self.patch_size, self.crop)
-        patches = sampler.draw(rng, _N_SAMPLE)[0]
-        mean = patches.mean(axis=(0, 1, 2), dtype=np.float64)
-        std = patches.std(axis=(0, 1, 2), dtype=np.float64)
-        network.input_mean.copy_(torch.from_numpy(mean)[:, None, None])
-        network.input_std.copy_(torch.from_numpy(_safe(std))[:, None, None])
-        if self.input_scale == "standard":
-            values = target_values(patches, self.target)
-            network.target_mean.fill_(float(values.mean()))
-            network.target_std.fill_(float(_safe(values.std())))
-        elif self.input_scale == "byte" and self.target == "grey":
-            network.target_std.fill_(1 / 255)  # grey levels, as the input is
-
-    def _make_draws(self, images: ImageBatch, training, held_out, rng):
-        """Return what draws a training batch and the fixed validation batches."""
-        sampler = make_sampler(images.subset(training), self.patch_size, self.crop)
-        validation_seed = int(rng.integers(2**31))
-
-        def draw_from(source, generator):
-            patches, _ = source.draw(generator, self.batch_size)
-            values = np.zeros(len(patches), np.float32)
-            if self.pretext == "mean_value":
-                values = target_values(patches, self.target)
-            return to_batch(patches), torch.from_numpy(values)
-
-        def draw(generator):
-            return draw_from(sampler, generator)
-
-        def draw_validation():
-            generator = np.random.default_rng(validation_seed)
-            source = make_sampler(images.subset(held_out), self.patch_size, self.crop)
-            return [
-                draw_from(source, generator) for _ in range(_N_VALIDATION_BATCHES)
-            ]
-
-        return draw, draw_validation
-
-    def _map_spec(self) -> MapSpec:
-        return MapSpec(
-            layers=self.layers_,
-            method=self.method,
-            per_image=self.channel_weights == "image",
-            input_scale=self.map_input_scale or self.input_scale,
-            precision=self.precision,
-            tile_size=self.tile_size,
-        )
-
-    def _calibrate(
-        self,
-        network: PretextNetwork,
-        images: ImageBatch,
-        device: torch.device,
-        rng: np.random.Generator,
-    ) -> None:
-        """Learn direction, channel weights, polarity and range of the maps."""
-        spec = self._map_spec()
-        sampler = make_sampler(images, self.patch_size, self.crop)
-        crops = to_batch(sampler.draw(rng, _N_SAMPLE)[0])
-        frozen = working_copy(network, device)
-        set_direction(frozen, crops, self.output_unit, spec.input_scale)
-        network.direction.copy_(frozen.direction)
-        runner = MapRunner(frozen, spec, self._geometries, device)
-        weights = runner.mean_weights(crops)
-        runner = MapRunner(frozen, spec, self._geometries, device, weights)
-        self._calibration = calibrate(
-            runner, self._geometries, images, self.polarity, rng
-        )
-        self.channel_weights_ = weights
-        self.polarity_ = self._calibration.polarity
-        self.map_ranges_ = self._calibration.ranges
-        self._fitted_spec = spec
-
-    # -- mapping ---------------------------------------------------------------
-
-    def transform(self, X) -> np.ndarray | list[np.ndarray]:
-        """Map the images.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_images, height, width, n_channels) or list
-            Images as arrays or paths, of any size.
-
-        Returns
-        -------
-        ndarray or list of ndarray, float32
-            An array if X is one, else a list. With ``output="stack"`` each image
-            is (height, width, n_channels + 1), in [0, 1] with the map last; with
-            ``"maps"`` it is (height, width, 1).
-        """
-        self._check_is_fitted()
-        images = self._check_images(X, reset=False)
-        device = self._resolve_predict_device()
-        with torch.inference_mode(False):
-            runner = MapRunner(
-                working_copy(self.network_, device),
-                self._fitted_spec,
-                self._geometries,
-                device,
-                self.channel_weights_,
-            )
-            results = [
-                self._result(image, raw)
-                for image, raw in zip(images, runner(images), strict=True)
-            ]
-        return images.wrap(results)
-
-    def _result(self, image: np.ndarray, raw: list[np.ndarray]) -> np.ndarray:
-        height, width, n_channels = image.shape
-        combined = combine_maps(
-            raw, (height, width), self._geometries, self._calibration, self.scale
-        )
-        if self.output == "maps":
-            return combined[..., np.newaxis]
-        stack = np.empty((height, width, n_channels + 1), np.float32)
-        stack[..., :-1] = image
-        stack[..., -1] = combined
-        return stack
-
-    def get_feature_names_out(self, input_features=None) -> np.ndarray:
-        """Return the names of the channels that `transform` gives.
-
-        Parameters
-        ----------
-        input_features : sequence of str, default=None
-            Names of the channels of the images; "red", "green", "blue" for three
-            channels and "channel0", ... else.
-
-        Returns
-        -------
-        ndarray of str objects
-            The channels' names and "activation", or that alone.
-        """
-        self._check_is_fitted()
-        if input_features is None:
-            input_features = ["red", "green", "blue"]
-            if self.n_features_in_ != 3:
-                input_features = [f"channel{i}" for i in range(self.n_features_in_)]
-        names = _check_feature_names_in(self, input_features)
-        if self.output == "maps":
-            return np.array(["activation"], dtype=object)
-        return np.array([*names, "activation"], dtype=object)
-
-
-def _safe(std: np.ndarray) -> np.ndarray:
-    """Replace spreads of constant values by 1."""
-    return np.where(std > 1e-6, std, 1.0)

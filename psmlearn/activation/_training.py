@@ -17,6 +17,7 @@ from psmlearn.activation._pretext import (
 )
 from psmlearn.activation._sampling import make_sampler, target_values, to_batch
 from psmlearn.io._batch import ImageBatch
+from psmlearn.networks import ResNet
 
 __all__ = ["N_SAMPLE", "learn_scales", "make_draws", "resume_network", "start_network"]
 
@@ -42,9 +43,23 @@ def start_network(
     network = PretextNetwork(**recipe)
     n_outputs = measure_outputs(network.backbone, recipe["in_channels"], patch_size)
     network.set_readout(n_outputs)
+    if isinstance(network.backbone, ResNet):
+        _silence_residuals(network.backbone)
     if weights is not None:
         load_weights(network.backbone, weights)
     return network, {**recipe, "n_backbone_outputs": n_outputs}
+
+
+def _silence_residuals(backbone: ResNet) -> None:
+    """Let every block start as its shortcut (P. Goyal et al., arXiv:1706.02677).
+
+    After few steps of training the output then still depends on shallow features
+    almost linearly, and mean gradients tell what they stand for.
+    """
+    for block in backbone.modules():
+        if hasattr(block, "downsample"):
+            last = block.bn3 if hasattr(block, "bn3") else block.bn2
+            torch.nn.init.zeros_(last.weight)
 
 
 def resume_network(

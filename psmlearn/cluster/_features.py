@@ -36,12 +36,25 @@ class PixelFeatures:
     map : ndarray of shape (height, width), float32 or None
     noise : float
         Deviation that single-pixel noise alone would leave in `stain`.
+    score : ndarray of shape (n_pixels,), float32
+        How much a pixel looks like a nucleus, by stain and map; clusters are named
+        by it.
     """
 
     planes: np.ndarray
     stain: np.ndarray
     map: np.ndarray | None
     noise: float
+    score: np.ndarray | None = None
+
+    def put_on_scale(self, scale: FeatureScale | None, map_weight: float) -> None:
+        """Scale the planes of "concat" in place and score the pixels."""
+        if scale is not None:
+            self.score = scale.apply(self.planes).sum(axis=0)
+            return
+        means = [self.stain] if self.map is None else [self.stain, self.map]
+        planes = np.stack([plane.ravel() for plane in means])
+        self.score = fit_scale(planes, map_weight).apply(planes).sum(axis=0)
 
 
 def split_map(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -63,9 +76,7 @@ def jet_table() -> np.ndarray:
     return np.rint(np.round(255 * ramp, 6)).astype(np.uint8)
 
 
-def jet_planes(
-    colors: np.ndarray, heat: np.ndarray, image_weight: float
-) -> np.ndarray:
+def jet_planes(colors: np.ndarray, heat: np.ndarray, image_weight: float) -> np.ndarray:
     """Fuse as the paper does: heat colours plus the weighted image, times 255.
 
     The heat colours come in the order blue, green, red, the image's in red, green,
@@ -80,9 +91,12 @@ def jet_planes(
 
 def wide_mean(plane: np.ndarray, sigma: float) -> np.ndarray:
     """Blur widely: three running means in place of a Gaussian of deviation `sigma`."""
-    size = max(1, round(np.sqrt(4 * sigma**2 + 1)))
-    for _ in range(3):
-        plane = ndi.uniform_filter(plane, size, mode="reflect")
+    size = int((np.sqrt(4 * sigma**2 + 1) - 1) / 2) * 2 + 1  # odd: no shift
+    # The variances of three means add up to sigma**2, if some are 2 pixels wider.
+    n_wider = round((12 * sigma**2 - 3 * (size**2 - 1)) / (4 * size + 4))
+    for n in range(3):
+        width = size + 2 * (n < n_wider)
+        plane = ndi.uniform_filter(plane, width, mode="reflect")
     return plane
 
 

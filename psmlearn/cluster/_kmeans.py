@@ -58,7 +58,7 @@ def fit_kmeans(
         Iterations of the best start.
     """
     places = draw_pixels(features.shape[1], n_samples, rng)
-    sample = np.ascontiguousarray(features[:, places].T)
+    sample = np.array(features[:, places].T, order="C")  # k-means centres it in place
     n_clusters = min(n_clusters, len(sample))
     kmeans = KMeans(
         n_clusters,
@@ -77,9 +77,7 @@ def fit_kmeans(
     return centers.astype(features.dtype, copy=False), kmeans.n_iter_
 
 
-def assign(
-    features: np.ndarray, centers: np.ndarray, *, return_inertia: bool = False
-):
+def assign(features: np.ndarray, centers: np.ndarray, *, return_inertia: bool = False):
     """Give every pixel the number of its nearest centre.
 
     Parameters

@@ -15,6 +15,7 @@ from psmlearn.cluster._features import PixelFeatures
 _NOISE_DEVIATIONS = 3.0
 # Nuclei too few to draw a cluster must stand out by more than the mean of many.
 _RARE = 1.5
+_N_OTSU = 50_000
 
 
 def cluster_statistics(
@@ -25,14 +26,23 @@ def cluster_statistics(
     Returns
     -------
     statistics : dict
-        "centers" (n_clusters, n_features); "n_pixels"; means over each cluster of
-        "haematoxylin" (optical density) and "map" (0 without one), each (n_clusters,).
+        "centers" (n_clusters, n_features); "n_pixels" (n_clusters,); means over each
+        cluster, (n_clusters,), of "haematoxylin" (optical density), "map" (0 without
+        one) and "score"; "threshold", Otsu's of all pixels' scores.
     """
+    from skimage.filters import threshold_otsu
+
     n_clusters = len(centers)
     counts = np.bincount(labels, minlength=n_clusters)
-    means = {"haematoxylin": features.stain, "map": features.map}
-    statistics = {"centers": centers, "n_pixels": counts}
-    for name, plane in means.items():
+    score = features.score
+    thinned = score[:: max(1, score.size // _N_OTSU)]
+    statistics = {
+        "centers": centers,
+        "n_pixels": counts,
+        "threshold": threshold_otsu(thinned),
+    }
+    planes = {"haematoxylin": features.stain, "map": features.map, "score": score}
+    for name, plane in planes.items():
         if plane is None:
             statistics[name] = np.zeros(n_clusters)
             continue
@@ -43,11 +53,14 @@ def cluster_statistics(
 
 def pool_statistics(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Join the statistics of the same clusters in several images."""
-    counts = np.sum([part["n_pixels"] for part in parts], axis=0)
-    pooled = {"centers": parts[0]["centers"], "n_pixels": counts}
-    for name in ("haematoxylin", "map"):
-        sums = np.sum([part[name] * part["n_pixels"] for part in parts], axis=0)
-        pooled[name] = sums / np.maximum(counts, 1)
+    counts = np.array([part["n_pixels"] for part in parts])
+    pooled = {"centers": parts[0]["centers"], "n_pixels": counts.sum(axis=0)}
+    for name in ("haematoxylin", "map", "score"):
+        means = np.array([part[name] for part in parts])
+        sums = (means * counts).sum(axis=0)
+        pooled[name] = sums / np.maximum(pooled["n_pixels"], 1)
+    thresholds = [part["threshold"] for part in parts]
+    pooled["threshold"] = np.average(thresholds, weights=counts.sum(axis=1))
     return pooled
 
 
@@ -76,14 +89,11 @@ def name_foreground(
     if foreground == "paper":
         lowest = statistics["centers"][:, :2].sum(axis=1).argmin()
         return np.arange(n_clusters) == lowest
-    scores = cluster_scores(statistics)
-    order = np.argsort(-scores, kind="stable")
-    if isinstance(foreground, Integral):
-        n_top = int(foreground)
-    else:
-        n_top = _split(scores[order], statistics["n_pixels"][order])
+    scores = statistics["score"]
+    if not isinstance(foreground, Integral):
+        return scores > statistics["threshold"]
     chosen = np.zeros(n_clusters, bool)
-    chosen[order[:n_top]] = True
+    chosen[np.argsort(-scores, kind="stable")[: int(foreground)]] = True
     return chosen
 
 
@@ -95,28 +105,6 @@ def _checked(chosen, n_clusters: int) -> np.ndarray:
             f"cluster; got shape {chosen.shape}, dtype {chosen.dtype}"
         )
     return chosen
-
-
-def cluster_scores(statistics: dict[str, np.ndarray]) -> np.ndarray:
-    """Score clusters: haematoxylin plus map, each in deviations between clusters."""
-    counts = statistics["n_pixels"]
-    scores = np.zeros(len(counts))
-    for name in ("haematoxylin", "map"):
-        means = statistics[name]
-        center = np.average(means, weights=counts)
-        spread = np.sqrt(np.average((means - center) ** 2, weights=counts))
-        scores += (means - center) / max(spread, 1e-6)
-    return scores
-
-
-def _split(scores: np.ndarray, counts: np.ndarray) -> int:
-    """Otsu's split of descending scores, weighted by pixels: how many are high."""
-    weights = counts / counts.sum()
-    above = np.cumsum(weights)[:-1]
-    total = np.cumsum(weights * scores)
-    between = (total[-1] * above - total[:-1]) ** 2
-    between /= np.maximum(above * (1 - above), 1e-12)
-    return int(between.argmax()) + 1
 
 
 def least_contrast(features: PixelFeatures, min_contrast: float) -> float:

@@ -6,37 +6,140 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
-from scipy import ndimage as ndi
 from sklearn.base import ClusterMixin, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from psmlearn._images._instances import clean_mask, split_touching
 from psmlearn.base import BaseImageEstimator
-from psmlearn.cluster._features import CHANNELS, fit_scale, pixel_features
-from psmlearn.cluster._kmeans import assign, draw_pixels, fit_kmeans, silhouette
-from psmlearn.cluster._naming import (
-    cluster_statistics,
-    name_foreground,
-    pool_statistics,
-    rare_foreground,
-    stands_out,
-)
+from psmlearn.cluster._kmeans import draw_pixels, silhouette
+from psmlearn.cluster._segment import ImageClustering
 from psmlearn.cluster._table import TableClustering, is_table
-from psmlearn.io._batch import ImageBatch, resolve_pixel_size
+from psmlearn.io._batch import resolve_pixel_size
 
 __all__ = ["SemanticClusterer"]
 
 
 class SemanticClusterer(
+    ImageClustering,
     TableClustering,
     ClusterMixin,
     TransformerMixin,
     BaseImageEstimator,
     auto_wrap_output_keys=None,
 ):
-    """Cluster pixels into masks of nuclei, without labels."""
+    """Cluster the pixels of images and their maps into masks of nuclei.
+
+    Pixels are clustered by k-means on the amount of haematoxylin and on the map of
+    the image, if it has one; the clusters that are nuclei are named by stain and
+    map, their pixels cleaned and split into objects. No label is used anywhere. An
+    image in which nothing stands out comes out empty.
+
+    A plain table of pixels is clustered as it is, by k-means alone: then `predict`
+    gives the number of each pixel's cluster.
+
+    Parameters
+    ----------
+    n_clusters : int, default=2
+        Number of clusters. Where an image has fewer distinct pixels, it gets fewer.
+    fusion : {"concat", "jet"}, default="concat"
+        What is clustered. "concat": the smoothed amount of haematoxylin, above its
+        surroundings, and the map; each cut at its 3rd and 97th percentile and
+        brought to one scale. "jet": the paper's, the map's heat colours plus the
+        weighted image, in three channels; it needs a map.
+    map_weight : float, default=0.4
+        Weight of the map beside haematoxylin in "concat", in deviations.
+    image_weight : float, default=1.0
+        Weight of the image beside heat colours in "jet" (the paper's beta).
+    fit_scope : {"image", "all"}, default="image"
+        "image": each image is clustered by itself, which follows its stain, and
+        `fit` learns only a seed. "all": one set of clusters for all images, found
+        on a sample of their pixels.
+    foreground : {"auto", "paper"}, int or callable, default="auto"
+        Which clusters are nuclei. "auto": those whose mean score (haematoxylin and
+        map, weighted as in "concat") is above Otsu's threshold of the scores of all
+        pixels. "paper": the one whose first two channels are lowest, with
+        ``fusion="jet"`` only. An int: so many of the highest. A callable takes a
+        dict with "centers" (n_clusters, n_features) and the arrays "haematoxylin",
+        "map", "score" and "n_pixels" (n_clusters,), and returns as many bools.
+    min_contrast : float, default=0.12
+        Optical density of haematoxylin by which the foreground's mean must exceed
+        the rest of the image. If it does not, only objects that stand out by half
+        as much again are kept ("auto"), or none. 0 takes the clusters as they are.
+    smoothing : float, default=0.375
+        Deviation of the Gaussian that smooths haematoxylin and map, in micrometres.
+    background_radius : float, default=4.0
+        Deviation of the blur that gives a pixel's surroundings, in micrometres.
+    background_weight : float, default=0.75
+        Part of the surroundings that is taken away, from 0 to 1.
+    nucleus_diameter : float, default=5.0
+        Typical diameter of nuclei in micrometres, for splitting.
+    min_area : float, default=4.0
+        Smaller objects are dropped; square micrometres.
+    max_hole_area : float, default=25.0
+        Holes up to this area are filled, as in nuclei of a dark rim and a pale
+        inside; square micrometres.
+    opening_radius : float, default=0.5
+        Radius in micrometres of the disc that the foreground is opened by.
+    instances : bool, default=True
+        Whether touching nuclei are split. If not, an object is what hangs together.
+    n_samples : int, default=20000
+        Pixels drawn for one k-means.
+    n_init : int, default=4
+        Starts of one k-means, the best is kept.
+    max_iter : int, default=50
+        Iterations of one start at most.
+    pixel_size : float, sequence of float or "file", default=0.25
+        Micrometres per pixel, for all images or one each; "file" reads it from the
+        images' files.
+    random_state : int, RandomState instance or None, default=None
+        An int gives the same masks in every run.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    labels_ : list or array of ndarray of shape (height, width), int32
+        Masks of the images of `fit`; for a table (n_pixels,) int32.
+    cluster_centers_ : ndarray of shape (n_images, n_clusters, n_features) or \
+(n_clusters, n_features)
+        Centres, of each image or of all. Clusters that an image lacks are NaN.
+    foreground_ : ndarray of shape (n_images, n_clusters) or (n_clusters,), bool
+        Clusters named nuclei; none for a table.
+    inertia_ : float
+        Sum of squared distances of all pixels to their centres.
+    n_iter_ : int
+        Iterations of k-means, the most of any image.
+    n_features_in_ : int
+        Channels of the images, or columns of the table.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of a table's columns, if it has names.
+
+    See Also
+    --------
+    SelfActivationMapper : Adds the map to the images.
+
+    Notes
+    -----
+    Images have 1 channel (grey), 2 (grey and a map), 3 (RGB) or 4 (RGB and a map).
+    The paper's clustering is ``SemanticClusterer(3, fusion="jet",
+    foreground="paper", min_contrast=0, min_area=0, max_hole_area=4,
+    opening_radius=0, instances=False)``.
+
+    References
+    ----------
+    P. Chen et al., "Exploring Unsupervised Cell Recognition with Prior
+    Self-activation Maps", MICCAI 2023, arXiv:2308.11144.
+
+    Examples
+    --------
+    >>> from psmlearn.cluster import SemanticClusterer
+    >>> from psmlearn.datasets import make_nuclei
+    >>> images = make_nuclei(2, (96, 96), n_nuclei=6, random_state=0).images
+    >>> masks = SemanticClusterer(random_state=0).fit_predict(images)
+    >>> masks.shape, masks.dtype
+    ((2, 96, 96), dtype('int32'))
+    """
 
     _parameter_constraints: dict = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
@@ -83,10 +186,10 @@ class SemanticClusterer(
         smoothing=0.375,
         background_radius=4.0,
         background_weight=0.75,
-        nucleus_diameter=7.0,
+        nucleus_diameter=5.0,
         min_area=4.0,
-        max_hole_area=6.0,
-        opening_radius=0.25,
+        max_hole_area=25.0,
+        opening_radius=0.5,
         instances=True,
         n_samples=20_000,
         n_init=4,
@@ -228,7 +331,7 @@ class SemanticClusterer(
         pixel_sizes = resolve_pixel_size(self.pixel_size, images)
         values = []
         for i in self._progress(len(images)):
-            planes, _ = self._scaled(images[i], pixel_sizes[i])
+            planes = self._scaled(images[i], pixel_sizes[i]).planes
             rng = np.random.default_rng(self._seed)
             centers = self._centers(planes, rng)[0]
             places = draw_pixels(planes.shape[1], self.n_samples, rng)
@@ -244,155 +347,6 @@ class SemanticClusterer(
         if self.n_features_in_ in (2, 4):
             names.append("map")
         return np.array([*names, "mask"], dtype=object)
-
-    # -- guts ----------------------------------------------------------------
-
-    def _check_channels(self) -> None:
-        n_channels = self.n_features_in_
-        if n_channels not in CHANNELS:
-            told = ", ".join(f"{n} ({what})" for n, what in CHANNELS.items())
-            raise ValueError(
-                f"SemanticClusterer: images have {n_channels} channels; expected "
-                f"{told}, as SelfActivationMapper makes them."
-            )
-        if self.fusion == "jet" and n_channels not in (2, 4):
-            raise ValueError(
-                f"SemanticClusterer: fusion='jet' needs a map as last channel; the "
-                f"images have {n_channels} channel(s). Put a SelfActivationMapper "
-                "before it, or use fusion='concat'."
-            )
-        if isinstance(self.foreground, str) and self.foreground == "paper":
-            if self.fusion != "jet":
-                raise ValueError(
-                    "SemanticClusterer: foreground='paper' is defined on heat "
-                    "colours: use it with fusion='jet', or foreground='auto'."
-                )
-
-    def _progress(self, n_images: int):
-        """Go through the images, behind a bar where `verbose` asks for it."""
-        if not self.verbose:
-            return range(n_images)
-        from tqdm import tqdm
-
-        return tqdm(range(n_images), desc=type(self).__name__)
-
-    def _features(self, image: np.ndarray, pixel_size: float):
-        return pixel_features(
-            image,
-            fusion=self.fusion,
-            smoothing=self.smoothing / pixel_size,
-            background_sigma=self.background_radius / pixel_size,
-            background_weight=self.background_weight,
-            image_weight=self.image_weight,
-        )
-
-    def _scaled(self, image: np.ndarray, pixel_size: float):
-        """Return the features to cluster, on one scale, and what they come from."""
-        features = self._features(image, pixel_size)
-        planes = features.planes
-        if self.fusion == "concat":
-            scale = (
-                self._feature_scale
-                if self.fit_scope == "all"
-                else fit_scale(planes, self.map_weight)
-            )
-            planes = scale.apply(planes)
-        return planes, features
-
-    def _k_means(self, planes: np.ndarray, rng: np.random.Generator):
-        return fit_kmeans(
-            planes,
-            self.n_clusters,
-            self.n_samples,
-            rng,
-            n_init=self.n_init,
-            max_iter=self.max_iter,
-        )
-
-    def _centers(self, planes: np.ndarray, rng: np.random.Generator):
-        if self.fit_scope == "all":
-            return self.cluster_centers_, self.n_iter_
-        return self._k_means(planes, rng)
-
-    def _fit_all(self, images: ImageBatch, pixel_sizes: np.ndarray) -> None:
-        """Find the clusters that all images share, from a sample of their pixels."""
-        rng = np.random.default_rng(self._seed)
-        n_each = max(1, -(-self.n_samples // len(images)))
-        drawn = []
-        for i in self._progress(len(images)):
-            planes = self._features(images[i], pixel_sizes[i]).planes
-            drawn.append(planes[:, draw_pixels(planes.shape[1], n_each, rng)])
-        sample = np.concatenate(drawn, axis=1)
-        if self.fusion == "concat":
-            self._feature_scale = fit_scale(sample, self.map_weight)
-            sample = self._feature_scale.apply(sample)
-        self.cluster_centers_, self.n_iter_ = self._k_means(sample, rng)
-        statistics = []
-        for i in self._progress(len(images)):
-            planes, features = self._scaled(images[i], pixel_sizes[i])
-            labels = assign(planes, self.cluster_centers_)
-            statistics.append(
-                cluster_statistics(features, labels, self.cluster_centers_)
-            )
-        self.foreground_ = name_foreground(
-            self.foreground, pool_statistics(statistics)
-        )
-
-    def _cluster_image(self, image: np.ndarray, pixel_size: float):
-        """Return mask, centres, foreground, inertia and iterations of one image."""
-        planes, features = self._scaled(image, pixel_size)
-        centers, n_iter = self._centers(planes, np.random.default_rng(self._seed))
-        labels, inertia = assign(planes, centers, return_inertia=True)
-        if self.fit_scope == "all":
-            chosen = self.foreground_
-        else:
-            statistics = cluster_statistics(features, labels, centers)
-            chosen = name_foreground(self.foreground, statistics)
-        foreground = chosen[labels].reshape(image.shape[:2])
-        mask = self._objects(features, foreground, pixel_size)
-        return mask, centers, chosen, inertia, n_iter
-
-    def _objects(self, features, foreground: np.ndarray, pixel_size: float):
-        """Clean the foreground and split it into objects; none if nothing stands out."""
-        min_area = self.min_area
-        if not stands_out(features, foreground, self.min_contrast):
-            # K-means halves an even background. A few nuclei may still be there.
-            if self.foreground != "auto":
-                return np.zeros(foreground.shape, np.int32)
-            foreground = rare_foreground(features, self.min_contrast)
-            min_area = max(min_area, 0.25 * self.nucleus_diameter**2)
-        cleaned = clean_mask(
-            foreground,
-            min_area=round(min_area / pixel_size**2),
-            max_hole_area=round(self.max_hole_area / pixel_size**2),
-            opening_radius=self.opening_radius / pixel_size,
-        )
-        if not self.instances:
-            return ndi.label(cleaned)[0].astype(np.int32, copy=False)
-        return split_touching(cleaned, diameter=self.nucleus_diameter / pixel_size)
-
-    def _masks(self, images: ImageBatch) -> list[np.ndarray]:
-        pixel_sizes = resolve_pixel_size(self.pixel_size, images)
-        return [
-            self._cluster_image(images[i], pixel_sizes[i])[0]
-            for i in self._progress(len(images))
-        ]
-
-    def _stacked(self, images: ImageBatch, masks):
-        """Append a mask to each image."""
-        return images.wrap(
-            np.concatenate([image, mask[..., np.newaxis].astype(np.float32)], axis=-1)
-            for image, mask in zip(images, masks, strict=True)
-        )
-
-    def _padded(self, rows, fill) -> np.ndarray:
-        """Stack per-image results; images of fewer clusters are filled up."""
-        first = np.asarray(rows[0])
-        shape = (len(rows), self.n_clusters, *first.shape[1:])
-        out = np.full(shape, fill, dtype=first.dtype)
-        for target, row in zip(out, rows, strict=True):
-            target[: len(row)] = row
-        return out
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -22,13 +22,12 @@ def is_table(X) -> bool:
         if isinstance(first, list | tuple):
             return not (len(first) and isinstance(first[0], list | tuple | np.ndarray))
         return isinstance(first, np.ndarray) and first.ndim == 1
-    if not hasattr(X, "__array__") and not hasattr(X, "__array_interface__"):
+    if not hasattr(X, "__array__"):
         return False
-    shape = getattr(X, "shape", None)
-    shape = np.shape(X) if shape is None else shape
-    if len(shape) == 1 and len(X):
-        return not is_path(X[0])
-    return len(shape) in (1, 2)
+    array = np.asarray(X)
+    if array.ndim == 1 and array.size:
+        return not is_path(array[0])
+    return array.ndim in (1, 2)
 
 
 class TableClustering:

@@ -179,6 +179,7 @@ class PixelNetworkEstimator(NetworkEstimator):
             network, recipe = self._initial_network(len(channels), n_outputs, continued)
             compute_loss = self._make_loss(network, channels, loss)
             result = TrainResult()
+            usable = False
             try:
                 train_network(
                     network,
@@ -190,10 +191,15 @@ class PixelNetworkEstimator(NetworkEstimator):
                     result=result,
                     draw_validation=draw_validation,
                 )
+                usable = True
+            except KeyboardInterrupt:
+                usable = True
+                raise
             finally:
-                self._store_network(network, recipe)
-                self._record_training(result, continued=continued)
-        self.device_ = str(device)
+                if usable:
+                    self._store_network(network, recipe)
+                    self._record_training(result, continued=continued)
+                    self.device_ = str(device)
 
     def _initial_network(
         self, n_inputs: int, n_outputs: int, continued: bool

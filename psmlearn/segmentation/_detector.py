@@ -52,7 +52,7 @@ class NucleiDetector(PixelNetworkEstimator):
         Channel of X that holds the masks to train on; y is ignored then.
     map_channel : {"drop", "input"} or int, default="drop"
         What becomes of the activation map in X; see :class:`NucleiSegmenter`.
-    nucleus_diameter : float, default=7.0
+    nucleus_diameter : float, default=5.0
         Typical diameter of a nucleus in micrometres; the Gaussians have a fifth of
         it as standard deviation.
     threshold : float, default=0.4
@@ -110,7 +110,7 @@ best_loss_, device_
         smoothing=0.575,
         label_channel=None,
         map_channel="drop",
-        nucleus_diameter=7.0,
+        nucleus_diameter=5.0,
         threshold=0.4,
         stain_jitter=1.0,
         appearance_randomisation=0.5,

@@ -55,7 +55,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
         What becomes of the activation map in X. "drop": where `label_channel` is
         given, the last of two or four remaining channels is the map and is not an
         input of the network. "input": it is one. An int names the channel to drop.
-    nucleus_diameter : float, default=7.0
+    nucleus_diameter : float, default=5.0
         Typical diameter of a nucleus in micrometres.
     min_area : float, default=4.0
         Smaller objects are dropped, in square micrometres.
@@ -158,7 +158,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
         mask_foreground=True,
         label_channel=None,
         map_channel="drop",
-        nucleus_diameter=7.0,
+        nucleus_diameter=5.0,
         min_area=4.0,
         threshold=0.5,
         stain_jitter=1.0,

@@ -44,7 +44,10 @@ class PassThrough(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 @cache
 def _nuclei(n_images: int, height: int, width: int):
     return make_nuclei(
-        n_images, (height, width), n_nuclei=max(4, height * width // 700), random_state=7
+        n_images,
+        (height, width),
+        n_nuclei=max(4, height * width // 700),
+        random_state=7,
     )
 
 
@@ -175,16 +178,15 @@ def require_equal(first: dict, second: dict, what: str) -> None:
         )
         for index, (value, other) in enumerate(zip(values, others, strict=True)):
             value, other = np.asarray(value), np.asarray(other)
-            same = (
-                value.dtype == other.dtype
-                and value.shape == other.shape
-                and np.array_equal(value, other)
-            )
-            require(
-                same,
-                f"{what}: {method} of image {index} differs "
-                f"({_difference(value, other)}).",
-            )
+            if (
+                value.dtype != other.dtype
+                or value.shape != other.shape
+                or not np.array_equal(value, other)
+            ):
+                raise AssertionError(
+                    f"{what}: {method} of image {index} differs "
+                    f"({_difference(value, other)})."
+                )
 
 
 def _difference(value: np.ndarray, other: np.ndarray) -> str:

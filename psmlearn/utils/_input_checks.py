@@ -176,9 +176,7 @@ def check_one_image(name: str, estimator: BaseEstimator) -> None:
     images, masks = image_array()
     first = fitted(estimator, images[:1], masks[:1])
     second = fitted(estimator, [images[0]], [masks[0]])
-    require_equal(
-        outputs(first, images), outputs(second, images), f"{name}: one image"
-    )
+    require_equal(outputs(first, images), outputs(second, images), f"{name}: one image")
 
 
 def check_container_kept(name: str, estimator: BaseEstimator) -> None:
@@ -309,7 +307,9 @@ def check_bad_masks_refused(name: str, estimator: BaseEstimator) -> None:
     for what, (bad, words) in wrong.items():
         message = raised_by(fresh(estimator).fit, images, bad)
         for word in words:
-            require(word in message, f"{name} with {what} does not say {word}: {message}")
+            require(
+                word in message, f"{name} with {what} does not say {word}: {message}"
+            )
     raised_by(fresh(estimator).fit, images)
 
 

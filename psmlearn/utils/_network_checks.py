@@ -100,6 +100,7 @@ def check_memory_released(name: str, estimator: BaseEstimator) -> None:
     """Repeated calls hold on to neither tensors nor memory."""
     images, masks = image_array()
     ready = fitted(estimator, images, masks)
+    images = images[:1, :40, :40]
     for _ in range(2):
         outputs(ready, images)
     n_before = _n_tensors()
@@ -165,7 +166,8 @@ def check_interrupt(name: str, estimator: BaseEstimator) -> None:
             continue
         for method, answer in values.items():
             require(
-                len(answer) == len(images) and all(np.isfinite(a).all() for a in answer),
+                len(answer) == len(images)
+                and all(np.isfinite(a).all() for a in answer),
                 f"{name}.{method} does not answer after Ctrl-C.",
             )
 
@@ -224,7 +226,8 @@ def check_partial_fit(name: str, estimator: BaseEstimator) -> None:
         require(ready.partial_fit(images, masks) is ready, f"{name}: returns self.")
         n_epochs = getattr(ready, "n_epochs_", n_calls)
         require(
-            n_epochs == n_calls, f"{name}: n_epochs_ is {n_epochs} after {n_calls} calls."
+            n_epochs == n_calls,
+            f"{name}: n_epochs_ is {n_epochs} after {n_calls} calls.",
         )
     outputs(ready, images)
 

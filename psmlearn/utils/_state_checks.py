@@ -26,6 +26,7 @@ from psmlearn.utils._check_tools import (
     image_array,
     image_list,
     methods_of,
+    needs_masks,
     outputs,
     parts_of,
     require,
@@ -93,12 +94,12 @@ def check_seed_repeats(name: str, estimator: BaseEstimator) -> None:
     """Two clones with one seed are equal bit for bit, whatever ran between."""
     images, masks = image_list()
     first = outputs(fitted(estimator, images, masks), images)
-    state = np.random.get_state()
+    state = np.random.get_state()  # noqa: NPY002
     try:
-        np.random.seed(12345)
+        np.random.seed(12345)  # noqa: NPY002
         second = outputs(fitted(estimator, images, masks), images)
     finally:
-        np.random.set_state(state)
+        np.random.set_state(state)  # noqa: NPY002
     require_equal(first, second, f"{name}: two clones with one seed")
 
 
@@ -121,7 +122,7 @@ def check_fit_transform(name: str, estimator: BaseEstimator) -> None:
 def _global_state(with_torch: bool) -> dict[str, object]:
     """Return what an estimator must leave as it finds it."""
     state: dict[str, object] = {
-        "numpy's random stream": joblib.hash(np.random.get_state()),
+        "numpy's random stream": joblib.hash(np.random.get_state()),  # noqa: NPY002
         "numpy's error handling": np.geterr(),
         "sys.path": list(sys.path),
     }
@@ -247,22 +248,23 @@ def check_threads(name: str, estimator: BaseEstimator) -> None:
 def check_cached_pipeline(name: str, estimator: BaseEstimator) -> None:
     """In a Pipeline with ``memory=`` it gives what it gives without, twice."""
     images, masks = image_list()
+    y = masks if needs_masks(estimator) else None
     steps = [("first", PassThrough()), ("checked", fresh(estimator))]
     if hasattr(estimator, "transform"):
         steps.append(("last", PassThrough()))
     method = methods_of(Pipeline(steps))[0]
-    first = _run_pipeline(steps, None, method, images, masks)
+    first = _run_pipeline(steps, None, method, images, y)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         memory = joblib.Memory(folder, verbose=0)
         for what in ("computed", "read"):
-            second = _run_pipeline(steps, memory, method, images, masks)
+            second = _run_pipeline(steps, memory, method, images, y)
             require_equal(
                 {method: first}, {method: second}, f"{name}, cached and {what}"
             )
 
 
-def _run_pipeline(steps, memory, method: str, images, masks):
-    pipeline = fit(clone(Pipeline(steps, memory=memory)), images, masks)
+def _run_pipeline(steps, memory, method: str, images, y):
+    pipeline = clone(Pipeline(steps, memory=memory)).fit(images, y)
     return getattr(pipeline, method)(images)
 
 

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import NotFittedError
 from torch.nn import functional
 
 from psmlearn.datasets import make_nuclei
@@ -246,4 +247,24 @@ def test_interrupted_fit_can_predict(data):
     with pytest.raises(KeyboardInterrupt):
         segmenter.fit(data.images, data.masks)
     assert segmenter.n_epochs_ == 1
+    assert segmenter.predict(data.images).shape == data.masks.shape
+
+
+def test_failed_training_leaves_no_fitted_estimator(data):
+    class Bursting(torch.nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x) / 0
+
+    segmenter = NucleiSegmenter(network=lambda i, o: Bursting(i, o, 1), **SMALL)
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        segmenter.fit(data.images, data.masks)
+    with pytest.raises(NotFittedError):
+        segmenter.predict(data.images)
+
+
+def test_the_network_of_the_paper(data):
+    segmenter = NucleiSegmenter(network="resunet34", targets="voronoi", **SMALL)
+    segmenter.fit(data.images, data.masks)
+    assert type(segmenter.network_).__name__ == "ResUNet34"
+    assert type(segmenter.detector_.network_).__name__ == "ResUNet34"
     assert segmenter.predict(data.images).shape == data.masks.shape

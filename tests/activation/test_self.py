@@ -1,0 +1,518 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""SelfActivationMapper: training, scale, polarity, tiles and state."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import io
+import pickle
+import weakref
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from torch import nn
+
+from psmlearn import SelfActivationMapper
+from psmlearn.activation import activation_maps
+from psmlearn.datasets import make_nuclei
+from psmlearn.networks import resnet18
+
+SMALL = {
+    "max_epochs": 1,
+    "steps_per_epoch": 2,
+    "batch_size": 4,
+    "patch_size": 32,
+    "device": "cpu",
+    "random_state": 0,
+}
+
+
+class TinyNet(nn.Module):
+    """Stride 2, a few channels: fast enough to be trained in a test."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, 8, 3, stride=2, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(inplace=True),
+        )
+        self.block = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(inplace=True))
+        self.fc = nn.Linear(8, out_channels)
+
+    def forward(self, images):
+        return self.fc(self.block(self.stem(images)).mean(dim=(2, 3)))
+
+
+TINY = {**SMALL, "network": TinyNet, "layers": "stem"}
+
+
+@pytest.fixture(scope="module")
+def nuclei():
+    return make_nuclei(n_images=2, shape=(96, 128), random_state=0)
+
+
+@pytest.fixture(scope="module")
+def resnet_mapper(nuclei):
+    return SelfActivationMapper(**SMALL).fit(nuclei.images)
+
+
+@pytest.fixture(scope="module")
+def tiny_mapper(nuclei):
+    return SelfActivationMapper(**TINY).fit(nuclei.images)
+
+
+# -- training ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pretext", "rate"),
+    [
+        ("mean_value", 1e-2),
+        ("similarity", 1e-2),
+        ("contrastive", 1e-2),
+        ("simsiam", 1e-2),
+        ("rotation", 3e-2),
+    ],
+)
+def test_every_pretext_lowers_its_loss(nuclei, pretext, rate):
+    images = nuclei.images / 255
+    if pretext == "rotation":  # tissue has no upside: give it steps that have one
+        images = images * np.tile(np.linspace(0.2, 1, 8), 12)[:, None, None]
+    mapper = SelfActivationMapper(
+        **{**TINY, "max_epochs": 6, "steps_per_epoch": 12, "batch_size": 8},
+        pretext=pretext,
+        learning_rate=rate,
+    ).fit(images)
+    curve = mapper.loss_curve_
+    assert mapper.n_epochs_ == len(curve) == 6
+    assert mapper.best_loss_ == min(curve)
+    assert min(curve[-2:]) < 0.95 * curve[0] or curve[-1] < curve[0] - 0.1
+    outputs = mapper.network_(torch.rand(8, 3, 32, 32))
+    assert outputs.std(dim=0).max() > 1e-3  # no collapse
+
+
+@pytest.mark.parametrize(
+    "literal",
+    [
+        {"pretext": "similarity", "loss": "l1", "batch_size": 1},
+        {"pretext": "contrastive", "loss": "mse", "margin": 10.0},
+        {"pretext": "rotation", "loss": "mse", "embedding_dim": 1000},
+        {
+            "pretext": "simsiam",
+            "loss": "l1",
+            "embedding_dim": 1000,
+            "train_heads": False,
+        },
+        {"pretext": "mean_value", "loss": "l1", "target": "grey"},
+    ],
+    ids=lambda literal: literal["pretext"],
+)
+def test_literal_configurations_run_to_the_end(nuclei, literal):
+    paper = {
+        "layers": ["stem", "block"],
+        "crop": "center",
+        "patch_size": 64,
+        "augment": False,
+        "input_scale": "byte",
+        "map_input_scale": "unit",
+        "output_unit": 0,
+        "channel_weights": "image",
+        "scale": "image",
+        "polarity": None,
+        "learning_rate": 1e-4,
+        "weight_decay": 0,
+        "schedule": "constant",
+        "max_gradient_norm": None,
+    }
+    mapper = SelfActivationMapper(**{**TINY, **paper, **literal}).fit(nuclei.images)
+    maps = mapper.transform(nuclei.images)[..., -1]
+    assert np.isfinite(maps).all()
+    assert mapper.polarity_.tolist() == [1, 1]
+    # Every image is stretched to the whole range.
+    np.testing.assert_allclose(maps.min(axis=(1, 2)), 0, atol=1e-6)
+    np.testing.assert_allclose(maps.max(axis=(1, 2)), 1, atol=1e-4)
+
+
+def test_literal_map_equals_its_formula(nuclei):
+    mapper = SelfActivationMapper(
+        **SMALL,
+        layers=["layer1.0", "layer1.1"],
+        input_scale="byte",
+        map_input_scale="unit",
+        output_unit=0,
+        channel_weights="image",
+        scale="image",
+        polarity=None,
+        output="maps",
+    ).fit(nuclei.images)
+    image = nuclei.images[:1] / np.float32(255)
+    batch = torch.from_numpy(image).permute(0, 3, 1, 2)
+    raw = activation_maps(mapper.network_.backbone, batch, ["layer1.0", "layer1.1"])
+    total = 0
+    for [m] in raw:
+        m = m.numpy().astype(float)
+        m = (m - m.min()) / (m.max() - m.min() + 1e-12)
+        total = total + np.maximum(m, 0)
+    total = total / 2
+    # Cells are centred on every fourth pixel, where nothing is interpolated. The
+    # last stretch follows the interpolation, hence a line and not equality.
+    cells = mapper.transform(image)[0, ::4, ::4, 0]
+    assert np.corrcoef(cells.ravel(), total.ravel())[0, 1] > 1 - 1e-6
+
+
+def test_early_stopping_keeps_the_best_weights(nuclei):
+    mapper = SelfActivationMapper(
+        **{**TINY, "max_epochs": 30, "learning_rate": 1e-2},
+        early_stopping=True,
+        validation_fraction=0.5,
+        n_iter_no_change=2,
+    ).fit(nuclei.images)
+    assert mapper.n_epochs_ < 30
+    assert len(mapper.validation_loss_curve_) == mapper.n_epochs_
+    assert mapper.best_loss_ == min(mapper.validation_loss_curve_)
+
+
+def test_one_image_smaller_than_a_patch_is_enough():
+    images = make_nuclei(n_images=1, shape=(24, 20), random_state=1).images
+    stack = SelfActivationMapper(**SMALL).fit_transform(images)
+    assert stack.shape == (1, 24, 20, 4)
+    assert np.isfinite(stack).all()
+
+
+def test_labels_change_nothing(nuclei, tiny_mapper):
+    again = SelfActivationMapper(**TINY).fit(nuclei.images, nuclei.masks)
+    assert joblib.hash(again) == joblib.hash(tiny_mapper)
+
+
+def test_partial_fit_goes_on(nuclei):
+    mapper = SelfActivationMapper(**TINY).partial_fit(nuclei.images[:1])
+    first = mapper.network_.backbone.fc.weight.clone()
+    mean = mapper.network_.input_mean.clone()
+    mapper.partial_fit(nuclei.images[1:])
+    assert mapper.n_epochs_ == len(mapper.loss_curve_) == 2
+    assert not torch.equal(first, mapper.network_.backbone.fc.weight)
+    assert torch.equal(mean, mapper.network_.input_mean)
+    with pytest.raises(ValueError, match="channel"):
+        mapper.partial_fit(nuclei.images[..., :1])
+
+
+def test_warm_start_goes_on_and_cold_starts_anew(nuclei):
+    warm = SelfActivationMapper(**TINY, warm_start=True)
+    warm.fit(nuclei.images).fit(nuclei.images)
+    assert warm.n_epochs_ == 2
+    assert warm.loss_curve_[0] != warm.loss_curve_[1]
+    cold = SelfActivationMapper(**TINY).fit(nuclei.images)
+    before = joblib.hash(cold)
+    assert joblib.hash(cold.fit(nuclei.images)) == before
+    with pytest.raises(ValueError, match="cannot go on with another network"):
+        warm.set_params(pretext="simsiam").fit(nuclei.images)
+
+
+def test_interrupted_fit_is_usable(nuclei, monkeypatch):
+    calls = []
+    original = TinyNet.forward
+
+    def forward(self, images):
+        if self.training:
+            calls.append(1)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+        return original(self, images)
+
+    monkeypatch.setattr(TinyNet, "forward", forward)
+    mapper = SelfActivationMapper(**{**TINY, "max_epochs": 5})
+    with pytest.raises(KeyboardInterrupt):
+        mapper.fit(nuclei.images)
+    assert mapper.n_epochs_ == 1
+    assert np.isfinite(mapper.transform(nuclei.images)).all()
+
+
+# -- maps ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["gradcam", "layercam", "gradcam++", "eigencam"])
+@pytest.mark.parametrize("channel_weights", ["fit", "image"])
+def test_methods_give_finite_maps_in_range(nuclei, method, channel_weights):
+    mapper = SelfActivationMapper(
+        **{**TINY, "layers": ["stem", "block"]},
+        method=method,
+        channel_weights=channel_weights,
+        output="maps",
+    ).fit(nuclei.images)
+    maps = mapper.transform(nuclei.images)
+    assert maps.shape == (2, 96, 128, 1)
+    assert maps.dtype == np.float32
+    assert 0 <= maps.min() < maps.max() <= 1
+    assert maps.std() > 0.01
+    assert mapper.polarity_.shape == (2,)
+
+
+def test_stack_holds_the_image_and_the_map(nuclei, resnet_mapper):
+    stack = resnet_mapper.transform(nuclei.images)
+    assert stack.shape == (2, 96, 128, 4)
+    assert stack.dtype == np.float32
+    np.testing.assert_array_equal(
+        stack[..., :3], nuclei.images.astype(np.float32) / np.float32(255)
+    )
+    alone = copy.deepcopy(resnet_mapper).set_params(output="maps")
+    np.testing.assert_array_equal(
+        alone.transform(nuclei.images)[..., 0], stack[..., -1]
+    )
+
+
+@pytest.mark.parametrize("layers", ["layer1", ["layer1", "layer2.0"]])
+def test_tiles_equal_the_whole(layers):
+    images = make_nuclei(n_images=1, shape=(150, 201), random_state=2).images
+    mapper = SelfActivationMapper(**SMALL, layers=layers).fit(images)
+    whole = mapper.transform(images)
+    for tile_size in (64, 100):
+        tiled = mapper.set_params(tile_size=tile_size).transform(images)
+        np.testing.assert_allclose(tiled, whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "eigencam"])
+def test_weights_of_an_image_are_averaged_over_its_tiles(method):
+    images = make_nuclei(n_images=1, shape=(256, 192), random_state=2).images
+    mapper = SelfActivationMapper(
+        **SMALL, channel_weights="image", method=method, scale="image", output="maps"
+    ).fit(images)
+    whole = mapper.transform(images)[0, ..., 0]
+    tiled = mapper.set_params(tile_size=128).transform(images)[0, ..., 0]
+    # Zero padding at the rim of tiles changes gradients a little: about equal,
+    # and without steps between tiles.
+    assert np.corrcoef(whole.ravel(), tiled.ravel())[0, 1] > 0.97
+    if method == "eigencam":
+        np.testing.assert_allclose(tiled, whole, atol=1e-4)
+
+
+def test_factories_tile_exactly_too(nuclei, tiny_mapper):
+    mapper = copy.deepcopy(tiny_mapper)
+    whole = mapper.transform(nuclei.images)
+    tiled = mapper.set_params(tile_size=32).transform(nuclei.images)
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 50), (31, 33), (64, 5)])
+def test_odd_and_tiny_sizes(resnet_mapper, shape):
+    image = np.random.default_rng(0).random((*shape, 3))
+    [stack] = resnet_mapper.transform([image])
+    assert stack.shape == (*shape, 4)
+    assert np.isfinite(stack).all()
+
+
+def test_a_list_of_sizes_equals_one_by_one(nuclei, resnet_mapper):
+    first, second = nuclei.images
+    images = [first, second[:50, :70], second]
+    together = resnet_mapper.transform(images)
+    assert isinstance(together, list)
+    for image, stack in zip(images, together, strict=True):
+        np.testing.assert_allclose(
+            resnet_mapper.transform([image])[0], stack, atol=1e-5
+        )
+
+
+def _contrast(stack, mask):
+    return stack[mask, -1].mean() - stack[~mask, -1].mean()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_maps_are_high_on_nuclei_whatever_the_sign_of_the_output(nuclei, sign):
+    class Signed(TinyNet):
+        def forward(self, images):
+            return sign * super().forward(images)
+
+    torch.manual_seed(0)
+    network = Signed(3, 1)
+    with torch.no_grad():  # an output that rises with darkness, times sign
+        network.stem[0].weight.copy_(-network.stem[0].weight.abs())
+        network.block[0].weight.abs_()
+        network.fc.weight.abs_()
+    options = {**TINY, "network": network, "learning_rate": 1e-8}
+    mapper = SelfActivationMapper(**options).fit(nuclei.images)
+    assert mapper.polarity_.tolist() == [sign]
+    stacks = mapper.transform(nuclei.images)
+    for stack, mask in zip(stacks, nuclei.masks > 0, strict=True):
+        assert _contrast(stack, mask) > 0.1
+    bare = SelfActivationMapper(**options, polarity=None).fit(nuclei.images)
+    assert bare.polarity_.tolist() == [1]
+    bright = SelfActivationMapper(**options, polarity="bright").fit(nuclei.images)
+    assert bright.polarity_.tolist() == [-sign]
+
+
+def test_default_finds_synthetic_nuclei_and_leaves_empty_images_empty(nuclei):
+    mapper = SelfActivationMapper(
+        **{**TINY, "max_epochs": 3, "steps_per_epoch": 20, "learning_rate": 1e-2}
+    ).fit(nuclei.images)
+    stacks = mapper.transform(nuclei.images)
+    truth = (nuclei.masks > 0).ravel()
+    assert np.corrcoef(stacks[..., -1].ravel(), truth)[0, 1] > 0.5
+    blank = np.full((1, 96, 96, 3), np.median(nuclei.images, axis=(0, 1, 2)), np.uint8)
+    assert np.quantile(mapper.transform(blank)[..., -1], 0.95) < 0.5
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 5])
+def test_other_numbers_of_channels(n_channels):
+    images = np.random.default_rng(0).random((2, 40, 40, n_channels))
+    mapper = SelfActivationMapper(**TINY).fit(images)
+    assert mapper.transform(images).shape == (2, 40, 40, n_channels + 1)
+    assert mapper.get_feature_names_out().tolist() == [
+        *(f"channel{i}" for i in range(n_channels)),
+        "activation",
+    ]
+
+
+def test_constant_images_train_and_map():
+    images = np.full((1, 40, 40, 3), 0.5)
+    maps = SelfActivationMapper(**TINY, output="maps").fit_transform(images)
+    assert np.isfinite(maps).all()
+
+
+def test_feature_names(tiny_mapper):
+    assert tiny_mapper.get_feature_names_out().tolist() == [
+        "red",
+        "green",
+        "blue",
+        "activation",
+    ]
+    assert tiny_mapper.get_feature_names_out(["a", "b", "c"]).tolist()[0] == "a"
+    with pytest.raises(ValueError, match="input_features"):
+        tiny_mapper.get_feature_names_out(["a"])
+    maps = copy.deepcopy(tiny_mapper).set_params(output="maps")
+    assert maps.get_feature_names_out().tolist() == ["activation"]
+
+
+# -- state ---------------------------------------------------------------------
+
+
+def test_same_seed_same_bits_and_another_seed_differs(nuclei, resnet_mapper):
+    torch.manual_seed(123)
+    again = SelfActivationMapper(**SMALL).fit(nuclei.images)
+    first = resnet_mapper.transform(nuclei.images)
+    np.testing.assert_array_equal(again.transform(nuclei.images), first)
+    assert joblib.hash(again) == joblib.hash(resnet_mapper)
+    other = SelfActivationMapper(**{**SMALL, "random_state": 1}).fit(nuclei.images)
+    assert not np.array_equal(other.transform(nuclei.images), first)
+
+
+def test_global_state_is_left_alone(nuclei):
+    torch.manual_seed(5)
+    np.random.seed(5)
+    streams = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    with torch.no_grad():
+        mapper = SelfActivationMapper(**TINY, method="layercam").fit(nuclei.images)
+        first = mapper.transform(nuclei.images)
+        pickle.loads(pickle.dumps(mapper))
+        assert not torch.is_grad_enabled()
+    with torch.inference_mode():
+        np.testing.assert_array_equal(mapper.transform(nuclei.images), first)
+    assert torch.is_grad_enabled()
+    assert torch.equal(torch.random.get_rng_state(), streams[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], streams[1])
+
+
+def test_pickle_joblib_and_deepcopy_give_the_same_maps(nuclei, resnet_mapper):
+    expected = resnet_mapper.transform(nuclei.images)
+    stream = io.BytesIO()
+    joblib.dump(resnet_mapper, stream)
+    stream.seek(0)
+    copies = [
+        pickle.loads(pickle.dumps(resnet_mapper)),
+        copy.deepcopy(resnet_mapper),
+        joblib.load(stream),
+    ]
+    for mapper in copies:
+        assert joblib.hash(mapper) == joblib.hash(resnet_mapper)
+        np.testing.assert_array_equal(mapper.transform(nuclei.images), expected)
+    assert not hasattr(clone(resnet_mapper), "network_")
+
+
+def test_transform_leaves_no_hooks_and_no_memory(nuclei, tiny_mapper):
+    before = joblib.hash(tiny_mapper)
+    tiny_mapper.transform(nuclei.images)
+    assert joblib.hash(tiny_mapper) == before
+    modules = tiny_mapper.network_.modules()
+    assert not any(m._forward_hooks or m._backward_hooks for m in modules)
+    assert all(p.grad is None for p in tiny_mapper.network_.parameters())
+    mapper = SelfActivationMapper(**TINY).fit(nuclei.images)
+    network = weakref.ref(mapper.network_)
+    mapper.transform(nuclei.images)
+    del mapper
+    gc.collect()
+    assert network() is None
+
+
+def test_a_given_module_is_copied(nuclei):
+    network = TinyNet(3, 1)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    SelfActivationMapper(**{**TINY, "network": network}).fit(nuclei.images)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def test_weights_are_loaded(nuclei, tmp_path):
+    torch.manual_seed(7)
+    network = resnet18(3, 1000)
+    path = tmp_path / "weights.pt"
+    torch.save(network.state_dict(), path)
+    mapper = SelfActivationMapper(**SMALL, weights=path, learning_rate=1e-9)
+    mapper.fit(nuclei.images)
+    weight = mapper.network_.backbone.layer1[0].conv1.weight
+    torch.testing.assert_close(weight, network.layer1[0].conv1.weight)
+
+
+def test_inputs_are_not_written_to(nuclei, tiny_mapper):
+    images = (nuclei.images / 255).astype(np.float32)
+    images.flags.writeable = False
+    before = images.copy()
+    stack = tiny_mapper.transform(images)
+    SelfActivationMapper(**TINY).fit(images)
+    np.testing.assert_array_equal(images, before)
+    assert not np.shares_memory(stack, images)
+
+
+# -- errors --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"layers": "layer9"}, "no module 'layer9'"),
+        ({"layers": []}, "layers: the name"),
+        ({"layers": "fc"}, "feature maps"),
+        ({"pretext": "colour"}, "pretext"),
+        ({"loss": "l1", "pretext": "rotation"}, "loss='l1' does not go with"),
+        ({"output_unit": 3}, "has 1 output"),
+        ({"device": "cuda:63"}, "not on this machine"),
+        ({"max_epochs": 0}, "max_epochs"),
+        ({"weights": "no/such.pt"}, "no such file"),
+        ({"network": "resnet7"}, "no network named"),
+    ],
+)
+def test_bad_parameters_are_reported_before_training(
+    nuclei, monkeypatch, parameters, message
+):
+    def fail(*args, **kwargs):
+        pytest.fail("training started")
+
+    monkeypatch.setattr("psmlearn.activation._fitting.train_network", fail)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        SelfActivationMapper(**{**SMALL, **parameters}).fit(nuclei.images)
+
+
+def test_bad_images_are_reported_before_training(nuclei, tiny_mapper):
+    with pytest.raises(ValueError, match="image 1"):
+        SelfActivationMapper(**TINY).fit([nuclei.images[0], np.full((9, 9, 3), np.nan)])
+    with pytest.raises(ValueError, match="channel"):
+        tiny_mapper.transform(nuclei.images[..., :1])
+    with pytest.raises(ValueError, match="polarity='haematoxylin' needs"):
+        SelfActivationMapper(**TINY, polarity="haematoxylin").fit(
+            nuclei.images[..., :2]
+        )
+    with pytest.raises(NotFittedError):
+        SelfActivationMapper().transform(nuclei.images)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: BSD-3-Clause
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.pipeline import Pipeline
+
+from psmlearn import NucleiSegmenter, PseudoLabelSegmenter, SemanticClusterer
+from psmlearn.datasets import make_nuclei
+
+SMALL = {
+    "max_epochs": 1,
+    "steps_per_epoch": 2,
+    "patch_size": 32,
+    "batch_size": 2,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_nuclei(n_images=3, shape=(64, 80), n_nuclei=10, random_state=0)
+
+
+class FixedLabeler(ClusterMixin, BaseEstimator):
+    """Says what it was told, whatever it sees; keeps what fit was given."""
+
+    def __init__(self, masks=None, random_state=None):
+        self.masks = masks
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        self.seen_y_ = y
+        return self
+
+    def fit_predict(self, X, y=None):
+        return self.fit(X, y).predict(X)
+
+    def predict(self, X):
+        return self.masks
+
+
+class WeakLabeler(FixedLabeler):
+    def fit(self, X, y=None, *, image_labels=None):
+        self.image_labels_ = image_labels
+        return super().fit(X, y)
+
+
+def weights(model):
+    return np.concatenate(
+        [p.detach().numpy().ravel() for p in model.segmenter_.network_.parameters()]
+    )
+
+
+def test_the_segmenter_learns_what_the_labeler_says(data):
+    model = PseudoLabelSegmenter(FixedLabeler(data.masks), NucleiSegmenter(**SMALL))
+    model.set_params(random_state=0, segmenter__random_state=3).fit(data.images)
+    direct = NucleiSegmenter(**SMALL, random_state=3).fit(data.images, data.masks)
+    np.testing.assert_array_equal(
+        model.predict_proba(data.images), direct.predict_proba(data.images)
+    )
+    assert model.n_pseudo_objects_ == [
+        sum(len(np.unique(mask)) - 1 for mask in data.masks)
+    ]
+    assert len(model.detect(data.images)) == 3
+    assert model.score(data.images, data.masks) == direct.score(data.images, data.masks)
+
+
+def test_y_never_reaches_training(data):
+    model = PseudoLabelSegmenter(
+        FixedLabeler(data.masks), NucleiSegmenter(**SMALL), random_state=0
+    )
+    without = weights(model.fit(data.images))
+    with_y = weights(model.fit(data.images, data.masks[::-1]))
+    assert model.labeler_.seen_y_ is None
+    np.testing.assert_array_equal(without, with_y)
+
+
+def test_image_labels_go_to_a_weak_labeler_only(data):
+    model = PseudoLabelSegmenter(WeakLabeler(data.masks), NucleiSegmenter(**SMALL))
+    model.fit(data.images, image_labels=[0, 1, 1])
+    assert model.labeler_.image_labels_ == [0, 1, 1]
+    model.set_params(labeler=FixedLabeler(data.masks))
+    with pytest.raises(ValueError, match="FixedLabeler takes none"):
+        model.fit(data.images, image_labels=[0, 1, 1])
+
+
+def test_random_state_reaches_parts_that_have_none(data):
+    labeler = FixedLabeler(data.masks)
+    model = PseudoLabelSegmenter(labeler, NucleiSegmenter(**SMALL), random_state=5)
+    model.fit(data.images)
+    assert isinstance(model.labeler_.random_state, int)
+    assert isinstance(model.segmenter_.random_state, int)
+    assert labeler.random_state is None
+    model.set_params(labeler__random_state=9).fit(data.images)
+    assert model.labeler_.random_state == 9
+    model.set_params(random_state=None, segmenter__random_state=None)
+    assert model.fit(data.images).segmenter_.random_state is None
+
+
+def test_default_parts_take_pixel_size_and_device():
+    model = PseudoLabelSegmenter(pixel_size=0.5, device="cpu", random_state=0)
+    model._make_parts()
+    assert isinstance(model.labeler_, Pipeline)
+    maps, clusters = model.labeler_["maps"], model.labeler_["clusters"]
+    assert maps.pixel_size == clusters.pixel_size == model.segmenter_.pixel_size == 0.5
+    assert maps.device == model.segmenter_.device == "cpu"
+    assert maps.random_state is not None and clusters.random_state is not None
+
+
+def test_later_rounds_learn_the_own_masks_with_doubt(data):
+    model = PseudoLabelSegmenter(
+        FixedLabeler(data.masks),
+        NucleiSegmenter(**{**SMALL, "max_epochs": 4, "steps_per_epoch": 10}),
+        n_rounds=2,
+        random_state=0,
+    ).fit(data.images)
+    assert len(model.n_pseudo_objects_) == 2
+    own = model.set_params(doubt=0.3)._own_masks(data.images)
+    proba = model.predict_proba(data.images)
+    for mask, p in zip(own, proba, strict=True):
+        np.testing.assert_array_equal(mask == -1, np.abs(p[..., 0] - 0.5) < 0.3)
+
+
+def test_a_labeler_that_finds_nothing_is_an_error(data):
+    nothing = FixedLabeler(np.zeros_like(data.masks))
+    model = PseudoLabelSegmenter(nothing, NucleiSegmenter(**SMALL))
+    with pytest.raises(ValueError, match="found no nucleus in any of the 3 images"):
+        model.fit(data.images)
+
+
+def test_bad_images_are_told_before_any_part_is_fitted(data, tmp_path):
+    model = PseudoLabelSegmenter(FixedLabeler(data.masks), NucleiSegmenter(**SMALL))
+    with pytest.raises(ValueError, match="image 1.*missing.png"):
+        model.fit([data.images[0], str(tmp_path / "missing.png"), data.images[1]])
+    assert not hasattr(model, "labeler_")
+
+
+def test_methods_are_those_of_the_segmenter(data):
+    model = PseudoLabelSegmenter(FixedLabeler(data.masks), FixedLabeler(data.masks))
+    assert not hasattr(model, "predict_proba") and hasattr(model, "predict")
+    assert hasattr(PseudoLabelSegmenter(), "predict_proba")
+    assert len(model.set_params(n_rounds=2).fit(data.images).predict(data.images)) == 3
+
+
+def test_clusterer_as_labeler_without_maps(data):
+    model = PseudoLabelSegmenter(
+        SemanticClusterer(), NucleiSegmenter(**SMALL), random_state=0
+    )
+    again = PseudoLabelSegmenter(
+        SemanticClusterer(), NucleiSegmenter(**SMALL), random_state=0
+    )
+    np.testing.assert_array_equal(
+        weights(model.fit(data.images)), weights(again.fit(list(data.images)))
+    )
