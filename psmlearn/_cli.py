@@ -242,8 +242,8 @@ def _write_one(
     write_labels(output / f"{name}_labels.tif", labels)
     write_table(output / f"{name}_nuclei.csv", table)
     n_nuclei = table["label"].size
-    size = f", mean area {table['area'].mean():.1f} square micrometres"
-    click.echo(
-        f"{name}: {_count(n_nuclei, 'nucleus', 'nuclei')}{size if n_nuclei else ''}"
-    )
+    message = f"{name}: {_count(n_nuclei, 'nucleus', 'nuclei')}"
+    if n_nuclei:
+        message += f", mean area {table['area'].mean():.1f} square micrometres"
+    click.echo(message)
     return n_nuclei

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from skimage.io import imsave
 
 import psmlearn
 from psmlearn import _cli
+from psmlearn.datasets import make_nuclei
 from psmlearn.io import check_images, read_image, read_labels, resolve_pixel_size
 
 KINDS = {"overlay.png", "map.png", "labels.tif", "nuclei.csv"}
@@ -101,6 +103,17 @@ def test_the_files_hold_what_was_found(fixed_model, folder, tmp_path):
     assert float(row["mean_haematoxylin"]) >= 0
 
 
+def test_an_image_without_nuclei(fixed_model, folder, tmp_path, monkeypatch):
+    empty = [np.zeros((16, 20), dtype=np.int32)]
+    monkeypatch.setattr(FixedModel, "predict", lambda self, images: empty)
+    done = run(folder / "b.png", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "b: 0 nuclei\n" in done.output
+    table = (tmp_path / "out" / "b_nuclei.csv").read_text(encoding="utf-8")
+    assert table.splitlines()[0].startswith("label,centroid_row")
+    assert len(table.splitlines()) == 1
+
+
 def test_options_reach_the_training(fixed_model, folder, tmp_path):
     done = run(
         *(folder, "-o", tmp_path / "out", "--quiet", "--device", "cpu"),
@@ -110,6 +123,22 @@ def test_options_reach_the_training(fixed_model, folder, tmp_path):
     ((sources, *settings),) = fixed_model
     assert [Path(source).name for source in sources] == ["a.png", "a.tif", "b.png"]
     assert settings == [0.25, 3, 7, "cpu", 0]
+
+
+def test_it_trains_on_the_images_and_finds_nuclei(monkeypatch, tmp_path):
+    small = {"steps_per_epoch": 20, "batch_size": 2, "patch_size": 32}
+    for name in ("activation.SelfActivationMapper", "segmentation.NucleiSegmenter"):
+        real = getattr(psmlearn, name.split(".")[1])
+        monkeypatch.setattr(f"psmlearn.{name}", partial(real, **small))
+    data = make_nuclei(n_images=2, shape=(96, 96), random_state=0)
+    for index, image in enumerate(data.images):
+        imsave(tmp_path / f"{index}.png", image, check_contrast=False)
+    done = run(tmp_path, "-o", tmp_path / "out", "--max-epochs", 2, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    labels = read_labels(tmp_path / "out" / "0_labels.tif")
+    found, true = labels > 0, data.masks[0] > 0
+    assert found.any() and found[true].mean() > found[~true].mean()
+    assert f"0: {len(np.unique(labels[found]))} nucle" in done.output
 
 
 def test_the_sample_image(fixed_model, tmp_path):

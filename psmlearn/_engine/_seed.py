@@ -23,14 +23,20 @@ def isolated_torch(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch and enable gradients inside the block only.
 
     The caller may sit in ``torch.no_grad`` or ``torch.inference_mode``; both, and
-    the global streams of the CPU and of `device`, are as before afterwards.
+    the global streams of the CPU and the accelerators, are as before afterwards.
     """
-    kind = device.type if device.type != "cpu" else "cuda"
-    devices = [device] if device.type != "cpu" else []
+    # torch.manual_seed reaches every accelerator that is in use.
+    used = device.type == "cuda" or torch.cuda.is_initialized()
+    gpus = list(range(torch.cuda.device_count())) if used else []
+    mps_state = torch.mps.get_rng_state() if device.type == "mps" else None
     with (
-        torch.random.fork_rng(devices=devices, device_type=kind),
+        torch.random.fork_rng(devices=gpus),
         torch.inference_mode(False),
         torch.enable_grad(),
     ):
         torch.manual_seed(seed)
-        yield
+        try:
+            yield
+        finally:
+            if mps_state is not None:
+                torch.mps.set_rng_state(mps_state)
