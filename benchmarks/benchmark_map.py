@@ -75,7 +75,7 @@ class Maps:
         self.mapper.transform(self.images)
 
     def time_hook_gradcam(self, network):
-        hook_gradcam(self.network, self.network.layer1, self.batch)
+        hook_gradcam(self.network, self.network.backbone.layer1, self.batch)
 
     def peakmem_setup(self, network):
         """Give the memory that is there before the maps, to be subtracted."""
@@ -84,12 +84,12 @@ class Maps:
         self.mapper.transform(self.images)
 
     def peakmem_hook_gradcam(self, network):
-        hook_gradcam(self.network, self.network.layer1, self.batch)
+        hook_gradcam(self.network, self.network.backbone.layer1, self.batch)
 
     def track_speedup(self, network):
         """Time of the hook-based Grad-CAM by that of the mapper."""
         peer = best_time(
-            lambda: hook_gradcam(self.network, self.network.layer1, self.batch)
+            lambda: hook_gradcam(self.network, self.network.backbone.layer1, self.batch)
         )
         return peer / best_time(lambda: self.mapper.transform(self.images))
 

@@ -126,7 +126,7 @@ def test_options_reach_the_training(fixed_model, folder, tmp_path):
 
 
 def test_it_trains_on_the_images_and_finds_nuclei(monkeypatch, tmp_path):
-    small = {"steps_per_epoch": 20, "batch_size": 2, "patch_size": 32}
+    small = {"steps_per_epoch": 12, "batch_size": 2, "patch_size": 32}
     for name in ("activation.SelfActivationMapper", "segmentation.NucleiSegmenter"):
         real = getattr(psmlearn, name.split(".")[1])
         monkeypatch.setattr(f"psmlearn.{name}", partial(real, **small))
