@@ -7,6 +7,7 @@ score. A finished row is kept as JSON and not run again.
 
 import argparse
 import json
+import os
 import platform
 import resource
 import time
@@ -77,13 +78,7 @@ def evaluate(name, seed, data, n_images):
 
 def main():
     """Run the rows that are missing, then write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--n-images", type=int, default=None, help="for a quick look")
-    options = parser.parse_args()
+    options = _parse_options()
     data = load_monuseg(options.data / "monuseg" / "MoNuSegTrainingData")
     options.output.mkdir(parents=True, exist_ok=True)
     for name in options.rows:
@@ -96,6 +91,24 @@ def main():
             with atomic_path(path) as part:
                 Path(part).write_text(json.dumps(row, indent=1))
     write_tables(options.output)
+
+
+def _parse_options():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("PSMLEARN_DATA"),
+        help="folder that holds monuseg/MoNuSegTrainingData; default: PSMLEARN_DATA",
+    )
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--n-images", type=int, default=None, help="for a quick look")
+    options = parser.parse_args()
+    if options.data is None:
+        parser.error("say by --data or PSMLEARN_DATA where the images are")
+    return options
 
 
 if __name__ == "__main__":
