@@ -87,7 +87,11 @@ class Maps:
         hook_gradcam(self.network, self.network.backbone.layer1, self.batch)
 
     def track_speedup(self, network):
-        """Time of the hook-based Grad-CAM by that of the mapper."""
+        """Time of the hook-based Grad-CAM by that of the mapper's `transform`.
+
+        The mapper's channel weights come from `fit`, so it needs no backward pass;
+        ``duel_map.py`` compares equal maps.
+        """
         peer = best_time(
             lambda: hook_gradcam(self.network, self.network.backbone.layer1, self.batch)
         )

@@ -47,7 +47,7 @@ def main() -> None:
 @click.option(
     "--max-epochs",
     type=click.IntRange(min=1),
-    help="Most epochs of each training.  [default: the estimators' own]",
+    help="Cut each training short after so many epochs.",
 )
 @click.option(
     "--random-state", type=click.IntRange(min=0), default=0, show_default=True
@@ -124,7 +124,7 @@ def _plain_errors() -> Iterator[None]:
     """Turn what is wrong with the input into one line, without a traceback."""
     try:
         yield
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -141,7 +141,11 @@ def _find_images(
     paths: list[Path] = []
     for path in images:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+            inside = sorted(
+                p
+                for p in path.iterdir()
+                if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".")
+            )
             if not inside:
                 known = ", ".join(sorted(_SUFFIXES))
                 raise click.UsageError(f"No image in the folder {path} ({known}).")
@@ -199,16 +203,14 @@ def _train(
 
     batch = check_images(sources, caller="psmlearn segment")
     sizes = resolve_pixel_size(pixel_size, batch)
-    training = {"device": device, "verbose": verbose}
-    if max_epochs is not None:
-        training["max_epochs"] = max_epochs
-    labeler = Pipeline(
-        [
-            ("maps", SelfActivationMapper(pixel_size=pixel_size, **training)),
-            ("clusters", SemanticClusterer(pixel_size=pixel_size)),
-        ]
-    )
-    segmenter = NucleiSegmenter(pixel_size=pixel_size, **training)
+    common = {"pixel_size": pixel_size, "device": device, "verbose": verbose}
+    mapper, segmenter = SelfActivationMapper(**common), NucleiSegmenter(**common)
+    for trained in (mapper, segmenter):
+        if max_epochs is not None:
+            trained.set_params(max_epochs=min(trained.max_epochs, max_epochs))
+    # Maps are arrays: they cannot tell what the files told.
+    clusterer = SemanticClusterer(pixel_size=sizes.tolist())
+    labeler = Pipeline([("maps", mapper), ("clusters", clusterer)])
     model = PseudoLabelSegmenter(labeler, segmenter, random_state=random_state)
     model.fit(sources)
     return model, batch, sizes

@@ -179,7 +179,6 @@ class NetworkEstimator(BaseImageEstimator):
         if continued:
             losses = [*self.loss_curve_, *losses]
             validation = [*self.validation_loss_curve_, *validation]
-            best = min(best, self.best_loss_)
         self.loss_curve_ = losses
         self.validation_loss_curve_ = validation
         self.best_loss_ = best

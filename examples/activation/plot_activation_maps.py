@@ -11,6 +11,8 @@ better than chance.
 """
 
 # %%
+from functools import cache
+
 import matplotlib.pyplot as plt
 from sklearn.metrics import roc_auc_score
 
@@ -31,10 +33,18 @@ SMALL = {
 }
 
 
-def draw_map(name, ax, **options):
-    """Train a mapper and draw its map of the first image, with its score."""
-    mapper = SelfActivationMapper(**{**SMALL, **options}).fit(data.images)
-    values = mapper.transform(data.images)[0][..., -1]
+@cache
+def train_and_map(pretext, layer, method):
+    """Train a mapper without labels and map the first image."""
+    mapper = SelfActivationMapper(
+        pretext=pretext, layers=layer, method=method, **SMALL
+    ).fit(data.images)
+    return mapper.transform(data.images)[0][..., -1]
+
+
+def draw_map(ax, name, *, pretext="mean_value", layer="layer1", method="gradcam"):
+    """Draw a map with the area under its ROC curve."""
+    values = train_and_map(pretext, layer, method)
     auc = roc_auc_score(truth.ravel(), values.ravel())
     ActivationMapDisplay.from_maps(image, values, ax=ax, title=f"{name}: AUC {auc:.2f}")
 
@@ -53,7 +63,7 @@ SegmentationDisplay.from_predictions(
     image, data.masks[0], ax=axes.flat[0], title="image, true nuclei"
 )
 for ax, pretext in zip(axes.flat[1:], PRETEXTS, strict=True):
-    draw_map(pretext, ax, pretext=pretext)
+    draw_map(ax, pretext, pretext=pretext)
 plt.show()
 
 # %%
@@ -66,19 +76,19 @@ plt.show()
 layers = ["layer1", "layer2", "layer3", "layer4"]
 figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
 for ax, layer in zip(axes, layers, strict=True):
-    draw_map(layer, ax, layers=layer)
+    draw_map(ax, layer, layer=layer)
 plt.show()
 
 # %%
 # By method
 # ---------
 # ``gradcam`` weighs each channel by its mean gradient, ``layercam`` each pixel of it by
-# its own, ``gradcam++`` lies between; ``eigencam`` needs no gradient. Gradients of
-# single pixels are noisy in a network that has been trained for so short a time; means
-# are not.
+# its own, ``gradcam++`` lies between; ``eigencam`` needs no gradient. The shortcuts of
+# a residual network keep every second pixel at each stage. After so short a training
+# they carry nearly all of the gradient, which is why ``layercam`` shows a grid of dots.
 
 methods = ["gradcam", "layercam", "gradcam++", "eigencam"]
 figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
 for ax, method in zip(axes, methods, strict=True):
-    draw_map(method, ax, method=method)
+    draw_map(ax, method, method=method)
 plt.show()

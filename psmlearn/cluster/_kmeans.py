@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from threading import Lock
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 _CHUNK = 1 << 15
+
+
+# The limit is the whole process's: two at once would restore each other's.
+_LIMITING = Lock()
 
 
 @cache
@@ -68,7 +73,7 @@ def fit_kmeans(
         copy_x=False,
     )
     # One thread: a sum over threads comes in any order, so bits would differ.
-    with warnings.catch_warnings(), _threads().limit(limits=1):
+    with _LIMITING, warnings.catch_warnings(), _threads().limit(limits=1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         kmeans.fit(sample)
     centers, counts = kmeans.cluster_centers_, np.bincount(kmeans.labels_)

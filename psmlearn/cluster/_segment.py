@@ -66,7 +66,7 @@ class ImageClustering:
         features = self._features(image, pixel_size)
         if self.fusion == "jet":
             scale = None
-        elif self.fit_scope == "all":
+        elif self._scope == "all":
             scale = self._feature_scale
         else:
             scale = fit_scale(features.planes, self.map_weight)
@@ -84,7 +84,7 @@ class ImageClustering:
         )
 
     def _centers(self, planes: np.ndarray, rng: np.random.Generator):
-        if self.fit_scope == "all":
+        if self._scope == "all":
             return self.cluster_centers_, self.n_iter_
         return self._k_means(planes, rng)
 
@@ -116,7 +116,7 @@ class ImageClustering:
         planes = features.planes
         centers, n_iter = self._centers(planes, np.random.default_rng(self._seed))
         labels, inertia = assign(planes, centers, return_inertia=True)
-        if self.fit_scope == "all":
+        if self._scope == "all":
             chosen = self.foreground_
         else:
             statistics = cluster_statistics(features, labels, centers)

@@ -75,7 +75,8 @@ class SemanticClusterer(
     nucleus_diameter : float, default=5.0
         Typical diameter of nuclei in micrometres, for splitting.
     min_area : float, default=4.0
-        Smaller objects are dropped; square micrometres.
+        Smaller pieces of foreground are dropped, before touching nuclei are split;
+        square micrometres.
     max_hole_area : float, default=25.0
         Holes up to this area are filled, as in nuclei of a dark rim and a pale
         inside; square micrometres.
@@ -112,7 +113,7 @@ class SemanticClusterer(
         Iterations of k-means, the most of any image.
     n_features_in_ : int
         Channels of the images, or columns of the table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of a table's columns, if it has names.
 
     See Also
@@ -245,6 +246,7 @@ class SemanticClusterer(
         images = self._check_images(X, reset=True)
         self._check_channels()
         pixel_sizes = resolve_pixel_size(self.pixel_size, images)
+        self._scope = self.fit_scope
         if self.fit_scope == "all":
             self._fit_all(images, pixel_sizes)
         results = [

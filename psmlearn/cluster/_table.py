@@ -15,7 +15,7 @@ def is_table(X) -> bool:
 
     A list is a table if it holds rows: sequences or 1-D arrays of numbers.
     """
-    if hasattr(X, "tocsr") or hasattr(X, "iloc"):
+    if hasattr(X, "tocsr") or getattr(X, "ndim", None) == 2:
         return True
     if isinstance(X, list | tuple):
         first = X[0] if len(X) else None

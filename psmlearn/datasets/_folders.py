@@ -17,8 +17,11 @@ _N_TOLD = 5
 
 
 def check_folder(folder: str | os.PathLike) -> Path:
-    """Return a folder as a Path, or raise an error that says what is wrong."""
-    path = Path(folder)
+    """Return a folder as an absolute Path, or raise an error that says what is wrong.
+
+    Absolute, since workers of a parallel search may sit in another directory.
+    """
+    path = Path(folder).absolute()
     if path.is_dir():
         return path
     if path.exists():

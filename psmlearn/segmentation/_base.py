@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
@@ -23,6 +24,7 @@ from psmlearn._engine._inference import predict_images
 from psmlearn._engine._seed import draw_seed, isolated_torch
 from psmlearn._engine._state import load_weights
 from psmlearn._engine._train import TrainResult, train_network
+from psmlearn._images._instances import relabel
 from psmlearn.base import NetworkEstimator
 from psmlearn.io._batch import ImageBatch, check_masks
 from psmlearn.networks import build_network
@@ -89,8 +91,13 @@ class PixelNetworkEstimator(NetworkEstimator):
         label = self._label_index(n_channels)
         channels = [i for i in range(n_channels) if i != label]
         if isinstance(self.map_channel, Integral):
-            index = int(self.map_channel) % n_channels
-            channels = [i for i in channels if i != index]
+            index = int(self.map_channel)
+            if not -n_channels <= index < n_channels or index % n_channels == label:
+                raise ValueError(
+                    f"map_channel={index} is not a channel to drop from images with "
+                    f"{n_channels} channels and label_channel={self.label_channel}."
+                )
+            channels = [i for i in channels if i != index % n_channels]
         elif self.map_channel == "drop" and label is not None:
             # The stack of SemanticClusterer: image, map, labels.
             if len(channels) in (2, 4):
@@ -107,22 +114,24 @@ class PixelNetworkEstimator(NetworkEstimator):
         name = type(self).__name__
         index = self._label_index(images.n_channels)
         if index is not None:
-            masks = [
-                images.stored(i)[..., index].astype(np.int32)
-                for i in range(len(images))
-            ]
+            planes = [images.stored(i)[..., index] for i in range(len(images))]
+            masks = check_masks(
+                [plane.astype(np.int64) for plane in planes], images, caller=name
+            )
         elif y is None:
             raise ValueError(
                 f"{name}.fit requires y to be passed, but the target y is None; pass "
                 "masks, or say by label_channel which channel of X holds them."
             )
         else:
+            _refuse_stencils(y, name)
             masks = check_masks(y, images, caller=name)
-        if masks[0].ndim == 3:
-            raise ValueError(
-                f"{name} got masks of shape {masks[0].shape} with a plane of classes; "
-                "it learns ids alone: pass [mask[..., 0] for mask in y]."
-            )
+        for i, mask in enumerate(masks):
+            if mask.ndim == 3:
+                raise ValueError(
+                    f"{name} got mask {i} of shape {mask.shape} with a plane of "
+                    "classes; it learns ids alone: pass [mask[..., 0] for mask in y]."
+                )
         if not any((mask >= 0).any() for mask in masks):
             raise ValueError(f"{name}: all pixels of all masks are unknown (-1).")
         if not any((mask > 0).any() for mask in masks):
@@ -131,7 +140,8 @@ class PixelNetworkEstimator(NetworkEstimator):
                 UserWarning,
                 stacklevel=4,
             )
-        return masks
+        # Ids without gaps: tables by id stay as small as the masks.
+        return [_dense(mask) for mask in masks]
 
     # -- training --------------------------------------------------------------
 
@@ -160,8 +170,13 @@ class PixelNetworkEstimator(NetworkEstimator):
             inner distance of the objects.
         """
         device = self._resolve_fit_device()
+        self._pixel_sizes(images)
         seed = draw_seed(self.random_state)
         rng = np.random.default_rng(seed)
+        if continued:
+            # Else an int seed would show the same crops again and again.
+            rng = np.random.default_rng([seed, self.n_epochs_])
+            seed = int(rng.integers(2**31))
         channels = self._input_channels(images.n_channels)
         settings = self._train_settings(
             schedule=schedule, max_epochs=max_epochs or self.max_epochs
@@ -198,20 +213,34 @@ class PixelNetworkEstimator(NetworkEstimator):
             finally:
                 if usable:
                     self._store_network(network, recipe)
+                    self._channels = channels
+                    self._targets = self.targets
                     self._record_training(result, continued=continued)
                     self.device_ = str(device)
 
     def _initial_network(
         self, n_inputs: int, n_outputs: int, continued: bool
     ) -> tuple[nn.Module, dict]:
-        if continued:
-            return self.network_, self._network_recipe
         recipe = {
             "name_or_factory": self.network,
             "in_channels": n_inputs,
             "out_channels": n_outputs,
         }
+        if continued:
+            if recipe != self._network_recipe:
+                raise ValueError(
+                    "warm_start and partial_fit go on with the network that is there, "
+                    f"made as {self._network_recipe}; the parameters now ask for "
+                    f"{recipe}. Fit with warm_start=False to start anew."
+                )
+            return copy.deepcopy(self.network_), recipe
         network = build_network(**recipe)
+        stride = _pixels(network, "stride", 1)
+        if self.patch_size % stride:
+            raise ValueError(
+                f"patch_size={self.patch_size} must be a multiple of {stride}, the "
+                f"stride of {type(network).__name__}."
+            )
         if self.weights is not None:
             load_weights(network, self.weights)
         return network, recipe
@@ -265,7 +294,7 @@ class PixelNetworkEstimator(NetworkEstimator):
     ) -> Iterator[np.ndarray]:
         """Yield the activated outputs of each image, (height, width, channels)."""
         return predict_images(
-            _Scaled(self.network_, self._input_channels(images.n_channels)),
+            _Scaled(self.network_, self._channels),
             images,
             activate,
             tile_size=self.tile_size,
@@ -286,3 +315,20 @@ def _pixels(network: nn.Module, name: str, default: int) -> int:
     """Return what a network says of itself; a convolution's stride is no answer."""
     value = getattr(network, name, default)
     return value if isinstance(value, int) else default
+
+
+def _dense(mask: np.ndarray) -> np.ndarray:
+    """Return the mask with its objects numbered from 1; -1 and 0 stay."""
+    dense = relabel(np.maximum(mask, 0))
+    dense[mask < 0] = -1
+    return dense
+
+
+def _refuse_stencils(y, name: str) -> None:
+    """Refuse boolean masks: all their nuclei would be taken for one."""
+    for i, mask in enumerate(y if isinstance(y, (list, tuple, np.ndarray)) else ()):
+        if isinstance(mask, np.ndarray) and mask.dtype.kind == "b":
+            raise ValueError(
+                f"{name}: mask {i} is boolean, so its nuclei have no ids; use "
+                "skimage.measure.label(mask) to give each its own."
+            )

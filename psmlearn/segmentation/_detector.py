@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from numbers import Real
 
 import numpy as np
@@ -227,7 +228,7 @@ best_loss_, device_
 
     def _heat_planes(self, images: ImageBatch, y) -> list[np.ndarray]:
         """Return (height, width, 2): ids, and the heat map in whole steps."""
-        if self.label_channel is None and _are_points(y):
+        if self.label_channel is None and _are_points(y, images):
             points = _check_points(y, images)
             masks = [np.zeros(shape, np.int32) for shape in images.shapes]
         else:
@@ -291,14 +292,22 @@ def _heatmap_loss(
     return known_mean(values, labels >= 0)
 
 
-def _are_points(y) -> bool:
-    """Whether y is a list of (n, 2 or 3) float arrays."""
+def _are_points(y, images: ImageBatch) -> bool:
+    """Whether y is a list of (n, 2 or 3) arrays that are no masks of the images."""
     if not isinstance(y, (list, tuple)) or not y:
         return False
-    arrays = [np.asarray(item) for item in y if not isinstance(item, (str, bytes))]
-    return len(arrays) == len(y) and all(
-        a.size == 0 or (a.ndim == 2 and a.shape[1] in (2, 3) and a.dtype.kind == "f")
-        for a in arrays
+    if any(isinstance(item, (str, bytes, os.PathLike)) for item in y):
+        return False
+    arrays = [np.asarray(item) for item in y]
+    shapes = [*images.shapes, *[None] * len(arrays)]
+    return all(
+        a.size == 0
+        or (
+            a.ndim == 2
+            and a.shape[1] in (2, 3)
+            and (a.dtype.kind == "f" or (a.dtype.kind in "iu" and a.shape != shape))
+        )
+        for a, shape in zip(arrays, shapes, strict=False)
     )
 
 

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from psmlearn.activation import SelfActivationMapper
 from psmlearn.base import BaseImageEstimator
 from psmlearn.cluster import SemanticClusterer
+from psmlearn.io._batch import ImageBatch, resolve_pixel_size
 from psmlearn.segmentation._segmenter import NucleiSegmenter
 
 __all__ = ["PseudoLabelSegmenter"]
@@ -140,60 +141,72 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             labeler that takes none, or if the labeler finds nothing at all.
         """
         images = self._check_images(X, reset=True)
-        self._make_parts()
-        masks = self._label(X, image_labels)
-        self.n_pseudo_objects_ = [_count(masks)]
-        if not self.n_pseudo_objects_[0]:
+        labeler, segmenter = self._make_parts(images)
+        for part in (labeler, segmenter):
+            _check_devices(part)
+        masks = self._label(labeler, X, image_labels)
+        n_objects = _count(masks)
+        if not n_objects:
             raise ValueError(
                 f"The labeler found no nucleus in any of the {len(images)} images, so "
-                "there is nothing to learn. Look at its masks (labeler_.predict), "
-                "check pixel_size, or lower its demands (min_contrast, min_area)."
+                "there is nothing to learn. Look at its masks (its predict), check "
+                "pixel_size, or lower its demands (min_contrast, min_area)."
             )
-        self.segmenter_.fit(X, masks)
+        # Only now: a fit that ends before leaves what an earlier one learnt.
+        self.labeler_, self.segmenter_ = labeler, segmenter
+        self.n_pseudo_objects_ = [n_objects]
+        segmenter.fit(X, masks)
         for _ in range(1, self.n_rounds):
             masks = self._own_masks(X)
             self.n_pseudo_objects_.append(_count(masks))
             if not self.n_pseudo_objects_[-1]:
                 break
-            self.segmenter_.fit(X, masks)
+            segmenter.fit(X, masks)
         return self
 
-    def _make_parts(self) -> None:
+    def _make_parts(self, images: ImageBatch):
+        """Return unfitted labeler and segmenter, with seeds."""
         rng = check_random_state(self.random_state)
-        shared = {
-            "pixel_size": self.pixel_size,
-            "verbose": self.verbose,
-        }
+        # Maps are arrays that know no file: the clusterer is told the numbers.
+        sizes = resolve_pixel_size(self.pixel_size, images)
+        size = float(sizes[0]) if (sizes == sizes[0]).all() else sizes.tolist()
         if self.labeler is None:
-            maps = SelfActivationMapper(device=self.device, **shared)
-            clusters = SemanticClusterer(**shared)
+            if images.n_channels not in (1, 3):
+                raise ValueError(
+                    "The default labeler takes images with 1 or 3 channels, got "
+                    f"{images.n_channels}; pass a labeler that knows yours."
+                )
+            maps = SelfActivationMapper(device=self.device, verbose=self.verbose)
+            clusters = SemanticClusterer(pixel_size=size, verbose=self.verbose)
             labeler = Pipeline([("maps", maps), ("clusters", clusters)])
         else:
             labeler = clone(self.labeler)
         if self.segmenter is None:
-            segmenter = NucleiSegmenter(device=self.device, **shared)
+            segmenter = NucleiSegmenter(
+                pixel_size=self.pixel_size, device=self.device, verbose=self.verbose
+            )
         else:
             segmenter = clone(self.segmenter)
         if self.random_state is not None:
             _pass_random_state(labeler, rng)
             _pass_random_state(segmenter, rng)
-        self.labeler_, self.segmenter_ = labeler, segmenter
+        return labeler, segmenter
 
-    def _label(self, X, image_labels) -> list[np.ndarray] | np.ndarray:
+    def _label(self, labeler, X, image_labels) -> list[np.ndarray] | np.ndarray:
         """Fit the labeler and return its masks of the training images."""
         if image_labels is not None:
-            if not has_fit_parameter(self.labeler_, "image_labels"):
+            if not has_fit_parameter(labeler, "image_labels"):
                 raise ValueError(
                     "image_labels were given, but the labeler "
-                    f"{type(self.labeler_).__name__} takes none: its fit has no "
+                    f"{type(labeler).__name__} takes none: its fit has no "
                     "parameter image_labels. Pass a weakly supervised labeler, or "
                     "leave image_labels out."
                 )
-            return self.labeler_.fit(X, None, image_labels=image_labels).predict(X)
-        if hasattr(self.labeler_, "fit_predict"):
+            return labeler.fit(X, None, image_labels=image_labels).predict(X)
+        if hasattr(labeler, "fit_predict"):
             # Spares a Pipeline the second transformation of all images.
-            return self.labeler_.fit_predict(X, None)
-        return self.labeler_.fit(X, None).predict(X)
+            return labeler.fit_predict(X, None)
+        return labeler.fit(X, None).predict(X)
 
     def _own_masks(self, X) -> list[np.ndarray]:
         """Return the segmenter's masks with pixels of doubt unknown."""
@@ -246,3 +259,12 @@ def _pass_random_state(estimator, rng: np.random.RandomState) -> None:
         if (name == "random_state" or name.endswith("__random_state")) and value is None
     }
     estimator.set_params(**seeds)
+
+
+def _check_devices(estimator) -> None:
+    """Refuse a device that is absent before any part is trained."""
+    from psmlearn._engine._device import resolve_device
+
+    for name, value in estimator.get_params(deep=True).items():
+        if (name == "device" or name.endswith("__device")) and isinstance(value, str):
+            resolve_device(value)

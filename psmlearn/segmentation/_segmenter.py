@@ -12,8 +12,15 @@ import torch
 from sklearn.base import _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from psmlearn._images._instances import centroids, decode_instances, split_touching
-from psmlearn.io._batch import ImageBatch
+from psmlearn._images._instances import (
+    centroids,
+    clean_mask,
+    decode_instances,
+    relabel,
+    remove_small,
+    split_touching,
+)
+from psmlearn.io._batch import ImageBatch, check_masks
 from psmlearn.metrics import aggregated_jaccard_score
 from psmlearn.segmentation._base import PixelNetworkEstimator
 from psmlearn.segmentation._losses import instance_loss, voronoi_loss
@@ -240,7 +247,6 @@ class NucleiSegmenter(PixelNetworkEstimator):
             X, reset=not continued, label_channel=self.label_channel
         )
         masks = self._training_masks(images, y)
-        self._targets = self.targets
         if self.targets == "voronoi":
             self._fit_voronoi(images, masks, continued)
         else:
@@ -250,8 +256,12 @@ class NucleiSegmenter(PixelNetworkEstimator):
         return self
 
     def _fit_voronoi(self, images, masks, continued: bool) -> None:
-        self.detector_ = self._make_detector().fit(images, masks)
-        points = self.detector_.predict(images)
+        self.detector_ = self._make_detector()
+        channels = self._input_channels(images.n_channels)
+        pictures = images
+        if len(channels) < images.n_channels:
+            pictures = [np.ascontiguousarray(image[..., channels]) for image in images]
+        points = self.detector_.fit(pictures, masks).predict(pictures)
         planes = [
             np.stack([mask, voronoi_labels(found, mask.shape)], axis=-1)
             for mask, found in zip(masks, points, strict=True)
@@ -275,10 +285,9 @@ class NucleiSegmenter(PixelNetworkEstimator):
         if self.detector is not None:
             return clone(self.detector)
         shared = self.get_params(deep=False)
-        names = NucleiDetector._get_param_names()
-        return NucleiDetector(
-            **{n: shared[n] for n in names if n in shared and n not in ("targets",)}
-        )
+        own = {"targets", "threshold", "label_channel", "map_channel"}
+        names = set(NucleiDetector._get_param_names()) & set(shared) - own
+        return NucleiDetector(**{name: shared[name] for name in names})
 
     def predict(self, X) -> np.ndarray | list[np.ndarray]:
         """Return the label image of each image.
@@ -316,7 +325,8 @@ class NucleiSegmenter(PixelNetworkEstimator):
         y : array or list of ndarray of shape (height, width)
             True label images.
         """
-        return aggregated_jaccard_score(y, self.predict(X))
+        masks = check_masks(y, None, caller=f"{type(self).__name__}.score")
+        return aggregated_jaccard_score(masks, list(self.predict(X)))
 
     def _images_to_predict(self, X) -> ImageBatch:
         self._check_is_fitted()
@@ -332,8 +342,9 @@ class NucleiSegmenter(PixelNetworkEstimator):
     def _decode(self, output: np.ndarray, diameter: float, min_area: int) -> np.ndarray:
         probability = output[..., 1]
         if self._targets == "voronoi":
-            mask = probability > self.threshold
-            return split_touching(mask, diameter=diameter, intensity=probability)
+            mask = clean_mask(probability > self.threshold, min_area=min_area)
+            labels = split_touching(mask, diameter=diameter, intensity=probability)
+            return relabel(remove_small(labels, min_area))
         return decode_instances(
             probability,
             output[..., 2],

@@ -133,7 +133,7 @@ def test_classes_unknown_and_large_ids_pass():
     ("labels", "message"),
     [
         (np.array([[0, 255]], dtype=np.uint8), r"0/255 mask.*label\(mask > 0\)"),
-        (np.array([[255, 255]]), "0/255 mask"),
+        (np.array([[255, 0, 255]]), "0/255 mask"),
         (np.array([[0, -2]]), "holds the value -2"),
         (np.array([[0.0, 1.0]]), "float64.*astype"),
         (np.array([[0, 2**31]]), "above 2147483647"),

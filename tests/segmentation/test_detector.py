@@ -29,7 +29,7 @@ def test_it_learns_where_nuclei_are(kind):
     y = data.masks[:4] if kind == "masks" else data.points[:4]
     detector = NucleiDetector(
         network=lambda i, o: UNet(i, o, base_channels=8, depth=3),
-        max_epochs=6,
+        max_epochs=10,
         steps_per_epoch=25,
         learning_rate=5e-3,
         patch_size=64,
@@ -86,3 +86,11 @@ def test_bad_points_are_refused(data):
         detector.fit(data.images, data.points[:2])
     with pytest.raises(ValueError, match="masks|shape"):
         detector.set_params(targets="mask").fit(data.images, data.points)
+
+
+def test_points_of_whole_numbers_are_points(data):
+    points = [np.round(p).astype(int) for p in data.points]
+    floats = [p.astype(float) for p in points]
+    a = NucleiDetector(**SMALL).fit(data.images, points)
+    b = NucleiDetector(**SMALL).fit(data.images, floats)
+    assert a.loss_curve_ == b.loss_curve_

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 import pytest
+import tifffile
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.pipeline import Pipeline
 
 from psmlearn import NucleiSegmenter, PseudoLabelSegmenter, SemanticClusterer
 from psmlearn.datasets import make_nuclei
+from psmlearn.io import check_images
 
 SMALL = {
     "max_epochs": 1,
@@ -97,14 +99,53 @@ def test_random_state_reaches_parts_that_have_none(data):
     assert model.fit(data.images).segmenter_.random_state is None
 
 
-def test_default_parts_take_pixel_size_and_device():
+def test_default_parts_take_pixel_size_and_device(data):
     model = PseudoLabelSegmenter(pixel_size=0.5, device="cpu", random_state=0)
-    model._make_parts()
-    assert isinstance(model.labeler_, Pipeline)
-    maps, clusters = model.labeler_["maps"], model.labeler_["clusters"]
-    assert maps.pixel_size == clusters.pixel_size == model.segmenter_.pixel_size == 0.5
-    assert maps.device == model.segmenter_.device == "cpu"
+    labeler, segmenter = model._make_parts(check_images(data.images))
+    assert isinstance(labeler, Pipeline)
+    maps, clusters = labeler["maps"], labeler["clusters"]
+    assert clusters.pixel_size == segmenter.pixel_size == 0.5
+    assert maps.device == segmenter.device == "cpu"
     assert maps.random_state is not None and clusters.random_state is not None
+
+
+def test_pixel_size_is_read_from_files_that_tell(data, tmp_path):
+    paths = []
+    for i, image in enumerate(data.images):
+        paths.append(str(tmp_path / f"{i}.tif"))
+        per_cm = 1e4 / [0.25, 0.25, 0.5][i]
+        tifffile.imwrite(
+            paths[-1], image, resolution=(per_cm, per_cm), resolutionunit="CENTIMETER"
+        )
+    model = PseudoLabelSegmenter(pixel_size="file")
+    labeler, segmenter = model._make_parts(check_images(paths))
+    np.testing.assert_allclose(labeler["clusters"].pixel_size, [0.25, 0.25, 0.5])
+    assert segmenter.pixel_size == "file"
+    labeler, _ = model._make_parts(check_images(paths[:2]))
+    assert labeler["clusters"].pixel_size == pytest.approx(0.25)
+    with pytest.raises(ValueError, match="image 0"):
+        PseudoLabelSegmenter(pixel_size="file").fit(data.images)
+
+
+def test_what_cannot_work_is_told_before_any_part_is_fitted(data):
+    model = PseudoLabelSegmenter(FixedLabeler(data.masks), NucleiSegmenter(**SMALL))
+    with pytest.raises(ValueError, match="cuda:77"):
+        model.set_params(segmenter__device="cuda:77").fit(data.images)
+    assert not hasattr(model, "labeler_")
+    two_channels = data.images[..., :2]
+    with pytest.raises(ValueError, match="1 or 3 channels, got 2"):
+        PseudoLabelSegmenter().fit(two_channels)
+
+
+def test_a_fit_that_fails_in_the_labeler_leaves_the_earlier_model(data):
+    model = PseudoLabelSegmenter(
+        FixedLabeler(data.masks), NucleiSegmenter(**SMALL), random_state=0
+    ).fit(data.images)
+    before = model.predict_proba(data.images)
+    model.set_params(labeler=FixedLabeler(np.zeros_like(data.masks)))
+    with pytest.raises(ValueError, match="no nucleus"):
+        model.fit(data.images)
+    np.testing.assert_array_equal(model.predict_proba(data.images), before)
 
 
 def test_later_rounds_learn_the_own_masks_with_doubt(data):

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from sklearn.exceptions import NotFittedError
 from torch.nn import functional
 
 from psmlearn.datasets import make_nuclei
+from psmlearn.io import write_labels
 from psmlearn.metrics import aggregated_jaccard_score
 from psmlearn.segmentation import NucleiDetector, NucleiSegmenter
 from psmlearn.segmentation._losses import instance_loss, mask_loss, voronoi_loss
@@ -268,3 +271,73 @@ def test_the_network_of_the_paper(data):
     assert type(segmenter.network_).__name__ == "ResUNet34"
     assert type(segmenter.detector_.network_).__name__ == "ResUNet34"
     assert segmenter.predict(data.images).shape == data.masks.shape
+
+
+def test_what_cannot_work_is_told_before_training(data):
+    with pytest.raises(ValueError, match="patch_size=40 must be a multiple of 16"):
+        NucleiSegmenter(**{**SMALL, "patch_size": 40}).fit(data.images, data.masks)
+    with pytest.raises(ValueError, match="pixel_size"):
+        NucleiSegmenter(pixel_size=[0.25], **SMALL).fit(data.images, data.masks)
+    with pytest.raises(ValueError, match="map_channel=7"):
+        NucleiSegmenter(map_channel=7, **SMALL).fit(data.images, data.masks)
+    with pytest.raises(ValueError, match="mask 1 is boolean.*label"):
+        masks = [data.masks[0], data.masks[1] > 0, data.masks[2]]
+        NucleiSegmenter(**SMALL).fit(data.images, masks)
+    stack = np.concatenate([data.images, 255 * (data.masks[..., None] > 0)], -1)
+    with pytest.raises(ValueError, match="0/255 mask"):
+        NucleiSegmenter(label_channel=-1, **SMALL).fit(stack.astype(np.uint8))
+
+
+def test_ids_with_gaps_and_huge_ids_train_alike(data):
+    plain = NucleiSegmenter(**SMALL).fit(data.images, data.masks)
+    huge = [np.where(m > 0, m * 10**7, m).astype(np.int32) for m in data.masks]
+    other = NucleiSegmenter(**SMALL).fit(data.images, huge)
+    assert plain.loss_curve_ == other.loss_curve_
+
+
+def test_two_stages_from_a_stack_with_a_detector_of_ones_own(data):
+    stacks = [
+        np.dstack([i / np.float32(255), m]).astype(np.float32)
+        for i, m in zip(data.images, data.masks, strict=True)
+    ]
+    segmenter = NucleiSegmenter(
+        targets="voronoi",
+        label_channel=-1,
+        detector=NucleiDetector(**SMALL),
+        min_area=50.0,
+        **SMALL,
+    ).fit(stacks)
+    sizes = [np.bincount(m.ravel())[1:] for m in segmenter.predict(stacks)]
+    assert all((s >= 800).all() for s in sizes)
+
+
+def test_continued_training_sees_new_crops_and_keeps_the_old_network(data):
+    segmenter = NucleiSegmenter(
+        warm_start=True, learning_rate=1e-12, early_stopping=False, **SMALL
+    ).fit(data.images, data.masks)
+    before = segmenter.network_
+    segmenter.fit(data.images, data.masks)
+    assert segmenter.loss_curve_[0] != segmenter.loss_curve_[1]
+    assert segmenter.network_ is not before
+    with pytest.raises(ValueError, match="warm_start=False"):
+        segmenter.set_params(targets="voronoi").fit(data.images, data.masks)
+
+
+def test_parameters_set_after_fit_do_not_break_predict(learnt):
+    segmenter, images, _ = learnt
+    expected = segmenter.predict(images)
+    changed = pickle.loads(pickle.dumps(segmenter))
+    changed.set_params(targets="voronoi", network="resunet34", map_channel=0)
+    np.testing.assert_array_equal(changed.predict(images), expected)
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(changed)).predict(images), expected
+    )
+
+
+def test_masks_may_be_paths(data, tmp_path):
+    paths = [str(tmp_path / f"{i}.tif") for i in range(3)]
+    for path, mask in zip(paths, data.masks, strict=True):
+        write_labels(path, mask)
+    images = list(data.images)
+    segmenter = NucleiSegmenter(**SMALL).fit(images, paths)
+    assert segmenter.score(images, paths) == segmenter.score(images, list(data.masks))
