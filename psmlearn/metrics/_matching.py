@@ -19,7 +19,7 @@ def largest_matching_size(
     """Count the pairs of a one-to-one matching with as many pairs as can be."""
     if not rows.size:
         return 0
-    graph = sparse.csr_array((np.ones(rows.size), (rows, cols)), shape=shape)
+    graph = _graph(np.ones(rows.size), rows, cols, shape)
     partner = csgraph.maximum_bipartite_matching(graph, perm_type="column")
     return int(np.count_nonzero(partner >= 0))
 
@@ -87,9 +87,8 @@ def _batches(rows: np.ndarray, cols: np.ndarray) -> list[np.ndarray]:
     row_of, n_rows = _compact(rows)
     col_of, n_cols = _compact(cols)
     n_nodes = n_rows + n_cols
-    graph = sparse.coo_array(
-        (np.ones(rows.size), (row_of, n_rows + col_of)), shape=(n_nodes, n_nodes)
-    )
+    ends = (row_of, n_rows + col_of)
+    graph = _graph(np.ones(rows.size), *ends, (n_nodes, n_nodes))
     cluster = csgraph.connected_components(graph, directed=False)[1][row_of]
     order = np.argsort(cluster, kind="stable")
     # Whole clusters until the batch is full; a larger cluster stands alone.
@@ -106,15 +105,22 @@ def _assign(rows: np.ndarray, cols: np.ndarray, weights: np.ndarray) -> np.ndarr
     # The solver matches every row, so each gets a column of its own that means
     # "none". One added to all weights changes nothing and keeps them from 0.
     alone = np.arange(n_rows)
-    graph = sparse.csr_array(
-        (
-            np.concatenate([1.0 + weights, np.ones(n_rows)]),
-            (np.concatenate([row_of, alone]), np.concatenate([col_of, n_cols + alone])),
-        ),
-        shape=(n_rows, n_cols + n_rows),
+    graph = _graph(
+        np.concatenate([1.0 + weights, np.ones(n_rows)]),
+        np.concatenate([row_of, alone]),
+        np.concatenate([col_of, n_cols + alone]),
+        (n_rows, n_cols + n_rows),
     )
     partner = csgraph.min_weight_full_bipartite_matching(graph, maximize=True)[1]
     return np.flatnonzero(partner[row_of] == col_of)
+
+
+def _graph(
+    weights: np.ndarray, rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]
+) -> sparse.csr_array:
+    """Build a graph with the 32-bit places that older csgraph routines ask for."""
+    places = (rows.astype(np.int32), cols.astype(np.int32))
+    return sparse.csr_array((weights, places), shape=shape)
 
 
 def _compact(values: np.ndarray) -> tuple[np.ndarray, int]:
