@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Running a row: in a process of its own, kept on disk, never run twice.
+
+``FOLDER/DATASET/ROW/seed-N/`` holds ``masks/NAME.tif`` (the predicted label images)
+and ``run.json``, written last: a folder without it was not finished and is run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.accuracy import datasets
+from benchmarks.accuracy.rows import ROWS
+from psmlearn.io import atomic_path, read_labels, write_labels
+
+RECORD = "run.json"
+
+
+def run_folder(output: Path, dataset: str, row: str, seed: int) -> Path:
+    """Name the folder of a run."""
+    return output / dataset / row / f"seed-{seed}"
+
+
+def is_finished(folder: Path) -> bool:
+    """Tell whether a run is there, whole."""
+    return (folder / RECORD).is_file()
+
+
+def run_in_process(
+    data: Path, output: Path, dataset: str, row: str, seed: int, quick: bool
+) -> None:
+    """Run a row in a new process, so that its peak memory is its own."""
+    command = [
+        *(sys.executable, "-m", "benchmarks.accuracy.runner"),
+        *(str(data), str(output), dataset, row, str(seed), str(int(quick))),
+    ]
+    subprocess.run(command, check=True)
+
+
+def run_row(
+    data: Path, output: Path, name: str, row: str, seed: int, quick: bool
+) -> None:
+    """Run a row on a data set and keep what it predicts."""
+    import torch
+
+    dataset = datasets.load(name, data)
+    if quick:
+        dataset = datasets.quick(dataset)
+    masks, record = ROWS[row].run(dataset, seed, quick)
+    folder = run_folder(output, dataset.name, row, seed)
+    (folder / "masks").mkdir(parents=True, exist_ok=True)
+    for image, mask in zip(dataset.names, masks, strict=True):
+        write_labels(folder / "masks" / f"{image}.tif", np.asarray(mask))
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    record |= {
+        "dataset": dataset.name,
+        "row": row,
+        "seed": seed,
+        "n_images": len(dataset.images),
+        # Kilobytes on Linux.
+        "peak_memory_gb": usage.ru_maxrss / 2**20,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "versions": _versions(),
+    }
+    with atomic_path(folder / RECORD) as part:
+        Path(part).write_text(json.dumps(record, indent=1))
+
+
+def read_run(folder: Path, dataset: datasets.DataSet) -> tuple[dict, list[np.ndarray]]:
+    """Read a finished run: its record, and its masks in the data set's order."""
+    record = json.loads((folder / RECORD).read_text())
+    masks = [read_labels(folder / "masks" / f"{name}.tif") for name in dataset.names]
+    return record, masks
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    import scipy
+    import skimage
+    import sklearn
+    import torch
+
+    import psmlearn
+
+    modules = (np, scipy, sklearn, skimage, torch, psmlearn)
+    found = {module.__name__: module.__version__ for module in modules}
+    return {"python": platform.python_version(), **found, "commit": _commit()}
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    return told.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    run_row(
+        Path(sys.argv[1]),
+        Path(sys.argv[2]),
+        sys.argv[3],
+        sys.argv[4],
+        int(sys.argv[5]),
+        sys.argv[6] == "1",
+    )
