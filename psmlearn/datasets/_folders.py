@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,12 @@ from psmlearn.io._read import read_labels, read_size
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".webp")
 LABEL_SUFFIXES = (".tif", ".tiff", ".png")
 _N_TOLD = 5
+_DESCR = """A folder of images and label images
+===================================
+
+Licence and origin are those of the folder; `groups` are what `group_pattern`
+finds in the names, or None: then nothing tells which images share a patient.
+"""
 
 
 def check_folder(folder: str | os.PathLike) -> Path:
@@ -55,16 +62,63 @@ def tell_names(names: list[str]) -> str:
     return ", ".join(names[:_N_TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
+def find_subfolder(root: Path, name: str) -> Path | None:
+    """Find a folder by its name, in whatever case it was unpacked."""
+    for path in sorted(root.iterdir()):
+        if path.name.lower() == name.lower() and path.is_dir():
+            return path
+    return None
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Return a key for sorting that puts "2" before "10"."""
+    parts: list[str | int] = list(re.split(r"(\d+)", name))
+    parts[1::2] = [int(part) for part in parts[1::2]]
+    return parts, name
+
+
+def report_missing(root: Path, missing: list[str], layout: str) -> None:
+    """Raise an error that names the missing files (relative to `root`), if any."""
+    if missing:
+        raise FileNotFoundError(
+            f"{str(root)!r} lacks {len(missing)} file(s): {tell_names(missing)}. "
+            f"Expected {layout}; the download or its unpacking may be incomplete."
+        )
+
+
+def find_groups(names: list[str], pattern: str | re.Pattern) -> np.ndarray:
+    """Return what a regular expression finds in each name: its first group, if any."""
+    try:
+        matches = [re.search(pattern, name) for name in names]
+    except re.error as error:
+        raise ValueError(
+            f"group_pattern {pattern!r} is no regular expression: {error}."
+        ) from error
+    groups = [match and match[1 if match.re.groups else 0] for match in matches]
+    without = [name for name, group in zip(names, groups, strict=True) if not group]
+    if without:
+        raise ValueError(
+            f"group_pattern {pattern!r} finds nothing in {len(without)} of "
+            f"{len(names)} names: {tell_names(without)}."
+        )
+    return np.array(groups)
+
+
 def read_mask(path: str, image: str) -> np.ndarray:
     """Read the label image of an image, and check that their sizes agree."""
     labels = read_labels(path)
+    check_mask_size(path, labels.shape[:2], image)
+    return labels
+
+
+def check_mask_size(path: str, shape: tuple[int, ...], image: str) -> None:
+    """Check the size of a mask against what the file of its image declares."""
     size = read_size(image)
-    if labels.shape[:2] != size:
+    if tuple(shape) != size:
         raise ValueError(
-            f"{path!r} has size {labels.shape[:2]} (height, width), but its image "
+            f"{path!r} has size {tuple(shape)} (height, width), but its image "
             f"{image!r} has {size}."
         )
-    return labels
 
 
 def load_label_folder(
@@ -73,8 +127,11 @@ def load_label_folder(
     images: str = "images",
     masks: str = "masks",
     require_masks: bool = True,
+    image_suffix: str = "",
+    mask_suffix: str = "",
+    group_pattern: str | re.Pattern | None = None,
 ) -> Bunch:
-    """Load a folder with `images/` and `masks/`, paired by name.
+    r"""Load a folder of images and label images, paired by name.
 
     Parameters
     ----------
@@ -82,26 +139,39 @@ def load_label_folder(
         Holds the two folders. An image and its mask have the same name;
         their suffixes may differ.
     images : str, default="images"
-        Name of the folder of images (TIFF, PNG, JPEG, BMP or WebP).
+        Name of the folder of images (TIFF, PNG, JPEG, BMP or WebP); "." is
+        `folder` itself.
     masks : str, default="masks"
-        Name of the folder of label images (TIFF or PNG).
+        Name of the folder of label images (TIFF or PNG); "." is `folder` itself.
     require_masks : bool, default=True
         If False, images without a mask, or no folder of masks, are no error.
+    image_suffix : str, default=""
+        What the names of images end in, before ".png" and the like; files that
+        do not end so are passed over.
+    mask_suffix : str, default=""
+        The same for masks: `images="."`, `masks="."`, `image_suffix="_image"`
+        and `mask_suffix="_inst"` pair `a_image.png` with `a_inst.png`.
+    group_pattern : str, compiled regular expression or None, default=None
+        Finds the patient in each name: r"TCGA-\w+-\w+", or r"^(\d+)_" whose
+        first group is taken.
 
     Returns
     -------
     Bunch
-        With `images`, a list of paths sorted by name; `masks`, a list of int32
-        label images, None where there is none (and None in place of the list
-        if there is no mask at all); `names`, a list of str.
+        With `images`, a list of absolute paths sorted by name; `masks`, a list
+        of int32 label images, None where there is none (and None in place of
+        the list if there is no mask at all); `groups`, an array of str, or None
+        without `group_pattern`; `names`, a list of str without the suffixes;
+        `pixel_size`, None; `DESCR`.
 
     Raises
     ------
     FileNotFoundError
         If the folder, its images, or a required mask is missing.
     ValueError
-        If a mask is broken or differs in size from its image, or if two files
-        have the same name but for the suffix.
+        If a mask is broken or differs in size from its image, if two files
+        have the same name but for the suffix, if images and masks cannot be
+        told apart, or if `group_pattern` finds nothing in a name.
 
     Examples
     --------
@@ -112,28 +182,47 @@ def load_label_folder(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for name in ("images", "masks"):
     ...         os.mkdir(os.path.join(folder, name))
-    ...     write_image(os.path.join(folder, "images", "a.png"),
+    ...     write_image(os.path.join(folder, "images", "p1_a.png"),
     ...                 np.zeros((4, 5, 3), dtype=np.uint8))
-    ...     write_labels(os.path.join(folder, "masks", "a.tif"),
+    ...     write_labels(os.path.join(folder, "masks", "p1_a.tif"),
     ...                  np.eye(4, 5, dtype=int))
-    ...     load_label_folder(folder).names
-    ['a']
+    ...     data = load_label_folder(folder, group_pattern="^p[0-9]+")
+    >>> data.names, data.groups.tolist()
+    (['p1_a'], ['p1'])
     """
     root = check_folder(folder)
-    image_paths = list_by_stem(check_folder(root / images), IMAGE_SUFFIXES)
+    image_folder, mask_folder = check_folder(root / images), root / masks
+    together = mask_folder.is_dir() and image_folder.samefile(mask_folder)
+    if together and image_suffix == mask_suffix:
+        raise ValueError(
+            f"images and masks lie in the same folder, {str(image_folder)!r}, and "
+            f"their names end alike ({image_suffix!r}); give image_suffix and "
+            "mask_suffix, such as '_image' and '_inst'."
+        )
+    image_paths = _select(
+        list_by_stem(image_folder, IMAGE_SUFFIXES),
+        image_suffix,
+        mask_suffix if together else "",
+    )
     if not image_paths:
         raise FileNotFoundError(
-            f"{str(root / images)!r} holds no image; expected files ending in "
-            f"{', '.join(IMAGE_SUFFIXES)}."
+            f"{str(image_folder)!r} holds no image; expected files ending in "
+            f"{', '.join(image_suffix + suffix for suffix in IMAGE_SUFFIXES)}."
         )
+    names = list(image_paths)
+    groups = None if group_pattern is None else find_groups(names, group_pattern)
     mask_paths: dict[str, str] = {}
-    if require_masks or (root / masks).is_dir():
-        mask_paths = list_by_stem(check_folder(root / masks), LABEL_SUFFIXES)
-    missing = [name for name in image_paths if name not in mask_paths]
+    if require_masks or mask_folder.is_dir():
+        mask_paths = _select(
+            list_by_stem(check_folder(mask_folder), LABEL_SUFFIXES),
+            mask_suffix,
+            image_suffix if together else "",
+        )
+    missing = [name for name in names if name not in mask_paths]
     if require_masks and missing:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(image_paths)} images have no mask in "
-            f"{str(root / masks)!r}: {tell_names(missing)}; add them, or use "
+            f"{len(missing)} of {len(names)} images have no mask in "
+            f"{str(mask_folder)!r}: {tell_names(missing)}; add them, or use "
             "require_masks=False."
         )
     loaded = [
@@ -142,6 +231,22 @@ def load_label_folder(
     ]
     return Bunch(
         images=list(image_paths.values()),
-        masks=None if len(missing) == len(image_paths) else loaded,
-        names=list(image_paths),
+        masks=None if len(missing) == len(names) else loaded,
+        groups=groups,
+        names=names,
+        pixel_size=None,
+        DESCR=_DESCR,
     )
+
+
+def _select(files: dict[str, str], ending: str, other: str) -> dict[str, str]:
+    """Return the files whose names end in `ending`, by what stands before it.
+
+    A longer `other` ending, of files in the same folder, goes before.
+    """
+    chosen = {}
+    for stem, path in files.items():
+        taken = len(other) > len(ending) and stem.endswith(other)
+        if stem.endswith(ending) and len(stem) > len(ending) and not taken:
+            chosen[stem[: len(stem) - len(ending)]] = path
+    return dict(sorted(chosen.items()))

@@ -13,6 +13,7 @@ from psmlearn.datasets._aperio import rasterize_outlines, read_aperio_outlines
 from psmlearn.datasets._folders import (
     LABEL_SUFFIXES,
     check_folder,
+    find_subfolder,
     list_by_stem,
     read_mask,
     tell_names,
@@ -61,7 +62,8 @@ def load_monuseg(folder: str | os.PathLike, *, masks: str | None = "auto") -> Bu
     Raises
     ------
     FileNotFoundError
-        If the folder holds no images, or masks of some images are missing.
+        If the folder holds no images, masks of some images are missing, or
+        images of some XML files.
     ValueError
         If `masks` is not one of the above, or a file is broken, or refused
         (XML with a document type or entities), or differs in size.
@@ -88,7 +90,7 @@ def load_monuseg(folder: str | os.PathLike, *, masks: str | None = "auto") -> Bu
     if masks not in _KINDS:
         raise ValueError(f"masks is {masks!r}; expected one of {_KINDS}.")
     root = check_folder(folder)
-    image_folder = _subfolder(root, "Tissue Images") or root
+    image_folder = find_subfolder(root, "Tissue Images") or root
     images = list_by_stem(image_folder, (".tif", ".tiff"))
     if not images:
         raise FileNotFoundError(
@@ -107,18 +109,17 @@ def load_monuseg(folder: str | os.PathLike, *, masks: str | None = "auto") -> Bu
     )
 
 
-def _subfolder(root: Path, name: str) -> Path | None:
-    """Find a folder by its name, in whatever case it was unpacked."""
-    for path in sorted(root.iterdir()):
-        if path.name.lower() == name.lower() and path.is_dir():
-            return path
-    return None
-
-
 def _load_masks(root: Path, images: dict[str, str], kind: str) -> list[np.ndarray]:
     """Read the mask of every image, or say which have none."""
     labels = _find_labels(root, images) if kind != "xml" else {}
     outlines = _find_outlines(root, images) if kind != "labels" else {}
+    alone = [name for name in outlines if name not in images]
+    if alone:
+        raise FileNotFoundError(
+            f"{len(alone)} of {len(outlines)} XML files in {str(root)!r} have no image "
+            f"(.tif): {tell_names(alone)}. The download may be incomplete: add the "
+            "images, or remove the XML."
+        )
     missing = [name for name in images if name not in labels | outlines]
     if missing:
         expected = {
@@ -140,7 +141,7 @@ def _load_masks(root: Path, images: dict[str, str], kind: str) -> list[np.ndarra
 
 def _find_labels(root: Path, images: dict[str, str]) -> dict[str, str]:
     """Find label images: in a folder of their own, or as PNG beside the images."""
-    folder = _subfolder(root, "labels")
+    folder = find_subfolder(root, "labels")
     if folder is not None:
         return list_by_stem(folder, LABEL_SUFFIXES)
     return list_by_stem(Path(next(iter(images.values()))).parent, (".png",))
@@ -148,7 +149,7 @@ def _find_labels(root: Path, images: dict[str, str]) -> dict[str, str]:
 
 def _find_outlines(root: Path, images: dict[str, str]) -> dict[str, str]:
     """Find XML files: in a folder of their own, or beside the images."""
-    folder = _subfolder(root, "Annotations")
+    folder = find_subfolder(root, "Annotations")
     if folder is None:
         folder = Path(next(iter(images.values()))).parent
     return list_by_stem(folder, (".xml",))

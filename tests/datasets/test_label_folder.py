@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -66,6 +67,56 @@ def test_what_does_not_fit(folder):
         path.unlink()
     with pytest.raises(FileNotFoundError, match="holds no image"):
         load_label_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("image_suffix", "mask_suffix"),
+    [("_image", "_inst"), ("", "_mask"), ("_image", ""), ("_a", "_b_a")],
+)
+def test_images_and_masks_in_one_folder(tmp_path, image_suffix, mask_suffix):
+    for index, name in enumerate(["p2_10", "p1_9"]):
+        write_image(
+            tmp_path / f"{name}{image_suffix}.png", np.zeros((4, 5, 3), np.uint8)
+        )
+        write_labels(tmp_path / f"{name}{mask_suffix}.tif", np.full((4, 5), index + 7))
+    data = load_label_folder(
+        tmp_path,
+        images=".",
+        masks=".",
+        image_suffix=image_suffix,
+        mask_suffix=mask_suffix,
+        group_pattern="^(p[0-9])_",
+    )
+    assert data.names == ["p1_9", "p2_10"]
+    assert [mask.max() for mask in data.masks] == [8, 7]
+    assert [path.endswith(f"{image_suffix}.png") for path in data.images] == [True] * 2
+    assert data.groups.tolist() == ["p1", "p2"]
+    with pytest.raises(ValueError, match="same folder.*end alike.*'_inst'"):
+        load_label_folder(
+            tmp_path, images=".", masks=".", image_suffix="_x", mask_suffix="_x"
+        )
+
+
+def test_suffixes_of_two_folders(folder):
+    for path in (folder / "masks").glob("*.tif"):
+        path.rename(path.with_stem(f"{path.stem}_labels"))
+    data = load_label_folder(folder, mask_suffix="_labels")
+    assert data.names == ["a 1", "b"] and data.masks[1].max() == 7
+    with pytest.raises(FileNotFoundError, match="2 of 2 images have no mask"):
+        load_label_folder(folder)
+    with pytest.raises(FileNotFoundError, match=r"no image.*_x\.png"):
+        load_label_folder(folder, image_suffix="_x")
+
+
+def test_groups_of_names(folder):
+    data = load_label_folder(folder)
+    assert data.groups is None and "None" in data.DESCR and data.pixel_size is None
+    data = load_label_folder(folder, group_pattern=re.compile("^[ab]"))
+    assert data.groups.tolist() == ["a", "b"]
+    with pytest.raises(ValueError, match=r"finds nothing in 1 of 2 names: b\."):
+        load_label_folder(folder, group_pattern=r"(\d)")
+    with pytest.raises(ValueError, match="no regular expression"):
+        load_label_folder(folder, group_pattern="(")
 
 
 def test_the_sample_image_needs_no_download():

@@ -107,6 +107,18 @@ def test_missing_parts_are_named(folder, tmp_path):
         load_monuseg(tmp_path / "file")
 
 
+def test_outlines_without_an_image_are_named(folder):
+    for path in folder.rglob(f"{NAMES[0]}.tif"):
+        path.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=rf"1 of 2 XML files.*no image.*{NAMES[0]}\."
+    ):
+        load_monuseg(folder)
+    with pytest.raises(FileNotFoundError, match="no image"):
+        load_monuseg(folder, masks="xml")
+    assert load_monuseg(folder, masks=None).names == NAMES[1:]
+
+
 HEADS = {
     "entity bomb": '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>',
     "external entity": '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]>',

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Outlines in JSON files, read safely and filled: holes, parts and classes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from psmlearn.io._limits import MAX_PIXELS, RefusedError, check_declared_size
+from psmlearn.io._read import read_size
+
+MAX_JSON_BYTES = 1 << 30
+_MAX_COORDINATE = 1e9
+# Edges are crossed with rows some at a time, so that memory stays bounded.
+_CROSSINGS_AT_ONCE = 1 << 22
+
+Pixels = tuple[np.ndarray, np.ndarray]
+
+
+def read_json(path: str, *, allow_nan: bool = False) -> object:
+    """Read a JSON file (or .gz of one), and refuse what cannot be trusted.
+
+    Parameters
+    ----------
+    path : str
+    allow_nan : bool, default=False
+        Whether NaN and Infinity, which are no JSON, are let through: QuPath
+        writes them as measurements.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is too large, too deeply nested, or broken; the path is named,
+        and the line where it is known.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"No such JSON file: {path!r}.")
+    try:
+        data = _read_bytes(path)
+        return json.loads(data, parse_constant=None if allow_nan else _refuse_constant)
+    except RecursionError as error:
+        raise ValueError(f"{path!r} is nested too deeply to be read.") from error
+    except RefusedError as error:
+        raise ValueError(f"{path!r} {error}.") from error
+    except (ValueError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path!r} is a broken JSON file: {error}.") from error
+
+
+def _read_bytes(path: str) -> bytes:
+    """Read a file, unpacked if its name says so, up to the limit."""
+    opener = gzip.open if path.lower().endswith(".gz") else open
+    with opener(path, "rb") as file:
+        data = file.read(MAX_JSON_BYTES + 1)
+    if len(data) > MAX_JSON_BYTES:
+        raise RefusedError(f"holds more than {MAX_JSON_BYTES} bytes; split it by image")
+    return data
+
+
+def _refuse_constant(name: str) -> float:
+    raise RefusedError(f"holds {name}, which is no JSON; write numbers or null")
+
+
+def read_drawable_size(path: str) -> tuple[int, int]:
+    """Return the size of an image whose mask is to be drawn, if it is sane."""
+    height, width = read_size(path)
+    try:
+        check_declared_size(height, width, MAX_PIXELS)
+    except RefusedError as error:
+        raise ValueError(f"{path!r} {error}.") from error
+    return height, width
+
+
+def as_vertices(values: object, name: str) -> np.ndarray:
+    """Turn pairs (x, y), as JSON tells them, into (row, column).
+
+    In COCO and QuPath alike, pixel 0 reaches from 0 to 1; here its centre is at
+    0, hence the shift by half a pixel.
+
+    Parameters
+    ----------
+    values : list of [x, y] or [x, y, z]
+    name : str
+        What to call them in errors.
+
+    Returns
+    -------
+    ndarray of shape (n_vertices, 2), dtype float64
+    """
+    try:
+        pairs = np.asarray(values)
+    except (ValueError, OverflowError):
+        pairs = np.empty(0)
+    if pairs.shape == (0,) and isinstance(values, list) and not values:
+        return np.empty((0, 2))
+    if pairs.ndim != 2 or pairs.shape[1] not in (2, 3) or pairs.dtype.kind not in "iuf":
+        raise ValueError(f"{name} is no list of coordinates [x, y]")
+    vertices = pairs[:, 1::-1].astype(np.float64) - 0.5
+    if not (np.abs(vertices) <= _MAX_COORDINATE).all():
+        raise ValueError(
+            f"{name} has a coordinate that is not finite, or beyond "
+            f"{_MAX_COORDINATE:g} pixels"
+        )
+    return vertices
+
+
+def fill_polygon(rings: Sequence[np.ndarray], shape: tuple[int, int]) -> Pixels:
+    """Return the pixels whose centres lie inside a polygon.
+
+    By the even-odd rule over all its rings, so that inner ones are holes, and
+    with half-open edges, so that polygons that share an edge share no pixel and
+    leave none between them. Time is linear in rows crossed and in the area.
+
+    Parameters
+    ----------
+    rings : sequence of ndarray of shape (n_vertices, 2)
+        Vertices as (row, column); closing is implied. Rings of fewer than three
+        vertices are skipped.
+    shape : tuple (height, width)
+
+    Returns
+    -------
+    rows, columns : ndarray of shape (n_pixels,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn.datasets._polygons import fill_polygon
+    >>> square = np.array([[0.5, 0.5], [0.5, 2.5], [2.5, 2.5], [2.5, 0.5]])
+    >>> rows, columns = fill_polygon([square], (9, 9))
+    >>> rows.tolist(), columns.tolist()
+    ([1, 1, 2, 2], [1, 2, 1, 2])
+    """
+    rings = [ring for ring in rings if len(ring) >= 3]
+    if not rings:
+        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
+    start = np.concatenate(rings)
+    end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
+    falls = (start[:, 0] <= end[:, 0])[:, np.newaxis]
+    upper, lower = np.where(falls, start, end), np.where(falls, end, start)
+    first, last = (_to_grid(edge[:, 0], shape[0]) for edge in (upper, lower))
+    left, right = _to_grid(np.array([start[:, 1].min(), start[:, 1].max()]), shape[1])
+    top, bottom = first.min(), last.max()
+    flips = np.zeros((bottom - top, right - left + 1), dtype=np.uint8)
+    n_crossings = int((last - first).sum())
+    for part in np.array_split(
+        np.flatnonzero(last > first), n_crossings // _CROSSINGS_AT_ONCE + 1
+    ):
+        rows, columns = _cross_rows(upper[part], lower[part], first[part], last[part])
+        columns = np.clip(np.ceil(columns), left, right).astype(np.intp)
+        flat = (rows - top) * flips.shape[1] + columns - left
+        np.add.at(flips.ravel(), flat, np.uint8(1))
+    # Sums wrap around at 256, which keeps them odd or even.
+    flips &= 1
+    inside = np.bitwise_xor.accumulate(flips, axis=1)[:, :-1]
+    rows, columns = np.nonzero(inside)
+    return rows + top, columns + left
+
+
+def _to_grid(positions: np.ndarray, size: int) -> np.ndarray:
+    """Return the first pixel at or after each position, within 0 to `size`."""
+    return np.clip(np.ceil(positions), 0, size).astype(np.intp)
+
+
+def _cross_rows(
+    upper: np.ndarray, lower: np.ndarray, first: np.ndarray, last: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns (floats) where edges cross the centres of rows."""
+    counts = last - first
+    edge = np.repeat(np.arange(len(counts)), counts)
+    before = np.cumsum(counts) - counts
+    rows = first[edge] + np.arange(len(edge)) - before[edge]
+    slopes = (lower[:, 1] - upper[:, 1]) / (lower[:, 0] - upper[:, 0])
+    return rows, upper[edge, 1] + (rows - upper[edge, 0]) * slopes[edge]
+
+
+def fill_parts(
+    polygons: Iterable[Sequence[np.ndarray]], shape: tuple[int, int]
+) -> Pixels:
+    """Return the pixels of an object in several parts, each a polygon."""
+    parts = [fill_polygon(rings, shape) for rings in polygons]
+    if not parts:
+        return fill_polygon([], shape)
+    rows, columns = zip(*parts, strict=True)
+    return np.concatenate(rows), np.concatenate(columns)
+
+
+def paint_labels(
+    objects: Iterable[Pixels],
+    shape: tuple[int, int],
+    classes: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Paint objects into a label image; where they overlap, the later one wins.
+
+    Parameters
+    ----------
+    objects : iterable of (rows, columns)
+        The pixels of each.
+    shape : tuple (height, width)
+    classes : sequence of int or None, default=None
+        The class of each object.
+
+    Returns
+    -------
+    ndarray of shape (height, width) or (height, width, 2), dtype int32
+        Ids 1..n in the order given, of the objects that are visible; the second
+        plane holds the classes, if there are any.
+
+    Examples
+    --------
+    >>> from psmlearn.datasets._polygons import paint_labels
+    >>> paint_labels([([0], [0]), ([0, 0], [0, 1])], (1, 3))
+    array([[1, 1, 0]], dtype=int32)
+    """
+    labels = np.zeros(shape, dtype=np.int32)
+    n_objects = 0
+    for n_objects, (rows, columns) in enumerate(objects, start=1):
+        labels[rows, columns] = n_objects
+    present = np.bincount(labels.ravel(), minlength=n_objects + 1) > 0
+    present[0] = False
+    ids = (np.cumsum(present) * present).astype(np.int32)[labels]
+    if classes is None:
+        return ids
+    return np.stack([ids, np.array([0, *classes], dtype=np.int32)[labels]], axis=-1)
