@@ -15,13 +15,14 @@ from skimage.segmentation import watershed
 SMOOTHING = 1.5
 MIN_AREA = 60
 MAX_HOLE_AREA = 100
-# Chosen on the odd-numbered MoNuSeg images, of 35, 51, 75, 101 and 151, and of
-# 0, 0.25 and 0.5 standard deviations of the smoothed haematoxylin.
-LOCAL_BLOCK_SIZE = 101
-LOCAL_OFFSET = 0.0
-# Chosen there too, of 0.01, 0.02, 0.05 and 0.1 of the haematoxylin's range.
-LOG_THRESHOLD = 0.02
-LOG_SIGMAS = {"min_sigma": 5, "max_sigma": 10, "num_sigma": 4}
+# Chosen on the odd-numbered MoNuSeg images, of 35 to 401 in eight steps, and of
+# 0, 0.25 and 0.5 standard deviations of the smoothed haematoxylin above it.
+LOCAL_BLOCK_SIZE = 201
+LOCAL_OFFSET = 0.25
+# Chosen there too, of 0.01 to 0.2 of the range of haematoxylin, and of sigmas of 4 to
+# 8, 5 to 10, 6 to 12 and 7 to 14 pixels.
+LOG_THRESHOLD = 0.1
+LOG_SIGMAS = {"min_sigma": 6, "max_sigma": 12, "num_sigma": 4}
 
 
 def otsu_watershed(image: np.ndarray) -> np.ndarray:

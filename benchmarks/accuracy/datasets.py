@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from psmlearn.datasets import load_monuseg
-from psmlearn.io import read_image, read_labels
+from psmlearn.datasets import load_cpm, load_monuseg
+from psmlearn.io import read_image
 
 QUICK_IMAGES = 4
 QUICK_SIZE = 384
@@ -81,20 +81,11 @@ def _load_monuseg_test(data: Path) -> DataSet:
 
 
 def _load_cpm15(data: Path) -> DataSet:
-    images = sorted((data / "cpm15").glob("*_image.png"))
-    names = [path.name.removesuffix("_image.png") for path in images]
-    masks = [read_labels(path.with_name(f"{name}_inst.png"))
-             for path, name in zip(images, names, strict=True)]
-    return DataSet(
-        "cpm15",
-        [str(path) for path in images],
-        masks,
-        names,
-        # Patients are not told: each image counts as one.
-        np.array(names),
-        # 01 to 07 are at 20x, the others at 40x.
-        [0.5 if int(name[-2:]) <= 7 else 0.25 for name in names],
-    )
+    bunch = load_cpm(data / "cpm15")
+    # Patients are not told: each image counts as one.
+    groups = np.array(bunch.names)
+    sizes = [float(size) for size in bunch.pixel_size]
+    return DataSet("cpm15", bunch.images, bunch.masks, bunch.names, groups, sizes)
 
 
 FOLDERS = {
