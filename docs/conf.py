@@ -26,7 +26,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "auto_examples/**/*.md5"]
+exclude_patterns = ["_build", "auto_examples/**/*.md5", "accuracy/table.md"]
 default_role = "literal"
 nitpicky = False
 
@@ -39,7 +39,12 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
     "subsection_order": ExplicitOrder(
-        ["../examples/segmentation", "../examples/activation", "../examples/cluster"]
+        [
+            "../examples/segmentation",
+            "../examples/activation",
+            "../examples/cluster",
+            "../examples/metrics",
+        ]
     ),
     "within_subsection_order": "FileNameSortKey",
     "doc_module": ("psmlearn",),

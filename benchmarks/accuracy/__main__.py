@@ -1,113 +1,115 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Accuracy on real images: ``python -m benchmarks.accuracy --data FOLDER``.
 
-Trains on all images of the set without labels and predicts them; the masks only
-score. A finished row is kept as JSON and not run again.
+Label-free rows train on the images without labels and predict them; masks only
+score. Each run is kept with its predicted masks and not run again; all runs that are
+there are then scored by every protocol into ``table.csv`` and ``table.md``.
 """
 
+from __future__ import annotations
+
 import argparse
-import json
+import logging
 import os
-import platform
-import resource
-import time
+import sys
 from pathlib import Path
 
-import numpy as np
+import torch
 
-from benchmarks.accuracy.baselines import otsu_watershed
+from benchmarks.accuracy import datasets, figures, quick
+from benchmarks.accuracy.protocols import PROTOCOLS
 from benchmarks.accuracy.report import write_tables
-from psmlearn import PseudoLabelSegmenter
-from psmlearn.datasets import load_monuseg
-from psmlearn.io import atomic_path, read_image
-from psmlearn.metrics import (
-    aggregated_jaccard_score,
-    dice_score,
-    object_f1_score,
-    panoptic_quality_score,
+from benchmarks.accuracy.rows import ROWS
+from benchmarks.accuracy.runner import (
+    is_finished,
+    read_run,
+    run_folder,
+    run_in_process,
 )
 
-SCORES = {
-    "aji": aggregated_jaccard_score,
-    "aji_plus": lambda y, p, **k: aggregated_jaccard_score(y, p, one_to_one=True, **k),
-    "dice": dice_score,
-    "f1": object_f1_score,
-    "pq": panoptic_quality_score,
-}
+log = logging.getLogger("benchmarks.accuracy")
 
 
-def run_baseline(images, seed):
-    """Return the masks of the classical pipeline; it has no training."""
-    start = time.perf_counter()
-    masks = [otsu_watershed(read_image(path)) for path in images]
-    return masks, {"fit_seconds": 0.0, "predict_seconds": time.perf_counter() - start}
-
-
-def run_default(images, seed):
-    """Train the default pipeline on the images and predict them."""
-    start = time.perf_counter()
-    model = PseudoLabelSegmenter(random_state=seed, verbose=1).fit(images)
-    fitted = time.perf_counter()
-    masks = model.predict(images)
-    seconds = {
-        "fit_seconds": fitted - start,
-        "predict_seconds": time.perf_counter() - fitted,
-        "n_pseudo_objects": model.n_pseudo_objects_,
-        "labeler": repr(model.labeler_),
-        "segmenter": repr(model.segmenter_),
-    }
-    return masks, seconds
-
-
-ROWS = {"otsu-watershed": run_baseline, "psmlearn-default": run_default}
-
-
-def evaluate(name, seed, data, n_images):
-    """Run one row and return it with its scores, by image and in the mean."""
-    images, masks = data.images[:n_images], data.masks[:n_images]
-    predicted, row = ROWS[name](images, seed)
-    row |= {"row": name, "seed": seed, "n_images": len(images)}
-    for score, function in SCORES.items():
-        values = function(masks, predicted, average=None)
-        row[score] = float(np.mean(values))
-        row[f"{score}_by_image"] = [round(float(v), 4) for v in values]
-    row["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    row["machine"] = f"{platform.machine()}, {platform.python_version()}"
-    return row
-
-
-def main():
-    """Run the rows that are missing, then write the tables."""
+def main() -> None:
+    """Run what is missing, score what is there, write the tables."""
     options = _parse_options()
-    data = load_monuseg(options.data / "monuseg" / "MoNuSegTrainingData")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options.output.mkdir(parents=True, exist_ok=True)
-    for name in options.rows:
-        for seed in options.seeds if name != "otsu-watershed" else [0]:
-            size = options.n_images or len(data.images)
-            path = options.output / f"monuseg-{size}-{name}-{seed}.json"
-            if path.exists():
+    runs = []
+    for name in options.datasets or datasets.available(options.data):
+        dataset = datasets.load(name, options.data)
+        if options.quick:
+            dataset = datasets.quick(dataset)
+        for row in options.rows:
+            for seed in options.seeds or range(_n_seeds(row, options.quick)):
+                _run_if_missing(options, name, dataset.name, row, seed)
+        found = _score_runs(options, dataset)
+        if options.figures and found:
+            figures.draw(dataset, found, options.output, options.figures)
+        runs += found
+    if not runs:
+        sys.exit(f"no data set of the benchmark lies in {options.data}")
+    write_tables(options.output, runs, {name: row.title for name, row in ROWS.items()})
+    log.info("tables: %s", options.output / "table.md")
+    if options.quick:
+        quick.check(runs)
+
+
+def _n_seeds(row: str, quick: bool) -> int:
+    """Take one seed for rows that train long, unless there is a GPU for them."""
+    if quick or row.endswith("watershed") or row == "local-threshold":
+        return 1
+    return 3 if torch.cuda.is_available() else ROWS[row].n_seeds
+
+
+def _run_if_missing(options, name: str, folder: str, row: str, seed: int) -> None:
+    if is_finished(run_folder(options.output, folder, row, seed)):
+        log.info("%s, %s, seed %d: there", folder, row, seed)
+        return
+    log.info("%s, %s, seed %d: running", folder, row, seed)
+    run_in_process(options.data, options.output, name, row, seed, options.quick)
+
+
+def _score_runs(options, dataset: datasets.DataSet) -> list[dict]:
+    """Score every finished run of a data set, by every protocol."""
+    runs = []
+    for row in ROWS:
+        for folder in sorted((options.output / dataset.name / row).glob("seed-*")):
+            if not is_finished(folder):
                 continue
-            row = evaluate(name, seed, data, options.n_images)
-            with atomic_path(path) as part:
-                Path(part).write_text(json.dumps(row, indent=1))
-    write_tables(options.output)
+            run, masks = read_run(folder, dataset)
+            run["scores"] = {
+                name: PROTOCOLS[name](dataset.masks, masks)
+                for name in options.protocols
+            }
+            runs.append(run)
+            log.info("%s, %s, seed %d: scored", dataset.name, row, run["seed"])
+    return runs
 
 
 def _parse_options():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.accuracy", description=__doc__
+    )
     parser.add_argument(
         "--data",
         type=Path,
         default=os.environ.get("PSMLEARN_DATA"),
-        help="folder that holds monuseg/MoNuSegTrainingData; default: PSMLEARN_DATA",
+        help="folder that holds monuseg/MoNuSegTrainingData, monuseg/MoNuSegTestData "
+        "and cpm15, or some of them; default: PSMLEARN_DATA",
     )
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--n-images", type=int, default=None, help="for a quick look")
+    add = parser.add_argument
+    add("--output", type=Path, default=Path("benchmarks/results"))
+    add("--datasets", nargs="+", choices=list(datasets.LOADERS))
+    add("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
+    add("--protocols", nargs="+", default=list(PROTOCOLS), choices=list(PROTOCOLS))
+    add("--seeds", nargs="+", type=int, help="default: 0, or 0 to 2 for cheap rows")
+    add("--figures", type=Path, help="folder for a plot and overlays")
+    add("--quick", action="store_true", help="crops and short training: 2 minutes")
     options = parser.parse_args()
     if options.data is None:
         parser.error("say by --data or PSMLEARN_DATA where the images are")
+    options.data = Path(options.data).absolute()
     return options
 
 

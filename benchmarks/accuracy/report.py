@@ -1,47 +1,145 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Tables of the accuracy benchmark, as CSV and Markdown."""
 
+from __future__ import annotations
+
 import csv
+import io
 import json
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
-COLUMNS = ["aji", "aji_plus", "dice", "f1", "pq"]
-COSTS = ["fit_seconds", "predict_seconds", "peak_memory_gb"]
+from psmlearn.io import atomic_path
+
+COSTS = (
+    "fit_seconds",
+    "predict_seconds",
+    "cpu_seconds",
+    "peak_memory_gb",
+    "threads",
+)
+# Columns of the Markdown tables; the CSV holds every score.
+SHOWN = {
+    "full": (
+        *("aji", "aji_plus", "dice", "f1", "pq"),
+        *("detection_f1_6px", "detection_f1_10px", "detection_f1_12px"),
+    ),
+    "psm-paper": ("pixel_iou", "pixel_f1", "object_dice", "aji_code", "aji"),
+}
 
 
-def read_rows(folder: Path) -> list[dict]:
-    """Return all finished rows of a folder."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+def read_quoted() -> list[dict]:
+    """Read the rows that are quoted from publications."""
+    return json.loads(Path(__file__).with_name("quoted.json").read_text())
 
 
-def write_tables(folder: Path) -> None:
-    """Write ``table.csv`` (a line a run) and ``table.md`` (mean and spread)."""
-    rows = read_rows(folder)
-    names = ["row", "seed", "n_images", *COLUMNS, *COSTS]
-    with (folder / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-    groups = defaultdict(list)
-    for row in rows:
-        groups[row["row"], row["n_images"]].append(row)
+def write_tables(output: Path, runs: list[dict], titles: dict[str, str]) -> None:
+    """Write ``table.csv``, a line a run, and ``table.md``, means and spread.
+
+    Parameters
+    ----------
+    output : Path
+        Folder.
+    runs : list of dict
+        Records of finished runs, with ``scores`` (by protocol and name, a value an
+        image).
+    titles : dict of str
+        What to call each row.
+    """
+    quoted = read_quoted()
+    with atomic_path(output / "table.csv") as part:
+        Path(part).write_text(_csv(runs, quoted))
+    with atomic_path(output / "table.md") as part:
+        Path(part).write_text(_markdown(runs, quoted, titles))
+
+
+def _csv(runs: list[dict], quoted: list[dict]) -> str:
+    lines = []
+    for run in runs:
+        known = {k: run[k] for k in ("dataset", "row", "seed", "n_images")}
+        costs = {k: run.get(k, run["machine"].get(k)) for k in COSTS}
+        for protocol, scores in run["scores"].items():
+            means = {name: round(float(np.mean(v)), 6) for name, v in scores.items()}
+            lines.append(known | {"protocol": protocol} | costs | means)
+    for quote in quoted:
+        told = {"row": quote["title"], "quoted_from": quote["source"]}
+        told |= {k: quote[k] for k in ("dataset", "protocol")}
+        lines.append(told | quote["scores"])
+    first = ["dataset", "protocol", "row", "seed", "n_images", "quoted_from", *COSTS]
+    names = dict.fromkeys(first + [name for line in lines for name in line])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _markdown(runs: list[dict], quoted: list[dict], titles: dict[str, str]) -> str:
+    """Write one table for each data set and protocol, and those of quoted rows."""
+    groups: dict = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        for protocol in run["scores"]:
+            groups[run["dataset"], protocol][run["row"]].append(run)
+    parts = []
+    for (dataset, protocol), rows in groups.items():
+        shown = SHOWN[protocol]
+        n_images = next(iter(rows.values()))[0]["n_images"]
+        lines = [_head(f"{dataset}, protocol {protocol}, {n_images} images", shown)]
+        for row in sorted(rows, key=list(titles).index):
+            seeds = rows[row]
+            cells = [_mean_and_spread(seeds, protocol, name) for name in shown]
+            lines.append(_line([titles[row], str(len(seeds)), *cells, *_costs(seeds)]))
+        parts.append("\n".join(lines))
+    for kind in dict.fromkeys((q["dataset"], q["protocol"]) for q in quoted):
+        parts.append(_quoted_table(quoted, *kind))
+    return "\n\n".join(parts) + "\n"
+
+
+def _quoted_table(quoted: list[dict], dataset: str, protocol: str) -> str:
+    shown = SHOWN[protocol]
     lines = [
-        "| row | images | seeds | " + " | ".join(COLUMNS + COSTS) + " |",
-        "|" + "---|" * (3 + len(COLUMNS) + len(COSTS)),
+        f"## Quoted, not run by us: {dataset}, protocol {protocol} or near it\n",
+        _line(["row", "labels", *shown, "source"]),
+        "|" + "---|" * (3 + len(shown)),
     ]
-    for (name, n_images), group in sorted(groups.items()):
-        cells = [_mean_and_spread([row[c] for row in group]) for c in COLUMNS]
-        cells += [f"{np.mean([row[c] for row in group]):.1f}" for c in COSTS]
-        lines.append(
-            f"| {name} | {n_images} | {len(group)} | " + " | ".join(cells) + " |"
-        )
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    for quote in quoted:
+        if (quote["dataset"], quote["protocol"]) == (dataset, protocol):
+            cells = [_number(quote["scores"].get(name)) for name in shown]
+            told = [f"{quote['title']} (quoted)", quote["supervision"], *cells]
+            lines.append(_line([*told, quote["source"]]))
+    return "\n".join(lines)
 
 
-def _mean_and_spread(values: list[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+def _head(title: str, shown: tuple[str, ...]) -> str:
+    costs = ["fit s", "predict s an image", "CPU s", "peak GB", "threads"]
+    columns = ["row", "seeds", *shown, *costs]
+    return "\n".join([f"## {title}\n", _line(columns), "|" + "---|" * len(columns)])
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _mean_and_spread(seeds: list[dict], protocol: str, name: str) -> str:
+    means = [float(np.mean(run["scores"][protocol][name])) for run in seeds]
+    if len(means) == 1:
+        return _number(means[0])
+    return f"{np.mean(means):.3f} ± {np.std(means, ddof=1):.3f}"
+
+
+def _costs(seeds: list[dict]) -> list[str]:
+    predict = [run["predict_seconds"] / run["n_images"] for run in seeds]
+    threads = sorted({run["machine"]["threads"] for run in seeds})
+    return [
+        f"{np.mean([run['fit_seconds'] for run in seeds]):.0f}",
+        f"{np.mean(predict):.2f}",
+        f"{np.mean([run['cpu_seconds'] for run in seeds]):.0f}",
+        f"{max(run['peak_memory_gb'] for run in seeds):.1f}",
+        ", ".join(map(str, threads)),
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -7,6 +7,8 @@ import os
 
 import numpy as np
 
+from psmlearn.datasets._polygons import paint_labels
+
 _MAX_XML_BYTES = 1 << 28
 
 
@@ -99,12 +101,6 @@ def rasterize_outlines(
     """
     from skimage.draw import polygon
 
-    labels = np.zeros(shape, dtype=np.int32)
-    for index, outline in enumerate(outlines, start=1):
-        if len(outline) < 3:
-            continue
-        rows, columns = polygon(outline[:, 0], outline[:, 1], shape)
-        labels[rows, columns] = index
-    present = np.bincount(labels.ravel(), minlength=len(outlines) + 1) > 0
-    present[0] = False
-    return (np.cumsum(present) * present).astype(np.int32)[labels]
+    return paint_labels(
+        (polygon(*outline.T, shape) for outline in outlines if len(outline) >= 3), shape
+    )

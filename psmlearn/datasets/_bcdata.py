@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from psmlearn.datasets._folders import (
-    check_folder,
+    find_root,
     list_by_stem,
     natural_key,
     report_missing,
@@ -46,7 +46,8 @@ def load_bcdata(folder: str | os.PathLike, *, subset: str = "train") -> Bunch:
     Parameters
     ----------
     folder : str or os.PathLike
-        Such as "BCData", with `images` and `annotations` in it.
+        Such as "BCData", with `images` and `annotations` in it, or a folder with
+        nothing but that in it.
     subset : {"train", "validation", "test"}, default="train"
 
     Returns
@@ -86,7 +87,7 @@ def load_bcdata(folder: str | os.PathLike, *, subset: str = "train") -> Bunch:
     """
     if subset not in _SUBSETS:
         raise ValueError(f"subset is {subset!r}; expected one of {_SUBSETS}.")
-    root = check_folder(folder)
+    root = find_root(folder, _is_root)
     images, annotations = _find_files(root, subset)
     points = []
     for name, image in images.items():
@@ -105,6 +106,11 @@ def load_bcdata(folder: str | os.PathLike, *, subset: str = "train") -> Bunch:
         pixel_size=0.25,
         DESCR=_DESCR,
     )
+
+
+def _is_root(folder: Path) -> bool:
+    """Tell whether a folder looks like the download."""
+    return any((folder / name).is_dir() for name in ("images", "annotations"))
 
 
 def _find_files(

@@ -54,7 +54,8 @@ patients, when splitting.
 Values of the files: 1 necrotic (and, 2017 to 2020, non-enhancing) core,
 2 oedema, 3 non-enhancing core (to 2015), 4 enhancing tumour (to 2021); from
 2023 on 3 is the enhancing tumour, and 4 (2024) a resection cavity, which no
-target takes.
+target takes. The tumours of children (PED) have other values in 2024: for
+these, targets are not right.
 
 Licence: that of the challenge's year; registration is needed for most, and
 CC BY-NC-SA 3.0 holds for the data of 2012 to 2015.
@@ -211,8 +212,13 @@ def _check_parameters(target: str, slices: str, step: int) -> None:
 def _find_cases(root: Path) -> list[_Case]:
     """Return all folders below that hold NIfTI files known by their names."""
     cases: dict[str, _Case] = {}
-    for folder, subfolders, files in os.walk(root):
+    seen: set[str] = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
         subfolders[:] = sorted(n for n in subfolders if not n.startswith("."))
+        if os.path.realpath(folder) in seen:  # a link that leads back
+            subfolders.clear()
+            continue
+        seen.add(os.path.realpath(folder))
         name = os.path.basename(folder)
         case = _Case(name, {}, bool(re.match(r"brats-[a-z]+-\d", name.lower())))
         for name in sorted(files):

@@ -68,6 +68,8 @@ def load_coco(
     ------
     FileNotFoundError
         If the file or images are missing.
+    IsADirectoryError
+        If `json_file` is a folder.
     ValueError
         If the file is broken or no COCO file of instances, holds NaN or
         Infinity, names unknown images or categories, or tells another size
@@ -154,8 +156,10 @@ def _read_section(content: object, name: str, path: str) -> list[dict]:
 
 
 def _is_key(value: object, *kinds: type) -> bool:
-    """Tell an id: an int (which bool is not), or what else is allowed."""
-    return isinstance(value, kinds) and not isinstance(value, bool)
+    """Tell an id: an int of 64 bits (which bool is not), or what else is allowed."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
+    return isinstance(value, kinds)
 
 
 def _read_images(content: object, path: str) -> dict[int | str, dict]:
@@ -173,12 +177,15 @@ def _read_images(content: object, path: str) -> dict[int | str, dict]:
                 f"{path!r}: image {key!r} has file_name {name!r}, which leads out of "
                 "the image folder; expected a name within."
             )
-        if key in images or name in seen:
+        place = str(PurePosixPath(name))  # without "./"
+        if key in images or place in seen:
             raise ValueError(f"{path!r} holds image {key!r} ({name!r}) twice.")
         images[key] = image
-        seen.add(name)
+        seen.add(place)
     if not images:
         raise ValueError(f"{path!r} holds no image.")
+    if len({type(key) for key in images}) > 1:
+        raise ValueError(f"{path!r} has ids of images that are ints, and others texts.")
     return images
 
 

@@ -11,7 +11,7 @@ from sklearn.utils import Bunch
 
 from psmlearn._images._checks import as_label_image
 from psmlearn.datasets._folders import (
-    check_folder,
+    find_root,
     find_subfolder,
     list_by_stem,
     natural_key,
@@ -56,7 +56,8 @@ def load_consep(
     Parameters
     ----------
     folder : str or os.PathLike
-        Such as "CoNSeP", with `Train` and `Test` in it.
+        Such as "CoNSeP", with `Train` and `Test` in it, or a folder with nothing
+        but that in it.
     subset : {"train", "test"}, default="train"
     merge_types : bool, default=False
         Whether to merge the types into four, as the paper does: 1 other,
@@ -100,7 +101,7 @@ def load_consep(
     """
     if subset not in _SUBSETS:
         raise ValueError(f"subset is {subset!r}; expected one of {_SUBSETS}.")
-    root = check_folder(folder)
+    root = find_root(folder, lambda place: find_subfolder(place, subset))
     images, labels = _find_files(root, subset)
     return Bunch(
         images=list(images.values()),

@@ -14,14 +14,16 @@ from psmlearn._images._checks import as_label_image
 from psmlearn.datasets._folders import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
-    check_folder,
     check_mask_size,
     find_groups,
+    find_root,
     find_subfolder,
     list_by_stem,
+    list_folders,
     natural_key,
     read_mask,
     report_missing,
+    tell_folders,
 )
 from psmlearn.datasets._matlab import read_mat_planes
 
@@ -65,7 +67,7 @@ def load_cpm(folder: str | os.PathLike, *, subset: str | None = None) -> Bunch:
     Parameters
     ----------
     folder : str or os.PathLike
-        Such as "cpm15" or "cpm17/train".
+        Such as "cpm15" or "cpm17/train", or a folder with nothing but that in it.
     subset : str or None, default=None
         A folder within: "train" or "test", for Kumar "test_same" or "test_diff".
 
@@ -106,13 +108,12 @@ def load_cpm(folder: str | os.PathLike, *, subset: str | None = None) -> Bunch:
     >>> data.names, data.masks[0].shape
     (['image01'], (4, 5))
     """
-    root = check_folder(folder)
+    root = find_root(folder, lambda place: _is_root(place, subset))
     if subset is not None:
         part = find_subfolder(root, subset)
         if part is None:
             raise FileNotFoundError(
-                f"{str(root)!r} has no folder {subset!r}; it has "
-                f"{', '.join(_list_folders(root)) or 'no folder at all'}."
+                f"{str(root)!r} has no folder {subset!r}.{tell_folders(root)}"
             )
         root = part
     images, labels = _find_files(root)
@@ -127,6 +128,15 @@ def load_cpm(folder: str | os.PathLike, *, subset: str | None = None) -> Bunch:
         pixel_size=0.25 if known else _find_pixel_sizes(names),
         DESCR=_DESCR,
     )
+
+
+def _is_root(place: Path, subset: str | None) -> bool:
+    """Tell whether a folder holds the subset, or else images or several parts."""
+    if subset is not None:
+        return find_subfolder(place, subset) is not None
+    if any(find_subfolder(place, name) for name in ("Images", "Labels")):
+        return True
+    return len(_list_parts(place)) > 1 or bool(list_by_stem(place, IMAGE_SUFFIXES))
 
 
 def _find_files(root: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -188,19 +198,15 @@ def _name_labels(folder: Path, plain: tuple[str, ...]) -> dict[str, str]:
     return labels
 
 
-def _list_folders(root: Path) -> list[str]:
-    return sorted(
-        path.name
-        for path in root.iterdir()
-        if path.is_dir() and not path.name.startswith(".")
-    )
+def _list_parts(root: Path) -> list[str]:
+    """Return the folders within that look like parts of a set."""
+    return [path.name for path in list_folders(root) if find_subfolder(path, "Images")]
 
 
 def _advise_subset(root: Path) -> str:
     """Point to the folders within, where they look like the set's parts."""
-    folders = _list_folders(root)
-    parts = [repr(name) for name in folders if find_subfolder(root / name, "Images")]
-    return f" Its parts are {', '.join(parts)}: give subset." if parts else ""
+    parts = ", ".join(map(repr, _list_parts(root)))
+    return f" Its parts are {parts}: give subset." if parts else tell_folders(root)
 
 
 def _find_pixel_sizes(names: list[str]) -> np.ndarray | None:

@@ -11,10 +11,11 @@ from sklearn.utils import Bunch
 
 from psmlearn.datasets._folders import (
     IMAGE_SUFFIXES,
-    check_folder,
-    find_subfolder,
+    find_root,
     list_by_stem,
+    list_folders,
     report_missing,
+    tell_folders,
 )
 from psmlearn.datasets._polygons import paint_labels, read_drawable_size
 from psmlearn.datasets._stencils import read_stencil
@@ -43,7 +44,8 @@ def load_dsb2018(folder: str | os.PathLike, *, require_masks: bool = True) -> Bu
     ----------
     folder : str or os.PathLike
         Such as "stage1_train": a folder for each image, named by its id, with
-        `images/IMAGE_ID.png` and `masks/*.png` in it.
+        `images/IMAGE_ID.png` and `masks/*.png` in it; or a folder with nothing
+        but that in it.
     require_masks : bool, default=True
         If False, images without masks are no error, as all of stage1_test are.
 
@@ -93,18 +95,14 @@ def load_dsb2018(folder: str | os.PathLike, *, require_masks: bool = True) -> Bu
     >>> data.names, int(data.masks[0].max())
     (['a1'], 2)
     """
-    root = check_folder(folder)
-    cases = sorted(
-        path
-        for path in root.iterdir()
-        if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
-    )
+    root = find_root(folder, _is_root)
+    cases = list_folders(root)
     if not cases:
         raise FileNotFoundError(f"{str(root)!r} holds no folders; expected {_LAYOUT}.")
     images = {case.name: _find_image(case) for case in cases}
     if not any(images.values()):
         raise FileNotFoundError(
-            f"{str(root)!r} holds no image; expected {_LAYOUT}{_hint(root)}."
+            f"{str(root)!r} holds no image; expected {_LAYOUT}.{tell_folders(root)}"
         )
     stencils = {case.name: _find_stencils(case) for case in cases}
     missing = [f"{name}/images/{name}.png" for name in images if not images[name]]
@@ -125,10 +123,9 @@ def load_dsb2018(folder: str | os.PathLike, *, require_masks: bool = True) -> Bu
     )
 
 
-def _hint(root: Path) -> str:
-    """Point to the folder that was meant, if it lies within."""
-    inner = find_subfolder(root, "stage1_train")
-    return "" if inner is None else f"; give {str(inner)!r}"
+def _is_root(place: Path) -> bool:
+    """Tell whether the folders within are those of images."""
+    return any((case / "images").is_dir() for case in list_folders(place))
 
 
 def _find_image(case: Path) -> str | None:

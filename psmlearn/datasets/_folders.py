@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from psmlearn.io._read import read_labels, read_size
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".webp")
 LABEL_SUFFIXES = (".tif", ".tiff", ".png")
 _N_TOLD = 5
+_MAX_NESTING = 5
 _DESCR = """A folder of images and label images
 ===================================
 
@@ -36,15 +38,47 @@ def check_folder(folder: str | os.PathLike) -> Path:
     raise FileNotFoundError(f"No such folder: {str(path)!r}.")
 
 
+def list_folders(root: Path) -> list[Path]:
+    """Return the folders within, sorted, but for hidden ones and __MACOSX."""
+    return sorted(
+        path
+        for path in root.iterdir()
+        if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
+    )
+
+
+def find_root(folder: str | os.PathLike, is_root: Callable[[Path], object]) -> Path:
+    """Return the folder that is a set's root: the one given, or within it.
+
+    Archives unpack into folders of their own, and into one another: as long as
+    nothing else lies there, the way leads down. Where it leads to no root, the
+    result is the folder given, so that errors speak of that.
+    """
+    root = place = check_folder(folder)
+    for _ in range(_MAX_NESTING):
+        if is_root(place):
+            return place
+        inner = list_folders(place)
+        if len(inner) != 1:
+            break
+        place = inner[0]
+    return root
+
+
 def list_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
     """Return the files of a folder by name without suffix, sorted.
 
-    Hidden files, and folders such as .ipynb_checkpoints, are passed over.
+    Hidden files, and folders such as .ipynb_checkpoints, are passed over; links
+    that lead nowhere, as of files not yet fetched, are errors.
     """
     files: dict[str, str] = {}
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.name.startswith(".") or path.suffix.lower() not in suffixes:
             continue
+        if path.is_symlink() and not path.exists():
+            raise FileNotFoundError(
+                f"{str(path)!r} is a link to {os.readlink(path)!r}, which is not there."
+            )
         if not path.is_file():
             continue
         if path.stem in files:
@@ -60,6 +94,12 @@ def tell_names(names: list[str]) -> str:
     """Write the first names of a list, and how many there are beyond."""
     more = len(names) - _N_TOLD
     return ", ".join(names[:_N_TOLD]) + (f" and {more} more" if more > 0 else "")
+
+
+def tell_folders(root: Path) -> str:
+    """Write which folders lie within, as the end of an error; none is no text."""
+    names = [repr(path.name) for path in list_folders(root)]
+    return f" It holds the folders {tell_names(names)}." if names else ""
 
 
 def find_subfolder(root: Path, name: str) -> Path | None:
@@ -144,7 +184,8 @@ def load_label_folder(
     masks : str, default="masks"
         Name of the folder of label images (TIFF or PNG); "." is `folder` itself.
     require_masks : bool, default=True
-        If False, images without a mask, or no folder of masks, are no error.
+        If False, images without a mask, masks without an image, or no folder of
+        masks, are no error.
     image_suffix : str, default=""
         What the names of images end in, before ".png" and the like; files that
         do not end so are passed over.
@@ -167,7 +208,8 @@ def load_label_folder(
     Raises
     ------
     FileNotFoundError
-        If the folder, its images, or a required mask is missing.
+        If the folder, its images, or a required mask is missing, or, where
+        masks are required, the image of one.
     ValueError
         If a mask is broken or differs in size from its image, if two files
         have the same name but for the suffix, if images and masks cannot be
@@ -218,25 +260,46 @@ def load_label_folder(
             mask_suffix,
             image_suffix if together else "",
         )
-    missing = [name for name in names if name not in mask_paths]
-    if require_masks and missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} images have no mask in "
-            f"{str(mask_folder)!r}: {tell_names(missing)}; add them, or use "
-            "require_masks=False."
-        )
+    if require_masks:
+        # In one folder, names without a mask's ending may be of anything.
+        strict = bool(mask_suffix) or not together
+        _check_pairs(image_paths, mask_paths, image_folder, mask_folder, strict)
     loaded = [
         read_mask(mask_paths[name], path) if name in mask_paths else None
         for name, path in image_paths.items()
     ]
     return Bunch(
         images=list(image_paths.values()),
-        masks=None if len(missing) == len(names) else loaded,
+        masks=None if all(mask is None for mask in loaded) else loaded,
         groups=groups,
         names=names,
         pixel_size=None,
         DESCR=_DESCR,
     )
+
+
+def _check_pairs(
+    images: dict[str, str],
+    masks: dict[str, str],
+    image_folder: Path,
+    mask_folder: Path,
+    strict: bool,
+) -> None:
+    """Raise an error that names images without masks, and if strict, the reverse."""
+    missing = [name for name in images if name not in masks]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(images)} images have no mask in "
+            f"{str(mask_folder)!r}: {tell_names(missing)}; add them, or use "
+            "require_masks=False."
+        )
+    alone = [name for name in masks if name not in images]
+    if strict and alone:
+        raise FileNotFoundError(
+            f"{len(alone)} of {len(masks)} masks have no image in "
+            f"{str(image_folder)!r}: {tell_names(alone)}; add the images, or use "
+            "require_masks=False to pass these masks over."
+        )
 
 
 def _select(files: dict[str, str], ending: str, other: str) -> dict[str, str]:

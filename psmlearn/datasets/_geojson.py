@@ -33,7 +33,6 @@ _OBJECT_TYPES = ("annotation", "detection", "cell", "tile", "tmaCore", "root")
 # What QuPath 0.2 wrote in place of object types.
 _OLD_TYPES = {f"Path{kind.capitalize()}Object": kind for kind in _OBJECT_TYPES}
 _OLD_TYPES |= {"TMACoreObject": "tmaCore", "tma_core": "tmaCore"}
-_SUFFIXES = (".geojson", ".geojson.gz")
 _DESCR = """Annotations in QuPath's GeoJSON
 ===============================
 
@@ -73,8 +72,8 @@ def load_geojson(
     folder : str or os.PathLike
         Holds the images (TIFF, PNG, JPEG, BMP or WebP).
     annotations : str, os.PathLike or None, default=None
-        Folder of the `NAME.geojson` (or `NAME.geojson.gz`) of each image; None
-        if they lie beside the images.
+        Folder of the `NAME.geojson` (or `NAME.geojson.gz`) of each image, where
+        NAME may have the image's suffix, too; None if they lie beside the images.
     classes : mapping of str to int, sequence of str or None, default=None
         Numbers of the classes by name; a sequence is numbered from 1. Objects
         of other classes, or of none, get class 0. None leaves classes out.
@@ -231,11 +230,13 @@ def _find_files(
             f"{', '.join(IMAGE_SUFFIXES)}."
         )
     files: dict[str, str] = {}
+    # Scripts of QuPath often keep the image's suffix: "a.png.geojson".
+    stems = {Path(path).name: stem for stem, path in images.items()}
     for path in sorted(beside.iterdir()):
-        ending = next((end for end in _SUFFIXES if path.name.endswith(end)), None)
-        if ending is None or path.name.startswith(".") or not path.is_file():
+        match = re.fullmatch(r"([^.].*)\.geojson(\.gz)?", path.name, re.IGNORECASE)
+        if match is None or not path.is_file():
             continue
-        name = path.name.removesuffix(ending)
+        name = stems.get(match[1], match[1])
         if name in files:
             raise ValueError(
                 f"{str(beside)!r} holds both {Path(files[name]).name!r} and "

@@ -11,9 +11,10 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from psmlearn.datasets._folders import (
-    check_folder,
+    find_root,
     find_subfolder,
     list_by_stem,
+    list_folders,
     report_missing,
 )
 from psmlearn.datasets._stencils import label_regions, read_stencil
@@ -53,7 +54,7 @@ def load_lgg(folder: str | os.PathLike) -> Bunch:
     folder : str or os.PathLike
         Holds a folder for each patient (TCGA_xx_xxxx_date), with `NAME_N.tif`
         and `NAME_N_mask.tif` for each slice N; both may be PNG. A folder that
-        holds `kaggle_3m` is taken for that one.
+        holds `kaggle_3m`, or nothing but another folder, is taken for that one.
 
     Returns
     -------
@@ -103,12 +104,11 @@ def load_lgg(folder: str | os.PathLike) -> Bunch:
     >>> data.groups.tolist()
     ['TCGA_CS_4941', 'TCGA_CS_4941']
     """
-    root = check_folder(folder)
+    root = find_root(folder, _is_root)
     root = find_subfolder(root, "kaggle_3m") or root
     slices, missing = [], []
-    for patient in sorted(path for path in root.iterdir() if path.is_dir()):
-        if not patient.name.startswith((".", "__MACOSX")):
-            _collect(patient, slices, missing)
+    for patient in list_folders(root):
+        _collect(patient, slices, missing)
     report_missing(root, missing, _LAYOUT)
     if not slices:
         raise FileNotFoundError(f"{str(root)!r} holds no slices; expected {_LAYOUT}.")
@@ -127,6 +127,13 @@ def load_lgg(folder: str | os.PathLike) -> Bunch:
         pixel_size=None,
         DESCR=_DESCR,
     )
+
+
+def _is_root(place: Path) -> bool:
+    """Tell whether a folder holds patients, or the folder of them."""
+    if find_subfolder(place, "kaggle_3m") is not None:
+        return True
+    return any(list_by_stem(patient, _SUFFIXES) for patient in list_folders(place))
 
 
 def _collect(

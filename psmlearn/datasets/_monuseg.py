@@ -12,15 +12,17 @@ from sklearn.utils import Bunch
 from psmlearn.datasets._aperio import rasterize_outlines, read_aperio_outlines
 from psmlearn.datasets._folders import (
     LABEL_SUFFIXES,
-    check_folder,
+    find_root,
     find_subfolder,
     list_by_stem,
     read_mask,
+    tell_folders,
     tell_names,
 )
-from psmlearn.io._read import read_size
+from psmlearn.datasets._polygons import read_drawable_size
 
 _KINDS = ("auto", "labels", "xml", None)
+_SUFFIXES = (".tif", ".tiff")
 _DESCR = """MoNuSeg: multi-organ nuclei segmentation
 =========================================
 
@@ -46,7 +48,7 @@ def load_monuseg(folder: str | os.PathLike, *, masks: str | None = "auto") -> Bu
     Parameters
     ----------
     folder : str or os.PathLike
-        Such as "MoNuSegTrainingData".
+        Such as "MoNuSegTrainingData", or a folder with nothing but that in it.
     masks : {"auto", "labels", "xml"} or None, default="auto"
         Where masks come from: "auto" prefers label images to XML, image by
         image; None loads no masks.
@@ -63,7 +65,7 @@ def load_monuseg(folder: str | os.PathLike, *, masks: str | None = "auto") -> Bu
     ------
     FileNotFoundError
         If the folder holds no images, masks of some images are missing, or
-        images of some XML files.
+        images of some XML files or label images.
     ValueError
         If `masks` is not one of the above, or a file is broken, or refused
         (XML with a document type or entities), or differs in size.
@@ -89,14 +91,14 @@ def load_monuseg(folder: str | os.PathLike, *, masks: str | None = "auto") -> Bu
     """
     if masks not in _KINDS:
         raise ValueError(f"masks is {masks!r}; expected one of {_KINDS}.")
-    root = check_folder(folder)
+    root = find_root(folder, _is_root)
     image_folder = find_subfolder(root, "Tissue Images") or root
-    images = list_by_stem(image_folder, (".tif", ".tiff"))
+    images = list_by_stem(image_folder, _SUFFIXES)
     if not images:
         raise FileNotFoundError(
             f"{str(image_folder)!r} holds no .tif images; expected the folder of the "
             "MoNuSeg download, with 'Tissue Images' and 'Annotations' in it, or with "
-            ".tif and .xml files side by side."
+            ".tif and .xml files side by side." + tell_folders(image_folder)
         )
     names = list(images)
     return Bunch(
@@ -109,17 +111,25 @@ def load_monuseg(folder: str | os.PathLike, *, masks: str | None = "auto") -> Bu
     )
 
 
+def _is_root(folder: Path) -> bool:
+    """Tell whether a folder looks like one of the downloads."""
+    if find_subfolder(folder, "Tissue Images") is not None:
+        return True
+    return bool(list_by_stem(folder, _SUFFIXES))
+
+
 def _load_masks(root: Path, images: dict[str, str], kind: str) -> list[np.ndarray]:
     """Read the mask of every image, or say which have none."""
     labels = _find_labels(root, images) if kind != "xml" else {}
     outlines = _find_outlines(root, images) if kind != "labels" else {}
-    alone = [name for name in outlines if name not in images]
-    if alone:
-        raise FileNotFoundError(
-            f"{len(alone)} of {len(outlines)} XML files in {str(root)!r} have no image "
-            f"(.tif): {tell_names(alone)}. The download may be incomplete: add the "
-            "images, or remove the XML."
-        )
+    for files, what in ((labels, "label images"), (outlines, "XML files")):
+        alone = [name for name in files if name not in images]
+        if alone:
+            raise FileNotFoundError(
+                f"{len(alone)} of {len(files)} {what} in {str(root)!r} have no image "
+                f"(.tif): {tell_names(alone)}. The download may be incomplete: add the "
+                f"images, or remove these {what}."
+            )
     missing = [name for name in images if name not in labels | outlines]
     if missing:
         expected = {
@@ -134,7 +144,9 @@ def _load_masks(root: Path, images: dict[str, str], kind: str) -> list[np.ndarra
     return [
         read_mask(labels[name], path)
         if name in labels
-        else rasterize_outlines(read_aperio_outlines(outlines[name]), read_size(path))
+        else rasterize_outlines(
+            read_aperio_outlines(outlines[name]), read_drawable_size(path)
+        )
         for name, path in images.items()
     ]
 
@@ -144,7 +156,8 @@ def _find_labels(root: Path, images: dict[str, str]) -> dict[str, str]:
     folder = find_subfolder(root, "labels")
     if folder is not None:
         return list_by_stem(folder, LABEL_SUFFIXES)
-    return list_by_stem(Path(next(iter(images.values()))).parent, (".png",))
+    beside = list_by_stem(Path(next(iter(images.values()))).parent, (".png",))
+    return {name: path for name, path in beside.items() if name in images}
 
 
 def _find_outlines(root: Path, images: dict[str, str]) -> dict[str, str]:

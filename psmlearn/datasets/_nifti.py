@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import math
+import os
+
 import numpy as np
 
 from psmlearn.io._limits import MAX_PIXELS
+
+_MAX_RATIO = 1100  # gzip makes files at most 1032 times smaller
 
 
 def require_nibabel(caller: str) -> None:
@@ -51,6 +56,10 @@ def read_volume(path: str) -> tuple[np.ndarray, float | None]:
             raise ValueError(f"its shape is {shape}; expected three sides")
         if image.get_data_dtype().kind not in "iuf":
             raise ValueError(f"its dtype is {image.get_data_dtype()}")
+        n_bytes = math.prod(shape) * image.get_data_dtype().itemsize
+        if n_bytes > _MAX_RATIO * os.path.getsize(path):
+            # Memory for all of it would be taken before the end is met.
+            raise ValueError(f"it is too small for its shape, {shape}")
         turn = orientations.ornt_transform(
             orientations.io_orientation(image.affine),
             orientations.axcodes2ornt(("L", "P", "S")),

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
-from psmlearn.datasets._folders import check_folder, report_missing
+from psmlearn.datasets._folders import find_root, list_folders, report_missing
 
 _FOLDS = (1, 2, 3)
 _CLASSES = {
@@ -67,7 +67,7 @@ def load_pannuke(
     Parameters
     ----------
     folder : str or os.PathLike
-        Holds the folds.
+        Holds the folds, or nothing but the folder that does.
     folds : int or sequence of int from {1, 2, 3}, default=(1, 2, 3)
         The folds to load, in this order.
 
@@ -110,7 +110,7 @@ def load_pannuke(
     ((2656, 256, 256, 3), 'Breast')
     """
     chosen = _check_folds(folds)
-    root = check_folder(folder)
+    root = find_root(folder, _is_root)
     parts = [_open_fold(fold, paths) for fold, paths in _find_files(root, chosen)]
     sizes = {part.images.shape[1:3] for part in parts}
     if len(sizes) > 1:
@@ -152,6 +152,12 @@ def _check_folds(folds: int | Sequence[int]) -> list[int]:
     return [int(fold) for fold in chosen]
 
 
+def _is_root(place: Path) -> bool:
+    """Tell whether a folder is one of a fold, or holds some."""
+    known = {*(f"fold{fold}" for fold in _FOLDS), *_PARTS.values()}
+    return any(_plain(path.name) in known for path in (place, *list_folders(place)))
+
+
 def _find_files(root: Path, folds: list[int]) -> list[tuple[int, dict[str, str]]]:
     """Return the paths of the three files of each fold, or say which are missing."""
     found, missing = [], []
@@ -188,8 +194,8 @@ def _find_file(root: Path, fold: int, part: str, name: str) -> Path | None:
 
 
 def _descend(folder: Path, name: str) -> Path | None:
-    for path in sorted(folder.iterdir()):
-        if _plain(path.name) == name and path.is_dir():
+    for path in list_folders(folder):
+        if _plain(path.name) == name:
             return path
     return None
 

@@ -36,10 +36,14 @@ def read_json(path: str, *, allow_nan: bool = False) -> object:
     ------
     FileNotFoundError
         If there is no such file.
+    IsADirectoryError
+        If it is a folder.
     ValueError
         If it is too large, too deeply nested, or broken; the path is named,
         and the line where it is known.
     """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{path!r} is a folder; expected a JSON file.")
     if not os.path.isfile(path):
         raise FileNotFoundError(f"No such JSON file: {path!r}.")
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""One-to-one matching of objects that overlap."""
+"""Matching of objects that overlap."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ from scipy.sparse import csgraph
 _MAX_ROUNDS = 10
 # Pairs given to the solver together; its time grows faster than their number.
 _BATCH_SIZE = 512
+
+
+def best_of_row(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Find the first pair of the largest weight in each row; rows are in order."""
+    if not rows.size:
+        return np.empty(0, dtype=np.intp)
+    is_first = np.diff(rows, prepend=-1) > 0
+    largest = np.maximum.reduceat(weights, np.flatnonzero(is_first))
+    best = np.flatnonzero(weights == largest[np.cumsum(is_first) - 1])
+    return best[np.diff(rows[best], prepend=-1) > 0]
 
 
 def largest_matching_size(

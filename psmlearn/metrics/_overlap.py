@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from psmlearn.metrics._checks import MaskPair, check_values
+from psmlearn.metrics._checks import MaskPair, check_class_values, check_values
 
 # Pixels looked at together: their temporaries stay in the processor's cache.
 _BLOCK_SIZE = 1 << 18
@@ -51,6 +52,21 @@ class Overlap:
         return self.areas / self.unions
 
 
+class _Runs(NamedTuple):
+    """Stretches of pixels in order along which nothing changes: one entry for each.
+
+    Fields are arrays of shape (n_runs,); the last three are None where the pair
+    has no such planes.
+    """
+
+    true: np.ndarray
+    pred: np.ndarray
+    sizes: np.ndarray
+    true_classes: np.ndarray | None
+    pred_classes: np.ndarray | None
+    inside: np.ndarray | None
+
+
 def overlap(pair: MaskPair) -> Overlap:
     """Tell how the objects of two label images overlap.
 
@@ -70,14 +86,96 @@ def overlap(pair: MaskPair) -> Overlap:
     of the values, numbering, counting) works on the runs that are not background
     in both. Only where each pixel has its own id are there as many as pixels.
     """
-    true, pred, sizes = _foreground_runs(pair.true, pair.pred)
-    check_values(true, pair.true, pair.true_name)
-    check_values(pred, pair.pred, pair.pred_name)
-    known = (true >= 0) & (pred >= 0)
-    if not known.all():
-        true, pred, sizes = true[known], pred[known], sizes[known]
-    true, true_areas = _number(true, sizes)
-    pred, pred_areas = _number(pred, sizes)
+    runs = _foreground_runs(pair)
+    _check_runs(runs, pair)
+    known = _is_known(runs)
+    if known.all():
+        return _tabulate(runs.true, runs.pred, runs.sizes)
+    return _tabulate(runs.true[known], runs.pred[known], runs.sizes[known])
+
+
+def overlap_by_class(pair: MaskPair, labels: list[int]) -> list[Overlap]:
+    """Tell how the objects of each class overlap, in one pass over the pixels.
+
+    Parameters
+    ----------
+    pair : MaskPair
+        Two integer label images of one size, with their classes.
+    labels : list of int
+        Classes from 1 on.
+
+    Returns
+    -------
+    list of Overlap, one for each class
+        Of the pixels of that class; the rest of an object of several classes does
+        not count. Pixels whose class is -1 in either image count nowhere.
+    """
+    runs = _foreground_runs(pair)
+    _check_runs(runs, pair)
+    known = _is_known(runs)
+    tables = []
+    for label in labels:
+        in_true = known & (runs.true_classes == label)
+        in_pred = known & (runs.pred_classes == label)
+        here = np.flatnonzero(in_true | in_pred)
+        true = np.where(in_true[here], runs.true[here], 0)
+        pred = np.where(in_pred[here], runs.pred[here], 0)
+        tables.append(_tabulate(true, pred, runs.sizes[here]))
+    return tables
+
+
+def _foreground_runs(pair: MaskPair) -> _Runs:
+    """List the runs that are not background in both."""
+    optional = (pair.true_classes, pair.pred_classes, pair.region)
+    planes = [pair.true, pair.pred, *(p for p in optional if p is not None)]
+    height, width = pair.true.shape
+    n_rows = max(1, _BLOCK_SIZE // width)
+    parts = []
+    for top in range(0, height, n_rows):
+        # Views where the block lies in order in memory, else copies of it.
+        blocks = [np.ravel(plane[top : top + n_rows]) for plane in planes]
+        starts_here = np.ones(blocks[0].size, dtype=bool)
+        np.not_equal(blocks[0][1:], blocks[0][:-1], out=starts_here[1:])
+        for block in blocks[1:]:
+            starts_here[1:] |= block[1:] != block[:-1]
+        starts = np.flatnonzero(starts_here)
+        sizes = np.diff(starts, append=starts_here.size)
+        true, pred, *others = (block[starts] for block in blocks)
+        keep = (true != 0) | (pred != 0)
+        numbers = [values[keep].astype(np.int64, copy=False) for values in (true, pred)]
+        parts.append((*numbers, sizes[keep], *(values[keep] for values in others)))
+    true, pred, sizes, *others = (
+        np.concatenate(part) for part in zip(*parts, strict=True)
+    )
+    found = iter(others)
+    return _Runs(
+        true, pred, sizes, *(p if p is None else next(found) for p in optional)
+    )
+
+
+def _check_runs(runs: _Runs, pair: MaskPair) -> None:
+    """Refuse values that are no ids, or no classes."""
+    check_values(runs.true, pair.true, pair.true_name)
+    check_values(runs.pred, pair.pred, pair.pred_name)
+    if runs.true_classes is not None:
+        check_class_values(runs.true_classes, pair.true_name)
+        check_class_values(runs.pred_classes, pair.pred_name)
+
+
+def _is_known(runs: _Runs) -> np.ndarray:
+    """Tell which runs count: known in both images, and inside the region."""
+    known = (runs.true >= 0) & (runs.pred >= 0)
+    if runs.true_classes is not None:
+        known &= (runs.true_classes != -1) & (runs.pred_classes != -1)
+    if runs.inside is not None:
+        known &= runs.inside
+    return known
+
+
+def _tabulate(true: np.ndarray, pred: np.ndarray, sizes: np.ndarray) -> Overlap:
+    """Count areas and overlaps from runs without unknown ones."""
+    true, true_areas = number_ids(true, sizes)
+    pred, pred_areas = number_ids(pred, sizes)
     both = (true >= 0) & (pred >= 0)
     rows, cols, areas = _count_pairs(
         true[both], pred[both], sizes[both], (true_areas.size, pred_areas.size)
@@ -85,40 +183,7 @@ def overlap(pair: MaskPair) -> Overlap:
     return Overlap(true_areas, pred_areas, rows, cols, areas)
 
 
-def _foreground_runs(
-    true: np.ndarray, pred: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """List the ids and the length of each run that is not background in both."""
-    height, width = true.shape
-    n_rows = max(1, _BLOCK_SIZE // width)
-    parts = []
-    for top in range(0, height, n_rows):
-        # A view where the block lies in order in memory, else a copy of it.
-        true_ids = np.ravel(true[top : top + n_rows])
-        pred_ids = np.ravel(pred[top : top + n_rows])
-        starts_here = np.ones(true_ids.size, dtype=bool)
-        np.not_equal(true_ids[1:], true_ids[:-1], out=starts_here[1:])
-        starts_here[1:] |= pred_ids[1:] != pred_ids[:-1]
-        starts = np.flatnonzero(starts_here)
-        sizes = np.diff(starts, append=true_ids.size)
-        true_ids, pred_ids = true_ids[starts], pred_ids[starts]
-        keep = (true_ids != 0) | (pred_ids != 0)
-        parts.append(
-            (
-                true_ids[keep].astype(np.int64),
-                pred_ids[keep].astype(np.int64),
-                sizes[keep].astype(np.int64, copy=False),
-            )
-        )
-    true_runs, pred_runs, sizes_runs = zip(*parts, strict=True)
-    return (
-        np.concatenate(true_runs),
-        np.concatenate(pred_runs),
-        np.concatenate(sizes_runs),
-    )
-
-
-def _number(ids: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def number_ids(ids: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Number the ids above 0 from 0 on (background becomes -1), and sum their sizes."""
     if not ids.size:
         return ids, sizes

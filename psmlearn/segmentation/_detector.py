@@ -319,9 +319,10 @@ def _check_points(y, images: ImageBatch) -> list[np.ndarray]:
     points = []
     for i, (item, shape) in enumerate(zip(y, images.shapes, strict=True)):
         found = np.asarray(item, float).reshape(-1, np.shape(item)[-1] or 2)[:, :2]
-        if not np.isfinite(found).all() or (
-            (found < -0.5) | (found > np.subtract(shape, 0.5))
-        ).any():
+        if (
+            not np.isfinite(found).all()
+            or ((found < -0.5) | (found > np.subtract(shape, 0.5))).any()
+        ):
             raise ValueError(
                 f"The points of {images.names[i]} leave the image of shape {shape}; "
                 "points are (row, column) in pixels."

@@ -73,6 +73,13 @@ def test_images_without_points(folder, nothing):
     assert points.shape == (0, 3) and points.dtype == np.float64
 
 
+def test_a_folder_within_a_folder(folder, tmp_path):
+    for name in ("images", "annotations"):
+        (tmp_path / "outer" / "BCData").mkdir(parents=True, exist_ok=True)
+        (folder / name).rename(tmp_path / "outer" / "BCData" / name)
+    assert load_bcdata(tmp_path / "outer").names == ["0"]
+
+
 def test_missing_files_are_named(folder, tmp_path):
     with pytest.raises(ValueError, match="subset is 'val'.*'validation'"):
         load_bcdata(folder, subset="val")

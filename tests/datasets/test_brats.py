@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 import sys
 
 import numpy as np
@@ -125,6 +127,15 @@ def test_visits_of_a_patient_are_one_group(write, tmp_path):
     }
 
 
+def test_linked_cases(write, tmp_path):
+    case = write("store/BraTS2021_00495", make_volumes(), OLD)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / case.name).symlink_to(case)
+    (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
+    data = load_brats(tmp_path / "data")
+    assert set(data.cases) == {"BraTS2021_00495"} and len(data.images) == 3
+
+
 def test_the_standardised_sample_and_the_odd_name_of_2020(nibabel, write, tmp_path):
     volumes = make_volumes()
     brain = volumes["t1"] > 0
@@ -231,6 +242,12 @@ def test_bad_volumes_are_named(nibabel, write, tmp_path):
     path = folder / "a_t2.nii.gz"
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(ValueError, match=r"a_t2\.nii\.gz.*broken NIfTI"):
+        load_brats(tmp_path)
+    # A header that declares 1200 voxels a side, with hardly anything behind it.
+    huge = bytearray(gzip.decompress((folder / "a_t1.nii.gz").read_bytes()))
+    huge[42:48] = struct.pack("<3h", 1200, 1200, 1200)
+    path.write_bytes(gzip.compress(bytes(huge)))
+    with pytest.raises(ValueError, match=r"a_t2\.nii\.gz.*too small for its shape"):
         load_brats(tmp_path)
     path.write_bytes(b"no volume")
     with pytest.raises(ValueError, match=r"a_t2\.nii\.gz.*broken NIfTI"):

@@ -210,6 +210,11 @@ def test_bad_images_and_categories(tmp_path, content):
     refuse("lacks an 'id'", images=[{"file_name": "p2_b.png"}])
     refuse("twice", images=[image, image])
     refuse("no image", images=[], annotations=[])
+    refuse("lacks an 'id'", images=[image | {"id": 1 << 63}])
+    again = {"id": 2, "file_name": "./p2_b.png"}
+    refuse("twice", images=[image, again])
+    refuse("ints, and others texts", images=[image, content["images"][1] | {"id": "1"}])
+    refuse("lacks an int 'id'", categories=[category | {"id": -(1 << 64)}])
     refuse("twice", categories=[category, category])
     refuse("no category", categories=[])
     refuse("under 'images'", images={"id": 1})
@@ -237,6 +242,8 @@ def test_broken_files_are_named(tmp_path, text, message):
 def test_missing_and_oversized_files(tmp_path, content, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"No such JSON file.*none\.json"):
         load_coco(tmp_path / "none.json")
+    with pytest.raises(IsADirectoryError, match="is a folder; expected a JSON file"):
+        load_coco(tmp_path)
     monkeypatch.setattr("psmlearn.datasets._polygons.MAX_JSON_BYTES", 99)
     with pytest.raises(ValueError, match="more than 99 bytes"):
         load(tmp_path, content)

@@ -89,6 +89,15 @@ def test_nuclei_without_a_type_are_unknown(folder):
     assert not load_consep(folder).masks[0].any()
 
 
+def test_a_folder_within_a_folder(folder, tmp_path):
+    inner = tmp_path / "outer" / "CoNSeP"
+    (inner.parent / "__MACOSX").mkdir(parents=True)
+    inner.mkdir()
+    for part in ("Train", "Test"):
+        (folder / part).rename(inner / part)
+    assert load_consep(tmp_path / "outer", subset="test").names == ["test_1"]
+
+
 def test_missing_files_are_named(folder):
     with pytest.raises(ValueError, match="subset is 'valid'"):
         load_consep(folder, subset="valid")

@@ -92,9 +92,20 @@ def test_parts_with_matlab_files(parts):
     with pytest.raises(FileNotFoundError, match="Its parts are 'test', 'train'"):
         load_cpm(parts)
     with pytest.raises(
-        FileNotFoundError, match="no folder 'valid'; it has test, train"
+        FileNotFoundError, match="no folder 'valid'.*folders 'test', 'train'"
     ):
         load_cpm(parts, subset="valid")
+
+
+def test_a_folder_within_a_folder(parts, tmp_path):
+    outer = tmp_path / "outer"
+    (outer / "cpm17").mkdir(parents=True)
+    (outer / "__MACOSX" / "cpm17").mkdir(parents=True)
+    for part in ("train", "test"):
+        (parts / part).rename(outer / "cpm17" / part)
+    assert load_cpm(outer, subset="Train").names == ["image_9", "image_10"]
+    with pytest.raises(FileNotFoundError, match="cpm17'.*Its parts are 'test', 'tr"):
+        load_cpm(outer)
 
 
 @pytest.mark.parametrize("kind", ["mat", "png", "_inst.tif"])
@@ -128,7 +139,7 @@ def test_missing_files_are_named(pairs, tmp_path):
     (tmp_path / "half" / "Images").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="1 file.*Labels/"):
         load_cpm(tmp_path / "half")
-    with pytest.raises(FileNotFoundError, match="no folder at all"):
+    with pytest.raises(FileNotFoundError, match=r"no folder 'train'\.$"):
         load_cpm(tmp_path / "empty", subset="train")
 
 

@@ -74,15 +74,24 @@ def test_partial_downloads_are_named(folder, tmp_path):
     (folder / IDS[1] / "images" / f"{IDS[1]}.png").unlink()
     with pytest.raises(FileNotFoundError, match=f"{IDS[1]}/images/{IDS[1]}.png"):
         load_dsb2018(folder)
-    inner = tmp_path / "outer"
-    (inner / "stage1_train").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match="no image.*give.*stage1_train"):
-        load_dsb2018(inner)
+    for part in ("stage1_test", "stage1_train"):
+        (tmp_path / "outer" / part).mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="no image.*folders.*'stage1_train'"):
+        load_dsb2018(tmp_path / "outer")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="no folders; expected IMAGE_ID"):
         load_dsb2018(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="No such folder"):
         load_dsb2018(tmp_path / "none")
+
+
+def test_a_folder_within_a_folder(folder, tmp_path):
+    outer = tmp_path / "outer"
+    (outer / "__MACOSX").mkdir(parents=True)
+    (outer / "stage1_train").mkdir()
+    for name in IDS:
+        (folder / name).rename(outer / "stage1_train" / name)
+    assert load_dsb2018(outer).names == sorted(IDS)
 
 
 def test_broken_masks_are_named(folder):

@@ -165,6 +165,14 @@ def test_files_elsewhere_packed_and_grouped(tmp_path):
         load_geojson(tmp_path, annotations=tmp_path / "truth")
 
 
+@pytest.mark.parametrize("name", ["a.GeoJSON", "a.png.geojson"])
+def test_other_names_of_files(tmp_path, name):
+    write(tmp_path, [feature(polygon((0, 0, 2, 2)))])
+    (tmp_path / "a.geojson").rename(tmp_path / name)
+    data = load_geojson(tmp_path)
+    assert data.names == ["a"] and (data.masks[0] > 0).sum() == 4
+
+
 def test_missing_files_are_named(tmp_path):
     write(tmp_path, [], name="a")
     write(tmp_path, [], name="b")

@@ -56,6 +56,20 @@ def test_missing_masks(folder):
         load_label_folder(folder)
 
 
+def test_masks_without_an_image(folder):
+    (folder / "images" / "b.png").unlink()
+    with pytest.raises(FileNotFoundError, match="1 of 2 masks have no image.*: b;"):
+        load_label_folder(folder)
+    assert load_label_folder(folder, require_masks=False).names == ["a 1"]
+
+
+def test_links_that_lead_nowhere(folder):
+    (folder / "images" / "b.png").unlink()
+    (folder / "images" / "b.png").symlink_to("../.git/annex/b.png")
+    with pytest.raises(FileNotFoundError, match=r"images/b\.png.*link.*annex/b\.png"):
+        load_label_folder(folder)
+
+
 def test_what_does_not_fit(folder):
     write_labels(folder / "masks" / "b.tif", np.zeros((9, 9), int))
     with pytest.raises(ValueError, match=r"b.tif.*\(9, 9\).*b.png.*\(4, 5\)"):

@@ -56,6 +56,11 @@ def test_the_folder_within(folder, tmp_path):
     for patient in PATIENTS:
         (folder / patient).rename(outer / "kaggle_3m" / patient)
     assert len(load_lgg(outer).images) == 4
+    # Kaggle's archive holds all of it a second time.
+    (outer / "lgg-mri-segmentation" / "kaggle_3m").mkdir(parents=True)
+    (tmp_path / "archive").mkdir()
+    outer.rename(tmp_path / "archive" / "download")
+    assert len(load_lgg(tmp_path / "archive").images) == 4
 
 
 def test_other_names_are_their_own_groups(tmp_path):

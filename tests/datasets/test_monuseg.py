@@ -82,6 +82,40 @@ def test_label_images_are_preferred(folder):
         load_monuseg(folder)
 
 
+def test_label_images_without_an_image_are_named(folder):
+    (folder / "labels").mkdir()
+    for name in [*NAMES, "TCGA-XX-0000"]:
+        write_labels(folder / "labels" / f"{name}.png", np.eye(32, 40, dtype=int))
+    with pytest.raises(
+        FileNotFoundError, match=r"1 of 3 label images.*no image.*TCGA-XX-0000\."
+    ):
+        load_monuseg(folder)
+    assert len(load_monuseg(folder, masks="xml").masks) == 2
+
+
+def test_folders_within_a_folder(folder, tmp_path):
+    outer = tmp_path / "outer"
+    inner = outer / "MoNuSeg" / "MoNuSeg 2018 Training Data"
+    (outer / "__MACOSX").mkdir(parents=True)
+    inner.mkdir(parents=True)
+    for path in list(folder.iterdir()):
+        if path != outer:
+            path.rename(inner / path.name)
+    data = load_monuseg(outer)
+    assert data.names == NAMES and len(data.masks) == 2
+    (inner.parent / "MoNuSegTestData").mkdir()
+    with pytest.raises(FileNotFoundError, match="It holds the folders 'MoNuSeg 2018"):
+        load_monuseg(inner.parent)
+
+
+def test_images_that_declare_too_much_are_refused(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / f"{NAMES[0]}.tif", np.zeros((4, 5, 3), np.uint8))
+    write_xml(tmp_path / f"{NAMES[0]}.xml")
+    monkeypatch.setattr("psmlearn.datasets._polygons.MAX_PIXELS", 19)
+    with pytest.raises(ValueError, match=rf"{NAMES[0]}\.tif.*declares 4 x 5 pixels"):
+        load_monuseg(tmp_path)
+
+
 def test_label_images_beside_the_images(tmp_path):
     tifffile.imwrite(tmp_path / f"{NAMES[0]}.tif", np.zeros((4, 5, 3), np.uint8))
     write_labels(tmp_path / f"{NAMES[0]}.png", np.eye(4, 5, dtype=int))

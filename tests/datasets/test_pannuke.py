@@ -102,6 +102,15 @@ def test_other_ways_to_unpack(tmp_path, inside):
         load_pannuke(tmp_path / "data", folds=2)
 
 
+def test_a_folder_within_a_folder(folder, tmp_path):
+    outer = tmp_path / "outer"
+    (outer / "__MACOSX" / "Fold 1").mkdir(parents=True)
+    (outer / "PanNuke").mkdir()
+    for part in ("Fold 1", "fold_2", "Fold3"):
+        (folder / part).rename(outer / "PanNuke" / part)
+    assert load_pannuke(outer).folds.tolist() == [1, 1, 2, 3, 3, 3]
+
+
 def test_one_fold_alone(tmp_path):
     write_fold(tmp_path, 1)
     assert len(load_pannuke(tmp_path / "Fold 1", folds=1).images) == 2

@@ -2,6 +2,9 @@
 """The metrics once more, from their definitions, by loops over full-size masks."""
 
 import itertools
+import math
+
+import numpy as np
 
 
 def known(true, pred):
@@ -27,6 +30,110 @@ def dice(true, pred):
     where = known(true, pred)
     true_fg, pred_fg = (true > 0) & where, (pred > 0) & where
     return 2 * int((true_fg & pred_fg).sum()), int(true_fg.sum() + pred_fg.sum())
+
+
+def pixel_iou(true, pred):
+    where = known(true, pred)
+    true_fg, pred_fg = (true > 0) & where, (pred > 0) & where
+    return int((true_fg & pred_fg).sum()), int((true_fg | pred_fg).sum())
+
+
+def clean(true, pred, label=None, region=None):
+    """Bring classes and a region into plain label images, pixel by pixel."""
+    ids = [mask[..., 0] if mask.ndim == 3 else mask for mask in (true, pred)]
+    cleaned = [plane.astype(np.int64) for plane in ids]
+    for place in np.ndindex(ids[0].shape):
+        is_known = all(plane[place] != -1 for plane in ids)
+        if label is not None:
+            classes = [mask[place][1] for mask in (true, pred)]
+            is_known &= -1 not in classes
+            for plane, of_pixel in zip(cleaned, classes, strict=True):
+                if of_pixel != label:
+                    plane[place] = 0
+        if not is_known or (region is not None and not region[place]):
+            for plane in cleaned:
+                plane[place] = -1
+    return cleaned
+
+
+def dice_of(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def partner(one, others):
+    """The first of those that share most pixels, or None."""
+    shared = [int((one & other).sum()) for other in others]
+    return shared.index(max(shared)) if shared and max(shared) else None
+
+
+def sides(true, pred, measure):
+    """For each side the sum of area times measure, and of area."""
+    counts = []
+    true_objects, pred_objects = objects(true, pred)
+    for ours, theirs in ((true_objects, pred_objects), (pred_objects, true_objects)):
+        total = 0.0
+        for one in ours:
+            total += int(one.sum()) * measure(one, theirs)
+        counts.append((total, sum(int(one.sum()) for one in ours)))
+    return counts
+
+
+def object_level(true, pred, measure):
+    """Mean of both sides; a side without objects counts 0; None if both are."""
+    counts = sides(true, pred, lambda one, theirs: _shared(one, theirs, measure))
+    if not any(area for _, area in counts):
+        return None
+    return sum(total / area if area else 0.0 for total, area in counts) / 2
+
+
+def _shared(one, theirs, measure):
+    found = partner(one, theirs)
+    return 0.0 if found is None else measure(one, theirs[found])
+
+
+def sq(true, pred, iou_threshold):
+    true_objects, pred_objects = objects(true, pred)
+    pairs = overlapping(true_objects, pred_objects, iou_threshold)
+    if not pairs:
+        return 0.0, len(true_objects) + len(pred_objects)
+    return sum(pairs.values()), len(pairs)
+
+
+def outline(mask):
+    """Pixels of which a neighbour at a side is no part, or lies outside."""
+    padded = np.pad(mask, 1)
+    sides = [padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]]
+    return mask & ~(sides[0] & sides[1] & sides[2] & sides[3])
+
+
+def directed(a, b, percentile):
+    distances = [
+        min(math.dist(p, q) for q in np.argwhere(b).tolist())
+        for p in np.argwhere(a).tolist()
+    ]
+    return np.percentile(distances, percentile)
+
+
+def distance(a, b, percentile=100, of_outlines=False):
+    if of_outlines:
+        a, b = outline(a), outline(b)
+    return max(directed(a, b, percentile), directed(b, a, percentile))
+
+
+def hausdorff(true, pred, percentile=100, of_outlines=False):
+    """Mean of both sides at the level of objects; None if both are empty."""
+
+    def measure(one, theirs):
+        if not theirs:
+            return math.hypot(*one.shape)
+        found = partner(one, theirs)
+        if found is None:
+            all_distances = [distance(one, s, 100, of_outlines) for s in theirs]
+            found = all_distances.index(min(all_distances))
+        return distance(one, theirs[found], percentile, of_outlines)
+
+    counts = [(t, a) for t, a in sides(true, pred, measure) if a]
+    return sum(t / a for t, a in counts) / len(counts) if counts else None
 
 
 def aji(true, pred):
@@ -85,11 +192,33 @@ def aji_plus(true, pred):
     return [(c, u) for total, c, u in options if total > best - 1e-9]
 
 
-def object_f1(true, pred, iou_threshold):
+def numbers(true, pred, iou_threshold):
+    """Most matches that there can be, true objects, predicted objects."""
     true_objects, pred_objects = objects(true, pred)
     pairs = overlapping(true_objects, pred_objects, iou_threshold)
     n_matches = max(len(chosen) for chosen in matchings(list(pairs)))
-    return 2 * n_matches, len(true_objects) + len(pred_objects)
+    return n_matches, len(true_objects), len(pred_objects)
+
+
+def object_f1(true, pred, iou_threshold):
+    n_matches, n_true, n_pred = numbers(true, pred, iou_threshold)
+    return 2 * n_matches, n_true + n_pred
+
+
+def object_precision(true, pred, iou_threshold):
+    n_matches, _, n_pred = numbers(true, pred, iou_threshold)
+    return n_matches, n_pred
+
+
+def object_recall(true, pred, iou_threshold):
+    n_matches, n_true, _ = numbers(true, pred, iou_threshold)
+    return n_matches, n_true
+
+
+def object_average_precision(true, pred, iou_threshold):
+    n_matches, n_true, n_pred = numbers(true, pred, iou_threshold)
+    n_missed, n_false = n_true - n_matches, n_pred - n_matches
+    return n_matches, n_matches + n_missed + n_false
 
 
 def pq(true, pred, iou_threshold):

@@ -8,25 +8,59 @@ import pytest
 
 from psmlearn.metrics import (
     aggregated_jaccard_score,
+    detection_quality_score,
     dice_score,
+    hausdorff_distance,
+    iou_score,
+    object_average_precision_score,
+    object_dice_score,
     object_f1_score,
+    object_iou_score,
+    object_precision_score,
+    object_recall_score,
     panoptic_quality_score,
+    segmentation_quality_score,
+    segmentation_report,
 )
 
-SCORES = [
-    dice_score,
-    aggregated_jaccard_score,
+BY_THRESHOLD = [
+    object_average_precision_score,
     object_f1_score,
+    object_precision_score,
+    object_recall_score,
+]
+PANOPTIC = [
+    detection_quality_score,
     panoptic_quality_score,
+    segmentation_quality_score,
+]
+SCORES = [
+    aggregated_jaccard_score,
+    dice_score,
+    iou_score,
+    object_dice_score,
+    object_iou_score,
+    *BY_THRESHOLD,
+    *PANOPTIC,
 ]
 GOOD = np.zeros((10, 12), dtype=np.int32)
 GOOD[:5, :6] = 1
 GOOD[6:, 7:] = 2
 
 
-@pytest.fixture(params=SCORES, ids=lambda score: score.__name__)
+@pytest.fixture(
+    params=[*SCORES, hausdorff_distance, segmentation_report],
+    ids=lambda score: score.__name__,
+)
 def score(request):
     return request.param
+
+
+def is_perfect(score, true, pred):
+    if score is segmentation_report:
+        scores = score(true, pred, output_dict=True)["scores"]
+        return scores["pq"]["macro"] == scores["dice"]["macro"] == 1.0
+    return score(true, pred) == (0.0 if score is hausdorff_distance else 1.0)
 
 
 def test_numbers_of_masks_differ(score):
@@ -94,9 +128,9 @@ def test_one_blob_of_bytes_is_a_stencil(score):
 
 def test_one_object_may_have_the_id_255(score):
     alone = np.where(GOOD == 1, 255, 0)
-    assert score([alone], [np.where(GOOD == 1, 1, 0)]) == 1.0
+    assert is_perfect(score, [alone], [np.where(GOOD == 1, 1, 0)])
     among = np.where(GOOD == 1, 255, GOOD).astype(np.uint8)
-    assert score([among], [GOOD]) == 1.0
+    assert is_perfect(score, [among], [GOOD])
 
 
 @pytest.mark.parametrize(
@@ -119,7 +153,7 @@ def test_one_mask_with_classes_must_be_in_a_list(score):
         ValueError, match=r"one mask with classes, or a stack.*\[mask\]"
     ):
         score(classes, classes)
-    assert score([classes], [classes]) == 1.0
+    assert is_perfect(score, [classes], [classes])
 
 
 def test_masks_without_pixels(score):
@@ -143,6 +177,7 @@ def test_no_masks_at_all(score, bad):
 
 
 @pytest.mark.parametrize("average", ["weighted", "", True, 1])
+@pytest.mark.parametrize("score", [*SCORES, hausdorff_distance])
 def test_unknown_averages(score, average):
     with pytest.raises(ValueError, match="average must be 'macro', 'micro' or None"):
         score([GOOD], [GOOD], average=average)
@@ -150,17 +185,57 @@ def test_unknown_averages(score, average):
 
 @pytest.mark.parametrize("value", [0.5, -1, "warn", None, np.inf])
 def test_unknown_zero_division(score, value):
-    with pytest.raises(ValueError, match="zero_division must be 0, 1 or NaN"):
+    with pytest.raises(ValueError, match="zero_division must be 0.* or NaN; got"):
         score([GOOD], [GOOD], zero_division=value)
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.0, 5, np.nan, "half", None])
+@pytest.mark.parametrize("labels", [0, -1, 1.5, "1", [1, 0], [], [2, 2], True])
+def test_unknown_labels(score, labels):
+    classes = np.stack([GOOD, GOOD], axis=-1)
+    with pytest.raises(ValueError, match="labels"):
+        score([classes], [classes], labels=labels)
+
+
+def test_labels_need_classes(score):
+    classes = np.stack([GOOD, GOOD], axis=-1)
+    message = r"y_pred\[0\] has shape \(10, 12\), so no classes; to score `labels`"
+    with pytest.raises(ValueError, match=message):
+        score([classes], [GOOD], labels=1)
+    with pytest.raises(ValueError, match=r"y_true has shape \(10, 12\), so no"):
+        score(GOOD, GOOD, labels=[1])
+
+
+def test_classes_below_minus_one(score):
+    classes = np.stack([GOOD, -2 * GOOD], axis=-1)
+    with pytest.raises(ValueError, match=r"y_true\[0\] holds the class -4"):
+        score([classes], [classes], labels=1)
+    assert is_perfect(score, [classes], [classes])
+
+
+def test_regions_that_do_not_fit(score):
+    inside = np.ones(GOOD.shape, dtype=bool)
+    with pytest.raises(ValueError, match="regions holds 1 masks, but there are 2"):
+        score([GOOD] * 2, [GOOD] * 2, regions=[inside])
+    message = r"regions\[1\] has height and width \(10, 11\) but y_true\[1\] has"
+    with pytest.raises(ValueError, match=message):
+        score([GOOD] * 2, [GOOD] * 2, regions=[None, inside[:, :-1]])
+    with pytest.raises(ValueError, match=r"regions\[0\] has dtype uint8"):
+        score([GOOD], [GOOD], regions=[inside.astype(np.uint8)])
+    with pytest.raises(TypeError, match="regions is 'roi.png'"):
+        score([GOOD], [GOOD], regions="roi.png")
+
+
+@pytest.mark.parametrize(
+    "value", [-0.1, 1.0, 5, np.nan, "half", None, [0.5, 1.0], [], [[0.5]], ["a"]]
+)
 def test_thresholds_out_of_range(value):
-    for score in (object_f1_score, panoptic_quality_score):
+    for score in (*BY_THRESHOLD, *PANOPTIC):
         with pytest.raises(ValueError, match="iou_threshold must be at least"):
             score([GOOD], [GOOD], iou_threshold=value)
 
 
-def test_panoptic_quality_needs_matches_to_be_unique():
-    with pytest.raises(ValueError, match="at least 0.5 and below 1; got 0.3"):
-        panoptic_quality_score([GOOD], [GOOD], iou_threshold=0.3)
+@pytest.mark.parametrize("score", PANOPTIC)
+def test_panoptic_quality_needs_matches_to_be_unique(score):
+    for value in (0.3, [0.5, 0.3]):
+        with pytest.raises(ValueError, match="at least 0.5 and below 1, .*; got .*0.3"):
+            score([GOOD], [GOOD], iou_threshold=value)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 from sklearn.base import BaseEstimator, ClusterMixin, clone
+from sklearn.metrics import make_scorer
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -16,27 +17,33 @@ from sklearn.model_selection import (
     cross_validate,
 )
 
-from psmlearn.metrics import (
-    aggregated_jaccard_score,
-    aji_plus_scorer,
-    aji_scorer,
-    dice_score,
-    dice_scorer,
-    get_scorer,
-    get_scorer_names,
-    object_f1_score,
-    object_f1_scorer,
-    panoptic_quality_score,
-    pq_scorer,
-)
+from psmlearn import metrics
+from psmlearn.metrics import get_scorer, get_scorer_names
 
-SCORING = {
-    "aji": aji_scorer,
-    "aji_plus": aji_plus_scorer,
-    "dice": dice_scorer,
-    "object_f1": object_f1_scorer,
-    "pq": pq_scorer,
+# Each scorer by its name, with the function and what it is given.
+FUNCTIONS = {
+    "aji": (metrics.aggregated_jaccard_score, {}),
+    "aji_plus": (metrics.aggregated_jaccard_score, {"one_to_one": True}),
+    "detection_f1": (metrics.detection_f1_score, {}),
+    "detection_precision": (metrics.detection_precision_score, {}),
+    "detection_recall": (metrics.detection_recall_score, {}),
+    "dice": (metrics.dice_score, {}),
+    "dq": (metrics.detection_quality_score, {}),
+    "iou": (metrics.iou_score, {}),
+    "neg_count_error": (metrics.count_error, {}),
+    "neg_hausdorff": (metrics.hausdorff_distance, {}),
+    "object_average_precision": (metrics.object_average_precision_score, {}),
+    "object_dice": (metrics.object_dice_score, {}),
+    "object_f1": (metrics.object_f1_score, {}),
+    "object_iou": (metrics.object_iou_score, {}),
+    "object_precision": (metrics.object_precision_score, {}),
+    "object_recall": (metrics.object_recall_score, {}),
+    "pq": (metrics.panoptic_quality_score, {}),
+    "sq": (metrics.segmentation_quality_score, {}),
 }
+SCORING = {name: getattr(metrics, f"{name}_scorer") for name in FUNCTIONS}
+LABEL_FREE = ["outline", "silhouette", "stability"]
+FEW = ["aji", "dice", "neg_hausdorff", "object_f1", "detection_recall"]
 
 
 class BrightClusterer(ClusterMixin, BaseEstimator):
@@ -83,52 +90,85 @@ def test_grid_search_with_several_scores(images, n_jobs):
     search.fit(X, y, groups=groups)
     results = search.cv_results_
     for name in SCORING:
-        assert np.isfinite(results[f"mean_test_{name}"]).all()
+        scores = results[f"mean_test_{name}"]
+        assert np.isfinite(scores).all()
+        assert (scores <= 0).all() if name.startswith("neg_") else (scores >= 0).all()
     # Dice is best with all the foreground, the objects are not.
     assert results["mean_test_dice"][0] == 1.0
     assert results["mean_test_object_f1"].max() > results["mean_test_object_f1"][2]
     assert search.best_score_ == results["mean_test_aji"].max()
-    expected = aggregated_jaccard_score(y, search.predict(X))
+    expected = metrics.aggregated_jaccard_score(y, search.predict(X))
     assert search.score(X, y) == expected
 
 
 def test_cross_val_score_is_the_score_of_each_fold(images):
     X, y, groups = images
     scores = cross_val_score(
-        BrightClusterer(0.2), X, y, groups=groups, cv=GroupKFold(3), scoring=pq_scorer
+        BrightClusterer(0.2),
+        X,
+        y,
+        groups=groups,
+        cv=GroupKFold(3),
+        scoring=SCORING["pq"],
     )
     folds = GroupKFold(3).split(X, y, groups)
     for score, (_, test) in zip(scores, folds, strict=True):
         true = [y[i] for i in test]
         pred = BrightClusterer(0.2).fit(X).predict([X[i] for i in test])
-        assert score == panoptic_quality_score(true, pred)
+        assert score == metrics.panoptic_quality_score(true, pred)
 
 
 def test_two_workers_give_the_same(images):
     X, y, _ = images
+    scoring = {name: SCORING[name] for name in FEW}
     one, two = (
-        cross_validate(BrightClusterer(0.2), X, y, cv=3, scoring=SCORING, n_jobs=n)
+        cross_validate(BrightClusterer(0.2), X, y, cv=3, scoring=scoring, n_jobs=n)
         for n in (1, 2)
     )
-    for name in SCORING:
+    for name in FEW:
         np.testing.assert_array_equal(one[f"test_{name}"], two[f"test_{name}"])
 
 
-def test_scorers_give_the_macro_average(images):
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_scorers_give_the_macro_average(images, name):
     X, y, _ = images
     model = BrightClusterer(0.2).fit(X)
-    pred = model.predict(X)
-    expected = {
-        "aji": aggregated_jaccard_score(y, pred),
-        "aji_plus": aggregated_jaccard_score(y, pred, one_to_one=True),
-        "dice": dice_score(y, pred),
-        "object_f1": object_f1_score(y, pred),
-        "pq": panoptic_quality_score(y, pred),
-    }
-    assert len(set(expected.values())) == 5
-    for name, scorer in SCORING.items():
-        assert scorer(model, X, y) == expected[name]
-        assert get_scorer(name)(model, X, y) == expected[name]
+    function, options = FUNCTIONS[name]
+    expected = function(y, model.predict(X), **options)
+    assert expected not in (0.0, 1.0)
+    sign = -1 if name.startswith("neg_") else 1
+    assert SCORING[name](model, X, y) == sign * expected
+    assert get_scorer(name)(model, X, y) == sign * expected
+
+
+def test_no_two_scorers_are_the_same(images):
+    X, y, _ = images
+    model = BrightClusterer(0.2).fit(X)
+    values = {name: scorer(model, X, y) for name, scorer in SCORING.items()}
+    # DQ is the F1 at its lowest threshold.
+    assert values.pop("dq") == values["object_f1"]
+    assert len(set(values.values())) == len(values)
+
+
+def test_scorers_of_a_class(images):
+    X, y, _ = images
+    masks = [np.stack([mask, mask % 2 + 1], axis=-1) for mask in y]
+
+    class Classifier(BrightClusterer):
+        def predict(self, X):
+            return [
+                np.stack([ids, np.full_like(ids, 1)], axis=-1)
+                for ids in super().predict(X)
+            ]
+
+    model = Classifier(0.2).fit(X)
+    options = {"response_method": "predict", "average": "micro"}
+    for function in (metrics.object_recall_score, metrics.detection_recall_score):
+        first, second = (make_scorer(function, labels=n, **options) for n in (1, 2))
+        assert 0 < first(model, X, masks) < 1
+        assert second(model, X, masks) == 0.0
+        scores = cross_val_score(model, X, masks, cv=3, scoring=first)
+        assert np.isfinite(scores).all()
 
 
 def test_scorers_pickle_and_clone():
@@ -139,9 +179,18 @@ def test_scorers_pickle_and_clone():
 
 
 def test_names():
-    assert get_scorer_names() == sorted(SCORING)
-    with pytest.raises(ValueError, match=r"no scorer 'iou'; known are \['aji'"):
-        get_scorer("iou")
+    assert get_scorer_names() == sorted([*SCORING, *LABEL_FREE])
+    for name in get_scorer_names():
+        assert callable(get_scorer(name))
+        assert f"{name}_scorer" in metrics.__all__
+    with pytest.raises(ValueError, match=r"no scorer 'f1'; known are \['aji'"):
+        get_scorer("f1")
+
+
+def test_all_names_are_there():
+    assert metrics.__all__ == sorted(metrics.__all__, key=str)
+    for name in metrics.__all__:
+        assert callable(getattr(metrics, name))
 
 
 def test_import_is_light():

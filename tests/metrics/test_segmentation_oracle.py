@@ -11,9 +11,17 @@ from hypothesis.extra import numpy as hnp
 from psmlearn.metrics import (
     _overlap,
     aggregated_jaccard_score,
+    detection_quality_score,
     dice_score,
+    iou_score,
+    object_average_precision_score,
+    object_dice_score,
     object_f1_score,
+    object_iou_score,
+    object_precision_score,
+    object_recall_score,
     panoptic_quality_score,
+    segmentation_quality_score,
 )
 
 THRESHOLDS = (0.0, 0.1, 1 / 3, 0.5, 0.6, 0.75)
@@ -39,15 +47,37 @@ def ratio(count, zero_division=1.0):
     return count[0] / count[1] if count[1] else zero_division
 
 
-@settings(max_examples=300, deadline=None)
+BY_THRESHOLD = {
+    object_average_precision_score: oracle.object_average_precision,
+    object_f1_score: oracle.object_f1,
+    object_precision_score: oracle.object_precision,
+    object_recall_score: oracle.object_recall,
+}
+
+
+@settings(max_examples=100, deadline=None)
 @given(pair=pairs())
 def test_scores_equal_brute_force(pair):
     true, pred = pair
     assert dice_score(true, pred) == ratio(oracle.dice(true, pred))
+    assert iou_score(true, pred) == ratio(oracle.pixel_iou(true, pred))
     assert aggregated_jaccard_score(true, pred) == ratio(oracle.aji(true, pred))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
+@given(pair=pairs())
+def test_object_level_scores_equal_brute_force(pair):
+    true, pred = pair
+    for score, measure in (
+        (object_dice_score, oracle.dice_of),
+        (object_iou_score, oracle.iou),
+    ):
+        expected = oracle.object_level(true, pred, measure)
+        expected = 1.0 if expected is None else expected
+        assert score(true, pred) == pytest.approx(expected, rel=1e-13, abs=0)
+
+
+@settings(max_examples=100, deadline=None)
 @given(pair=pairs())
 def test_aji_plus_equals_brute_force(pair):
     true, pred = pair
@@ -55,21 +85,38 @@ def test_aji_plus_equals_brute_force(pair):
     assert aggregated_jaccard_score(true, pred, one_to_one=True) in options
 
 
-@settings(max_examples=200, deadline=None)
-@given(pair=pairs(), iou_threshold=st.sampled_from(THRESHOLDS))
-def test_object_f1_equals_brute_force(pair, iou_threshold):
+@settings(max_examples=100, deadline=None)
+@given(pair=pairs(), zero=st.sampled_from([0, 1]))
+def test_scores_at_thresholds_equal_brute_force(pair, zero):
     true, pred = pair
-    score = object_f1_score(true, pred, iou_threshold=iou_threshold)
-    assert score == ratio(oracle.object_f1(true, pred, iou_threshold))
+    for score, count in BY_THRESHOLD.items():
+        expected = [ratio(count(true, pred, t), zero) for t in THRESHOLDS]
+        got = score(true, pred, iou_threshold=THRESHOLDS, zero_division=zero)
+        np.testing.assert_array_equal(got, expected)
+        alone = score(true, pred, iou_threshold=THRESHOLDS[1], zero_division=zero)
+        assert alone == expected[1]
 
 
-@settings(max_examples=200, deadline=None)
-@given(pair=pairs(), iou_threshold=st.sampled_from([0.5, 0.6, 0.75]))
-def test_panoptic_quality_equals_brute_force(pair, iou_threshold):
+@settings(max_examples=100, deadline=None)
+@given(pair=pairs())
+def test_panoptic_quality_equals_brute_force(pair):
     true, pred = pair
-    score = panoptic_quality_score(true, pred, iou_threshold=iou_threshold)
-    expected = ratio(oracle.pq(true, pred, iou_threshold))
-    assert score == pytest.approx(expected, rel=1e-14, abs=0)
+    thresholds = [0.5, 0.6, 0.75]
+    pq, dq, sq = (
+        score(true, pred, iou_threshold=thresholds)
+        for score in (
+            panoptic_quality_score,
+            detection_quality_score,
+            segmentation_quality_score,
+        )
+    )
+    for index, threshold in enumerate(thresholds):
+        expected = ratio(oracle.pq(true, pred, threshold))
+        assert pq[index] == pytest.approx(expected, rel=1e-14, abs=0)
+        assert dq[index] == ratio(oracle.object_f1(true, pred, threshold))
+        expected = ratio(oracle.sq(true, pred, threshold))
+        assert sq[index] == pytest.approx(expected, rel=1e-14, abs=0)
+    np.testing.assert_allclose(pq, dq * sq, rtol=1e-14)
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Scorers that need no masks, for searches over images alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+from scipy import ndimage as ndi
+
+from psmlearn._images._stains import haematoxylin
+from psmlearn.io._batch import ImageBatch, check_images, check_masks
+from psmlearn.metrics._jaccard import aggregated_jaccard_score
+from psmlearn.metrics._outlines import edge_agreement, mean_roundness
+from psmlearn.metrics._perturb import (
+    CHANGES,
+    change_image,
+    restore_mask,
+    split_colors,
+)
+from psmlearn.metrics._silhouette import silhouette_of_two
+
+
+def _check_number(owner, name: str, kind, low: float, high: float = np.inf) -> None:
+    value = getattr(owner, name)
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise TypeError(
+            f"{type(owner).__name__}: {name} must be a number"
+            f"{' without fraction' if kind is Integral else ''}, got {value!r}."
+        )
+    if not low <= value <= high:
+        raise ValueError(
+            f"{type(owner).__name__}: {name} must be from {low:g} to {high:g}, "
+            f"got {value!r}."
+        )
+
+
+class _LabelFreeScorer:
+    """Predict the images and score the masks by the images alone."""
+
+    def __call__(self, estimator, X, y=None) -> float:
+        """Score a fitted estimator; the mean of `score_images`, `y` is ignored."""
+        return float(np.mean(self.score_images(estimator, X)))
+
+    def score_images(self, estimator, X) -> np.ndarray:
+        """Score each image by itself.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted; its `predict` gives label images.
+        X : ndarray of shape (n_images, height, width, channels) or list
+            Images as arrays or paths, as the estimator takes them: 1 or 3 channels
+            of colour, and perhaps a map behind them.
+
+        Returns
+        -------
+        ndarray of shape (n_images,), float
+        """
+        name = type(self).__name__
+        images = check_images(X, caller=name)
+        if images.n_channels not in (1, 2, 3, 4):
+            raise ValueError(
+                f"{name}: images of 1 or 3 channels are expected, perhaps with a map "
+                f"behind them; got {images.n_channels} channels."
+            )
+        masks = _predict(estimator, X, images, name)
+        return np.array(self._score_masks(estimator, images, masks), dtype=np.float64)
+
+    def _score_masks(self, estimator, images: ImageBatch, masks) -> list[float]:
+        """Score the masks of all images; may ask the estimator for more."""
+        return [
+            self._score_mask(haematoxylin(split_colors(image)[0]), mask)
+            for image, mask in zip(images, masks, strict=True)
+        ]
+
+
+def _predict(estimator, X, images: ImageBatch | None, caller: str) -> list[np.ndarray]:
+    masks = check_masks(estimator.predict(X), images, caller=caller)
+    # Ids alone; what the estimator does not know (-1) is no object.
+    return [np.maximum(mask[..., 0] if mask.ndim == 3 else mask, 0) for mask in masks]
+
+
+@dataclass(frozen=True)
+class SilhouetteScorer(_LabelFreeScorer):
+    """Score without masks: how far the stain of nuclei and background lie apart.
+
+    The silhouette of a sample of pixels in two groups, inside and outside of
+    objects, by the smoothed amount of haematoxylin above that of the surroundings.
+    From -1 to 1, higher is better; -1 where an image has no object or no
+    background. Objects paler than the background score below 0.
+
+    Parameters
+    ----------
+    smoothing : float, default=1.5
+        Deviation of the Gaussian that smooths the stain, in pixels.
+    background_radius : float, default=16.0
+        Deviation of the Gaussian that gives a pixel's surroundings, in pixels.
+    n_samples : int, default=10000
+        Pixels drawn of each image.
+    random_state : int, default=0
+        Seed of the sample: an int, so that every call draws the same pixels.
+
+    See Also
+    --------
+    OutlineScorer : Ranks settings much better.
+
+    Notes
+    -----
+    Pixels know nothing of objects: merging and splitting do not change the score.
+    Over 33 settings of `SemanticClusterer` its rank correlation with AJI was 0.87
+    on 15 images of MoNuSeg and 0.35 on CPM-15, neither used to design it; the
+    settings it picked were 0.03 and 0.17 of AJI below the best.
+
+    References
+    ----------
+    P. J. Rousseeuw, "Silhouettes: a graphical aid to the interpretation and
+    validation of cluster analysis", J. Comput. Appl. Math. 20, 53-65, 1987.
+
+    Examples
+    --------
+    >>> from psmlearn.cluster import SemanticClusterer
+    >>> from psmlearn.datasets import make_nuclei
+    >>> from psmlearn.metrics import SilhouetteScorer
+    >>> images = make_nuclei(1, (96, 96), n_nuclei=6, random_state=0).images
+    >>> model = SemanticClusterer(random_state=0).fit(images)
+    >>> 0.5 < SilhouetteScorer()(model, images) < 1
+    True
+    """
+
+    smoothing: float = 1.5
+    background_radius: float = 16.0
+    n_samples: int = 10_000
+    random_state: int = 0
+
+    def __post_init__(self) -> None:
+        _check_number(self, "smoothing", Real, 0)
+        _check_number(self, "background_radius", Real, 1)
+        _check_number(self, "n_samples", Integral, 2)
+        _check_number(self, "random_state", Integral, 0)
+
+    def _score_mask(self, stain: np.ndarray, mask: np.ndarray) -> float:
+        smooth = ndi.gaussian_filter(stain, self.smoothing)
+        local = smooth - ndi.gaussian_filter(stain, self.background_radius)
+        values, inside = local.ravel(), mask.ravel() > 0
+        if inside.size > self.n_samples:
+            rng = np.random.default_rng(self.random_state)
+            chosen = rng.choice(inside.size, self.n_samples, replace=False)
+            values, inside = values[chosen], inside[chosen]
+        score = silhouette_of_two(values[inside], values[~inside])
+        if score == -1:
+            return score
+        # The silhouette itself does not know which side nuclei are.
+        darker = values[inside].mean() > values[~inside].mean()
+        return score if darker else -abs(score)
+
+
+@dataclass(frozen=True)
+class OutlineScorer(_LabelFreeScorer):
+    """Score without masks: do outlines lie on edges of the stain, and are they round?
+
+    The geometric mean of two numbers. One is the F1 of the objects' outlines and
+    the image's edges, the pixels where haematoxylin changes most, both precision
+    and recall counted above chance. The other is the mean roundness of the objects,
+    ``4 pi area / perimeter**2``, each by its area. From 0 to 1, higher is better; an
+    image without objects, or all covered by them, scores 0.
+
+    Parameters
+    ----------
+    smoothing : float, default=1.5
+        Deviation of the Gaussian whose slope is taken, in pixels.
+    edge_fraction : float, default=0.2
+        Part of an image's pixels that are edges.
+    tolerance : int, default=2
+        Pixels by which an outline may miss an edge and still find it.
+
+    See Also
+    --------
+    StabilityScorer : Asks the estimator again about changed images.
+
+    Notes
+    -----
+    The defaults suit 40x (0.25 micrometres per pixel); at 20x halve `smoothing` and
+    take a tolerance of 1. Edges say how far objects reach, and miss outlines where
+    nuclei touch; roundness says when nuclei are merged, cut or ragged. Cells that
+    are long by nature (muscle, fibroblasts) score lower than round ones, which does
+    not matter between settings on the same images, but forbids to compare tissues.
+
+    Over 33 settings of `SemanticClusterer` its rank correlation with AJI was 0.96
+    on 15 images of MoNuSeg and 0.89 on CPM-15, neither used to design it; 0.84 and
+    0.60 over the better half of the settings. What it picked was 0.00 and 0.02 of
+    AJI below the best. Other kinds of methods were not measured.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from psmlearn.cluster import SemanticClusterer
+    >>> from psmlearn.datasets import make_nuclei
+    >>> from psmlearn.metrics import outline_scorer
+    >>> images = make_nuclei(2, (96, 96), n_nuclei=8, random_state=0).images
+    >>> search = GridSearchCV(
+    ...     SemanticClusterer(random_state=0),
+    ...     {"smoothing": [0.375, 4.0]},
+    ...     scoring=outline_scorer,
+    ...     cv=2,
+    ... )
+    >>> search.fit(images).best_params_
+    {'smoothing': 0.375}
+    """
+
+    smoothing: float = 1.5
+    edge_fraction: float = 0.2
+    tolerance: int = 2
+
+    def __post_init__(self) -> None:
+        _check_number(self, "smoothing", Real, 0.1)
+        _check_number(self, "edge_fraction", Real, 0.001, 0.999)
+        _check_number(self, "tolerance", Integral, 0)
+
+    def _score_mask(self, stain: np.ndarray, mask: np.ndarray) -> float:
+        agreement = edge_agreement(
+            mask,
+            stain,
+            smoothing=self.smoothing,
+            edge_fraction=self.edge_fraction,
+            tolerance=self.tolerance,
+        )
+        return float(np.sqrt(agreement * mean_roundness(mask)))
+
+
+@dataclass(frozen=True)
+class StabilityScorer(_LabelFreeScorer):
+    """Score without masks: does the estimator find the same on changed images?
+
+    Each image is predicted, then changed copies of it, whose masks are brought
+    back. The score is their agreement, the mean of the aggregated Jaccard index
+    with one and with the other for truth, averaged over the copies. From 0 to 1,
+    higher is better. An image in which nothing is found scores 0, as does one with
+    an object that is no nucleus by its size (`max_object_fraction`).
+
+    Parameters
+    ----------
+    changes : str or sequence of str, default=("stain", "zoom")
+        "stain": haematoxylin 0.7 and 1.3 times as strong (of grey images the whole
+        optical density), two copies. "zoom": 0.8 times the size. "rotation": a
+        quarter turn. "light": 0.85 times as bright.
+    max_object_fraction : float, default=0.25
+        Largest part of an image that an object may cover.
+
+    See Also
+    --------
+    OutlineScorer : Needs no further prediction.
+
+    Notes
+    -----
+    A score costs one prediction more for each copy, and holds the changed copies of
+    all images in memory. The estimator is not fitted again. Channels behind the
+    colours, such as a map, are turned and resized with the image, but not stained.
+    Copies are arrays, so that ``pixel_size="file"`` finds no file: give a number.
+
+    Quarter turns tell nothing of a method that treats pixels alike in all
+    directions, as k-means does. A setting can be stable and wrong.
+    Over 33 settings of `SemanticClusterer` its rank correlation with AJI was 0.72
+    on 15 images of MoNuSeg and 0.88 on CPM-15, neither used to design it, and near
+    0 between good settings of MoNuSeg: what it picked was 0.17 and 0.05 of AJI below
+    the best. Between images of one setting it was 0.77 and 0.69: it shows which
+    images are doubtful.
+
+    References
+    ----------
+    U. von Luxburg, "Clustering stability: an overview", Foundations and Trends in
+    Machine Learning 2(3), 235-274, 2010.
+
+    Examples
+    --------
+    >>> from psmlearn.cluster import SemanticClusterer
+    >>> from psmlearn.datasets import make_nuclei
+    >>> from psmlearn.metrics import StabilityScorer
+    >>> images = make_nuclei(1, (96, 96), n_nuclei=6, random_state=0).images
+    >>> model = SemanticClusterer(random_state=0).fit(images)
+    >>> 0.8 < StabilityScorer(changes="zoom")(model, images) < 1
+    True
+    """
+
+    changes: tuple[str, ...] = ("stain", "zoom")
+    max_object_fraction: float = 0.25
+
+    def __post_init__(self) -> None:
+        changes = (self.changes,) if isinstance(self.changes, str) else self.changes
+        changes = tuple(changes)
+        unknown = [change for change in changes if change not in CHANGES]
+        if unknown or not changes:
+            raise ValueError(
+                f"StabilityScorer: changes must be some of {sorted(CHANGES)}, got "
+                f"{self.changes!r}."
+            )
+        object.__setattr__(self, "changes", changes)  # a list cannot be hashed
+        _check_number(self, "max_object_fraction", Real, 0, 1)
+
+    def _score_masks(self, estimator, images: ImageBatch, masks) -> list[float]:
+        copies = [(c, number) for c in self.changes for number in range(CHANGES[c])]
+        total = np.zeros(len(images))
+        for change, number in copies:
+            # All images in one call: estimators may know a pixel size for each.
+            changed = images.wrap(change_image(i, change, number) for i in images)
+            again = _predict(estimator, changed, None, type(self).__name__)
+            again = [
+                restore_mask(mask, change, shape)
+                for mask, shape in zip(again, images.shapes, strict=True)
+            ]
+            total += _agreement(masks, again)
+        largest = np.array([_largest_object(mask) / mask.size for mask in masks])
+        return np.where(largest <= self.max_object_fraction, total / len(copies), 0)
+
+
+def _agreement(first, second) -> np.ndarray:
+    """Mean of the AJI of each with the other as truth; 0 where both are empty."""
+    one, other = (
+        aggregated_jaccard_score(a, b, average=None, zero_division=0.0)
+        for a, b in ((first, second), (second, first))
+    )
+    return (one + other) / 2
+
+
+def _largest_object(mask: np.ndarray) -> int:
+    return int(np.bincount(mask.ravel())[1:].max(initial=0))
+
+
+silhouette_scorer = SilhouetteScorer()
+outline_scorer = OutlineScorer()
+stability_scorer = StabilityScorer()
