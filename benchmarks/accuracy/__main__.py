@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Accuracy on real images: ``python -m benchmarks.accuracy --data FOLDER``.
 
-Label-free rows train on the images without labels and predict them; masks only
-score. Each run is kept with its predicted masks and not run again; all runs that are
-there are then scored by every protocol into ``table.csv`` and ``table.md``.
+Label-free rows train without labels, on the set's training images where it has such,
+else on the images that they predict; masks only score. Each run is kept with its
+predicted masks and not run again; all runs that are there are then scored by every
+protocol into ``table.csv`` and ``table.md``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,39 +37,53 @@ def main() -> None:
     options = _parse_options()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options.output.mkdir(parents=True, exist_ok=True)
-    runs = []
-    for name in options.datasets or datasets.available(options.data):
+    runs, failed = [], []
+    for name in datasets.available(options.data):
         dataset = datasets.load(name, options.data)
         if options.quick:
             dataset = datasets.quick(dataset)
-        for row in options.rows:
-            for seed in options.seeds or range(_n_seeds(row, options.quick)):
-                _run_if_missing(options, name, dataset.name, row, seed)
+        if not options.datasets or name in options.datasets:
+            failed += _run_missing(options, name, dataset.name)
         found = _score_runs(options, dataset)
         if options.figures and found:
             figures.draw(dataset, found, options.output, options.figures)
         runs += found
     if not runs:
         sys.exit(f"no data set of the benchmark lies in {options.data}")
-    write_tables(options.output, runs, {name: row.title for name, row in ROWS.items()})
+    write_tables(options.output, runs, ROWS)
     log.info("tables: %s", options.output / "table.md")
+    if failed:
+        sys.exit(f"these rows failed, see above: {', '.join(failed)}")
     if options.quick:
         quick.check(runs)
 
 
-def _n_seeds(row: str, quick: bool) -> int:
-    """Take one seed for rows that train long, unless there is a GPU for them."""
-    if quick or row.endswith("watershed") or row == "local-threshold":
-        return 1
-    return 3 if torch.cuda.is_available() else ROWS[row].n_seeds
+def _run_missing(options, name: str, folder: str) -> list[str]:
+    """Run the rows that are not there yet; tell those that failed."""
+    failed = []
+    for row in options.rows:
+        for seed in _seeds(row, options):
+            told = f"{folder}, {row}, seed {seed}"
+            if is_finished(run_folder(options.output, folder, row, seed)):
+                log.info("%s: there", told)
+                continue
+            log.info("%s: running", told)
+            try:
+                run_in_process(
+                    options.data, options.output, name, row, seed, options.quick
+                )
+            except subprocess.CalledProcessError:
+                failed.append(told)
+    return failed
 
 
-def _run_if_missing(options, name: str, folder: str, row: str, seed: int) -> None:
-    if is_finished(run_folder(options.output, folder, row, seed)):
-        log.info("%s, %s, seed %d: there", folder, row, seed)
-        return
-    log.info("%s, %s, seed %d: running", folder, row, seed)
-    run_in_process(options.data, options.output, name, row, seed, options.quick)
+def _seeds(row: str, options) -> list[int]:
+    """List the seeds of a row: three where a GPU makes training short."""
+    if not ROWS[row].is_trained:
+        return [0]
+    if options.seeds or options.quick:
+        return options.seeds or [0]
+    return [0, 1, 2] if torch.cuda.is_available() else [0]
 
 
 def _score_runs(options, dataset: datasets.DataSet) -> list[dict]:
@@ -99,17 +115,26 @@ def _parse_options():
         "and cpm15, or some of them; default: PSMLEARN_DATA",
     )
     add = parser.add_argument
-    add("--output", type=Path, default=Path("benchmarks/results"))
+    add("--output", type=Path, help="default: benchmarks/results, or quick in it")
     add("--datasets", nargs="+", choices=list(datasets.LOADERS))
     add("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     add("--protocols", nargs="+", default=list(PROTOCOLS), choices=list(PROTOCOLS))
-    add("--seeds", nargs="+", type=int, help="default: 0, or 0 to 2 for cheap rows")
+    add(
+        "--seeds",
+        nargs="+",
+        type=int,
+        help="of rows that train; default: 0, with a GPU 0 1 2",
+    )
     add("--figures", type=Path, help="folder for a plot and overlays")
     add("--quick", action="store_true", help="crops and short training: 2 minutes")
     options = parser.parse_args()
     if options.data is None:
         parser.error("say by --data or PSMLEARN_DATA where the images are")
+    if (options.figures or options.quick) and "full" not in options.protocols:
+        parser.error("figures and the quick mode need the protocol full")
     options.data = Path(options.data).absolute()
+    if options.output is None:
+        options.output = Path("benchmarks/results") / ("quick" if options.quick else "")
     return options
 
 

@@ -14,7 +14,7 @@ from psmlearn.inspection import overlay_labels
 from psmlearn.io import read_image
 
 OVERLAY_ROW = "psmlearn-default"
-# Side of the part that is shown, in pixels at 40x (twice as much tissue at 20x).
+# Side of the part that is shown, in pixels of the file.
 OVERLAY_SIZE = 320
 TRUE_COLOR, PRED_COLOR = (255, 255, 0), (0, 255, 255)
 

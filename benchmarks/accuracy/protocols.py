@@ -77,7 +77,6 @@ def score_as_paper(true: list[np.ndarray], pred: list[np.ndarray]) -> Scores:
         "object_iou": object_iou_score(true, pred, average=None),
         "aji_code": np.array(list(map(aji_of_the_code, true, pred))),
         "aji": aggregated_jaccard_score(true, pred, average=None),
-        "f1": object_f1_score(true, pred, average=None),
     }
 
 

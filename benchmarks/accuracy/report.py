@@ -17,7 +17,7 @@ COSTS = (
     "fit_seconds",
     "predict_seconds",
     "cpu_seconds",
-    "peak_memory_gb",
+    "peak_memory_gib",
     "threads",
 )
 # Columns of the Markdown tables; the CSV holds every score.
@@ -35,7 +35,7 @@ def read_quoted() -> list[dict]:
     return json.loads(Path(__file__).with_name("quoted.json").read_text())
 
 
-def write_tables(output: Path, runs: list[dict], titles: dict[str, str]) -> None:
+def write_tables(output: Path, runs: list[dict], rows: dict) -> None:
     """Write ``table.csv``, a line a run, and ``table.md``, means and spread.
 
     Parameters
@@ -45,30 +45,34 @@ def write_tables(output: Path, runs: list[dict], titles: dict[str, str]) -> None
     runs : list of dict
         Records of finished runs, with ``scores`` (by protocol and name, a value an
         image).
-    titles : dict of str
-        What to call each row.
+    rows : dict of Row
+        What to call each row, and what labels it has seen.
     """
     quoted = read_quoted()
     with atomic_path(output / "table.csv") as part:
-        Path(part).write_text(_csv(runs, quoted))
+        Path(part).write_text(_csv(runs, quoted, rows))
     with atomic_path(output / "table.md") as part:
-        Path(part).write_text(_markdown(runs, quoted, titles))
+        Path(part).write_text(_markdown(runs, quoted, rows))
 
 
-def _csv(runs: list[dict], quoted: list[dict]) -> str:
+def _csv(runs: list[dict], quoted: list[dict], rows: dict) -> str:
     lines = []
     for run in runs:
         known = {k: run[k] for k in ("dataset", "row", "seed", "n_images")}
+        known |= {
+            "labels": rows[run["row"]].labels,
+            "commit": run["versions"]["commit"],
+        }
         costs = {k: run.get(k, run["machine"].get(k)) for k in COSTS}
         for protocol, scores in run["scores"].items():
             means = {name: round(float(np.mean(v)), 6) for name, v in scores.items()}
             lines.append(known | {"protocol": protocol} | costs | means)
     for quote in quoted:
-        told = {"row": quote["title"], "quoted_from": quote["source"]}
-        told |= {k: quote[k] for k in ("dataset", "protocol")}
+        told = {"row": f"{quote['title']} (quoted)", "quoted_from": quote["source"]}
+        told |= {k: quote[k] for k in ("dataset", "protocol", "labels")}
         lines.append(told | quote["scores"])
-    first = ["dataset", "protocol", "row", "seed", "n_images", "quoted_from", *COSTS]
-    names = dict.fromkeys(first + [name for line in lines for name in line])
+    first = ["dataset", "protocol", "row", "labels", "seed", "n_images", "quoted_from"]
+    names = dict.fromkeys([*first, *COSTS, *(name for line in lines for name in line)])
     text = io.StringIO()
     writer = csv.DictWriter(text, list(names), lineterminator="\n")
     writer.writeheader()
@@ -76,46 +80,45 @@ def _csv(runs: list[dict], quoted: list[dict]) -> str:
     return text.getvalue()
 
 
-def _markdown(runs: list[dict], quoted: list[dict], titles: dict[str, str]) -> str:
-    """Write one table for each data set and protocol, and those of quoted rows."""
+def _markdown(runs: list[dict], quoted: list[dict], rows: dict) -> str:
+    """Write one table for each data set and protocol, and one of quoted rows."""
     groups: dict = defaultdict(lambda: defaultdict(list))
     for run in runs:
         for protocol in run["scores"]:
             groups[run["dataset"], protocol][run["row"]].append(run)
     parts = []
-    for (dataset, protocol), rows in groups.items():
+    for (dataset, protocol), found in groups.items():
         shown = SHOWN[protocol]
-        n_images = next(iter(rows.values()))[0]["n_images"]
+        n_images = next(iter(found.values()))[0]["n_images"]
         lines = [_head(f"{dataset}, protocol {protocol}, {n_images} images", shown)]
-        for row in sorted(rows, key=list(titles).index):
-            seeds = rows[row]
+        for row in sorted(found, key=list(rows).index):
+            seeds = found[row]
             cells = [_mean_and_spread(seeds, protocol, name) for name in shown]
-            lines.append(_line([titles[row], str(len(seeds)), *cells, *_costs(seeds)]))
+            told = [rows[row].title, rows[row].labels, str(len(seeds))]
+            lines.append(_line([*told, *cells, *_costs(seeds)]))
         parts.append("\n".join(lines))
-    for kind in dict.fromkeys((q["dataset"], q["protocol"]) for q in quoted):
-        parts.append(_quoted_table(quoted, *kind))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, _quoted_table(quoted)]) + "\n"
 
 
-def _quoted_table(quoted: list[dict], dataset: str, protocol: str) -> str:
-    shown = SHOWN[protocol]
+def _quoted_table(quoted: list[dict]) -> str:
+    shown = ("aji", "dice", "iou", "object_dice", "pq")
+    columns = ["row", "labels", "data", *shown, "protocol", "source"]
     lines = [
-        f"## Quoted, not run by us: {dataset}, protocol {protocol} or near it\n",
-        _line(["row", "labels", *shown, "source"]),
-        "|" + "---|" * (3 + len(shown)),
+        "### Quoted from publications, not run by us\n",
+        _line(columns),
+        "|" + "---|" * len(columns),
     ]
     for quote in quoted:
-        if (quote["dataset"], quote["protocol"]) == (dataset, protocol):
-            cells = [_number(quote["scores"].get(name)) for name in shown]
-            told = [f"{quote['title']} (quoted)", quote["supervision"], *cells]
-            lines.append(_line([*told, quote["source"]]))
+        cells = [_number(quote["scores"].get(name)) for name in shown]
+        told = [f"{quote['title']} (quoted)", quote["labels"], quote["dataset"], *cells]
+        lines.append(_line([*told, quote["protocol"], quote["source"]]))
     return "\n".join(lines)
 
 
 def _head(title: str, shown: tuple[str, ...]) -> str:
-    costs = ["fit s", "predict s an image", "CPU s", "peak GB", "threads"]
-    columns = ["row", "seeds", *shown, *costs]
-    return "\n".join([f"## {title}\n", _line(columns), "|" + "---|" * len(columns)])
+    costs = ["fit s", "predict s an image", "CPU s", "peak GiB", "threads"]
+    columns = ["row", "labels", "seeds", *shown, *costs]
+    return "\n".join([f"### {title}\n", _line(columns), "|" + "---|" * len(columns)])
 
 
 def _line(cells: list[str]) -> str:
@@ -136,7 +139,7 @@ def _costs(seeds: list[dict]) -> list[str]:
         f"{np.mean([run['fit_seconds'] for run in seeds]):.0f}",
         f"{np.mean(predict):.2f}",
         f"{np.mean([run['cpu_seconds'] for run in seeds]):.0f}",
-        f"{max(run['peak_memory_gb'] for run in seeds):.1f}",
+        f"{max(run['peak_memory_gib'] for run in seeds):.1f}",
         ", ".join(map(str, threads)),
     ]
 

@@ -38,7 +38,7 @@ def is_finished(folder: Path) -> bool:
 def run_in_process(
     data: Path, output: Path, dataset: str, row: str, seed: int, quick: bool
 ) -> None:
-    """Run a row in a new process, so that its peak memory is its own."""
+    """Run a row in a new process, so that time and memory are its own."""
     command = [
         *(sys.executable, "-m", "benchmarks.accuracy.runner"),
         *(str(data), str(output), dataset, row, str(seed), str(int(quick))),
@@ -66,15 +66,15 @@ def run_row(
         "row": row,
         "seed": seed,
         "n_images": len(dataset.images),
-        # Kilobytes on Linux.
-        "peak_memory_gb": usage.ru_maxrss / 2**20,
+        "quick": quick,
+        "peak_memory_gib": _peak_memory(),
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "processor": _processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            **_gpu(),
         },
         "versions": _versions(),
     }
@@ -87,6 +87,29 @@ def read_run(folder: Path, dataset: datasets.DataSet) -> tuple[dict, list[np.nda
     record = json.loads((folder / RECORD).read_text())
     masks = [read_labels(folder / "masks" / f"{name}.tif") for name in dataset.names]
     return record, masks
+
+
+def _peak_memory() -> float:
+    """Measure the peak of this process in GiB.
+
+    The operating system hands `ru_maxrss` on from parent to child, so that it may be
+    the parent's; Linux tells the process's own peak.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = next(line for line in lines if line.startswith("VmHWM"))
+    return int(peak.split()[1]) / 2**20
+
+
+def _gpu() -> dict:
+    import torch
+
+    if not torch.cuda.is_available():
+        return {"gpu": None}
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    return {"gpu": torch.cuda.get_device_name(), "gpu_peak_memory_gib": peak}
 
 
 def _processor() -> str:

@@ -46,7 +46,7 @@ f1 = object_f1_score(data.masks, masks, iou_threshold=thresholds, average=None)
 figure, ax = plt.subplots(figsize=(5, 3.2), layout="constrained")
 ax.plot(thresholds, f1.T, color="tab:blue", alpha=0.3)
 ax.plot(thresholds, f1.mean(axis=0), color="tab:blue", label="mean of the images")
-ax.set(xlabel="IoU from which objects match", ylabel="F1", ylim=(0, 1.02))
+ax.set(xlabel="IoU above which objects match", ylabel="F1", ylim=(0, 1.02))
 ax.legend(frameon=False)
 plt.show()
 

@@ -27,7 +27,8 @@ class MaskPair(NamedTuple):
     """The ids of one image, true and predicted, and what to call them in errors.
 
     The classes are there only where scores of classes are asked for, the region
-    only where not all of the image counts.
+    only where not all of the image counts. `binary` tells that objects need not be
+    told apart.
     """
 
     true: np.ndarray
@@ -37,11 +38,13 @@ class MaskPair(NamedTuple):
     true_classes: np.ndarray | None = None
     pred_classes: np.ndarray | None = None
     region: np.ndarray | None = None
+    binary: bool = False
 
 
 def check_average(average: Average) -> None:
     """Refuse an `average` that is not known."""
-    if average is not None and average not in ("macro", "micro"):
+    known = isinstance(average, str) and average in ("macro", "micro")
+    if average is not None and not known:
         raise ValueError(f"average must be 'macro', 'micro' or None; got {average!r}.")
 
 
@@ -165,7 +168,7 @@ def check_pairs(
     y_true, y_pred : label images
         A list of them, a stack, or one alone.
     binary : bool, default=False
-        Whether boolean masks will do, as where objects are not told apart.
+        Whether boolean and 0/255 masks will do, as where objects are not told apart.
     classes : bool, default=False
         Whether the plane of the classes is needed as well.
     regions : boolean masks, default=None
@@ -193,7 +196,8 @@ def check_pairs(
                 f"has {pred_ids.shape}; expected masks of the same size."
             )
         names = (true_name, pred_name)
-        pairs.append(MaskPair(true_ids, pred_ids, *names, true_classes, pred_classes))
+        found = MaskPair(true_ids, pred_ids, *names, true_classes, pred_classes)
+        pairs.append(found._replace(binary=binary))
     if regions is None:
         return pairs
     shapes, names = [p.true.shape for p in pairs], [p.true_name for p in pairs]
@@ -201,7 +205,9 @@ def check_pairs(
     return [p._replace(region=r) for p, r in zip(pairs, inside, strict=True)]
 
 
-def check_values(ids: np.ndarray, mask: np.ndarray, name: str) -> None:
+def check_values(
+    ids: np.ndarray, mask: np.ndarray, name: str, binary: bool = False
+) -> None:
     """Refuse a mask with values that are no ids.
 
     Parameters
@@ -212,6 +218,8 @@ def check_values(ids: np.ndarray, mask: np.ndarray, name: str) -> None:
         The mask itself.
     name : str
         What to call it in errors.
+    binary : bool, default=False
+        Whether a 0/255 mask will do.
     """
     if not ids.size:
         return
@@ -223,7 +231,9 @@ def check_values(ids: np.ndarray, mask: np.ndarray, name: str) -> None:
             f"{name} holds the value {lowest}; expected 0 for background, 1..n for "
             "objects and -1 for unknown."
         )
-    if ids.max() == 255 and (ids[ids > 0] == 255).all() and is_stencil(mask):
+    if binary or ids.max() != 255:
+        return
+    if (ids[ids > 0] == 255).all() and is_stencil(mask):
         raise ValueError(
             f"{name} is a 0/255 mask: 255 is its only value above 0, so all its "
             f"objects would count as one; {_LABEL_HINT}."

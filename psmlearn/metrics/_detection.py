@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,10 +17,8 @@ from psmlearn.metrics._checks import (
 )
 from psmlearn.metrics._point_matching import count_matches
 from psmlearn.metrics._points import Points, check_radius, image_points
-from psmlearn.metrics._scoring import stack_counts
-
-# Takes the numbers of matches, true and predicted points.
-Count = Callable[[int, int, int], tuple[float, float]]
+from psmlearn.metrics._scoring import Combine, stack_counts
+from psmlearn.metrics._shares import f1, precision, recall
 
 
 def detection_f1_score(
@@ -54,7 +52,9 @@ def detection_f1_score(
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on: points of other classes are left out of both,
         so that a point given a wrong class is a miss of one class and a false alarm
-        of another. None takes all points and does not look at classes.
+        of another. An image with a class in neither scores `zero_division`, and
+        lifts the macro mean if that is 1: take NaN, or "micro". None takes all
+        points and does not look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: points outside are not
         scored. None in a list is a whole image.
@@ -127,9 +127,7 @@ def detection_f1_score(
     >>> detection_f1_score([true], [pred], radius=6, labels=[1, 2])
     array([0.666..., 0.        ])
     """
-    return _score(
-        y_true, y_pred, _count_f1, radius, labels, regions, average, zero_division
-    )
+    return _score(y_true, y_pred, f1, radius, labels, regions, average, zero_division)
 
 
 def detection_precision_score(
@@ -163,7 +161,9 @@ def detection_precision_score(
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on: points of other classes are left out of both,
         so that a point given a wrong class is a miss of one class and a false alarm
-        of another. None takes all points and does not look at classes.
+        of another. An image with a class in neither scores `zero_division`, and
+        lifts the macro mean if that is 1: take NaN, or "micro". None takes all
+        points and does not look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: points outside are not
         scored. None in a list is a whole image.
@@ -171,13 +171,14 @@ def detection_precision_score(
         "macro" is the mean of the images' scores, "micro" the score of the counts
         pooled over all images, None each image's score.
     zero_division : {0.0, 1.0, np.nan}, default=1.0
-        Score of an image with no predicted point, as in scikit-learn also where
-        there are true ones. With NaN such images are left out of the macro mean.
+        Score of an image with no point in either. With NaN such images are left out
+        of the macro mean.
 
     Returns
     -------
     float or ndarray
-        Score in [0, 1]; 1 is perfect. An array of shape (n_images, n_radii,
+        Score in [0, 1]; 1 is perfect. An image where just one of the two has
+        points scores 0. An array of shape (n_images, n_radii,
         n_labels) without the axes that do not apply: images if averaged, radii and
         labels if not a sequence.
 
@@ -216,14 +217,7 @@ def detection_precision_score(
     0.5
     """
     return _score(
-        y_true,
-        y_pred,
-        _count_precision,
-        radius,
-        labels,
-        regions,
-        average,
-        zero_division,
+        y_true, y_pred, precision, radius, labels, regions, average, zero_division
     )
 
 
@@ -258,7 +252,9 @@ def detection_recall_score(
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on: points of other classes are left out of both,
         so that a point given a wrong class is a miss of one class and a false alarm
-        of another. None takes all points and does not look at classes.
+        of another. An image with a class in neither scores `zero_division`, and
+        lifts the macro mean if that is 1: take NaN, or "micro". None takes all
+        points and does not look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: points outside are not
         scored. None in a list is a whole image.
@@ -266,13 +262,14 @@ def detection_recall_score(
         "macro" is the mean of the images' scores, "micro" the score of the counts
         pooled over all images, None each image's score.
     zero_division : {0.0, 1.0, np.nan}, default=1.0
-        Score of an image with no true point, as in scikit-learn also where there
-        are predicted ones. With NaN such images are left out of the macro mean.
+        Score of an image with no point in either. With NaN such images are left out
+        of the macro mean.
 
     Returns
     -------
     float or ndarray
-        Score in [0, 1]; 1 is perfect. An array of shape (n_images, n_radii,
+        Score in [0, 1]; 1 is perfect. An image where just one of the two has
+        points scores 0. An array of shape (n_images, n_radii,
         n_labels) without the axes that do not apply: images if averaged, radii and
         labels if not a sequence.
 
@@ -313,21 +310,21 @@ def detection_recall_score(
     array([0. , 0.5])
     """
     return _score(
-        y_true, y_pred, _count_recall, radius, labels, regions, average, zero_division
+        y_true, y_pred, recall, radius, labels, regions, average, zero_division
     )
 
 
 def _score(
     y_true: Points,
     y_pred: Points,
-    count: Count,
+    share: Combine,
     radius: float | Sequence[float],
     labels: Labels,
     regions: Regions,
     average: Average,
     zero_division: float,
 ) -> float | np.ndarray:
-    """Average a score whose numerator and denominator `count` tells."""
+    """Average a share of the points that match."""
     check_average(average)
     zero_division = check_zero_division(zero_division)
     radii, is_one_radius = check_radius(radius)
@@ -335,7 +332,7 @@ def _score(
     counts = [
         [
             [
-                count(count_matches(true, pred, value), len(true), len(pred))
+                (count_matches(true, pred, value), len(true), len(pred))
                 for value in radii
             ]
             for true, pred in pairs
@@ -345,16 +342,4 @@ def _score(
     stacked = stack_counts(counts, is_one_label)
     if is_one_radius:
         stacked = stacked[:, 0]
-    return average_scores(stacked, average, zero_division)
-
-
-def _count_f1(n_matches: int, n_true: int, n_pred: int) -> tuple[float, float]:
-    return 2 * n_matches, n_true + n_pred
-
-
-def _count_precision(n_matches: int, n_true: int, n_pred: int) -> tuple[float, float]:
-    return n_matches, n_pred
-
-
-def _count_recall(n_matches: int, n_true: int, n_pred: int) -> tuple[float, float]:
-    return n_matches, n_true
+    return average_scores(stacked, average, zero_division, share)

@@ -40,8 +40,10 @@ def object_dice_score(
         in either of the two is not scored.
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on, of masks with classes: pixels of other classes
-        are background, those of class -1 in either mask are not scored. None takes
-        all objects and does not look at classes.
+        are background, those of class -1 in either mask are not scored. An image
+        with a class in neither mask scores `zero_division`, and lifts the macro
+        mean if that is 1: take NaN, or "micro". None takes all objects and does not
+        look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: pixels outside are not
         scored, objects are cut at the edge. None in a list is a whole image.
@@ -129,8 +131,10 @@ def object_iou_score(
         in either of the two is not scored.
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on, of masks with classes: pixels of other classes
-        are background, those of class -1 in either mask are not scored. None takes
-        all objects and does not look at classes.
+        are background, those of class -1 in either mask are not scored. An image
+        with a class in neither mask scores `zero_division`, and lifts the macro
+        mean if that is 1: take NaN, or "micro". None takes all objects and does not
+        look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: pixels outside are not
         scored, objects are cut at the edge. None in a list is a whole image.

@@ -78,7 +78,9 @@ def hausdorff_distance(
     labels : int, sequence of int or None, default=None
         Classes to measure, from 1 on, of masks with classes: pixels of other
         classes are background, those of class -1 in either mask belong to no
-        object. None takes all objects and does not look at classes.
+        object. An image with a class in neither mask measures `zero_division`, and
+        lowers the macro mean if that is 0: take NaN, or "micro". None takes all
+        objects and does not look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: pixels outside belong to
         no object, objects are cut at the edge. None in a list is a whole image.

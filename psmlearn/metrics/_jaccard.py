@@ -45,8 +45,10 @@ def aggregated_jaccard_score(
         large as can be.
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on, of masks with classes: pixels of other classes
-        are background, those of class -1 in either mask are not scored. None takes
-        all objects and does not look at classes.
+        are background, those of class -1 in either mask are not scored. An image
+        with a class in neither mask scores `zero_division`, and lifts the macro
+        mean if that is 1: take NaN, or "micro". None takes all objects and does not
+        look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: pixels outside are not
         scored, objects are cut at the edge. None in a list is a whole image.
@@ -79,8 +81,9 @@ def aggregated_jaccard_score(
     one-to-one matchings have the same sum of IoU, AJI+ may follow any of them.
 
     Cellpose's function of the same name differs from both: it matches one to one,
-    and takes the union of all foreground pixels for the denominator, so that an
-    object split 60 to 40 scores 0.6 and not Kumar's 24/56.
+    as many pairs with IoU of 0.5 or more as there can be first, and takes the union
+    of all foreground pixels for the denominator, so that an object split 60 to 40
+    scores 0.6 and not Kumar's 24/56. It gives each image's score, NaN of empty ones.
 
     References
     ----------

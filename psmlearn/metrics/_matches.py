@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from psmlearn.metrics._checks import Average, Labels, Masks, Regions
 from psmlearn.metrics._matching import largest_matching_size
 from psmlearn.metrics._overlap import Overlap
+from psmlearn.metrics._scoring import Combine, score_masks
 
 
 def by_threshold(
@@ -39,28 +41,31 @@ def count_matches(table: Overlap, thresholds: np.ndarray) -> np.ndarray:
     return numbers.reshape(thresholds.shape)
 
 
-def count_f1(table: Overlap, thresholds: np.ndarray) -> np.ndarray:
-    """Count matches twice, and all objects."""
-    total = table.true_areas.size + table.pred_areas.size
-    return _over(2 * count_matches(table, thresholds), total)
-
-
-def count_precision(table: Overlap, thresholds: np.ndarray) -> np.ndarray:
-    """Count matches, and predicted objects."""
-    return _over(count_matches(table, thresholds), table.pred_areas.size)
-
-
-def count_recall(table: Overlap, thresholds: np.ndarray) -> np.ndarray:
-    """Count matches, and true objects."""
-    return _over(count_matches(table, thresholds), table.true_areas.size)
-
-
-def count_average_precision(table: Overlap, thresholds: np.ndarray) -> np.ndarray:
-    """Count matches, and objects of which the two of a match count once."""
+def count_objects(table: Overlap, thresholds: np.ndarray) -> np.ndarray:
+    """Count matches, true and predicted objects, as the shares take them."""
     n_matches = count_matches(table, thresholds)
-    total = table.true_areas.size + table.pred_areas.size
-    return _over(n_matches, total - n_matches)
+    numbers = (table.true_areas.size, table.pred_areas.size)
+    return np.stack([n_matches, *(np.full_like(n_matches, n) for n in numbers)], -1)
 
 
-def _over(numerators: np.ndarray, denominators: np.ndarray | int) -> np.ndarray:
-    return np.stack([numerators, np.broadcast_to(denominators, numerators.shape)], -1)
+def score_matches(
+    y_true: Masks,
+    y_pred: Masks,
+    share: Combine,
+    thresholds: np.ndarray,
+    labels: Labels,
+    regions: Regions,
+    average: Average,
+    zero_division: float,
+) -> float | np.ndarray:
+    """Score masks by a share of the objects that match."""
+    return score_masks(
+        y_true,
+        y_pred,
+        by_threshold(count_objects, thresholds),
+        labels=labels,
+        regions=regions,
+        average=average,
+        zero_division=zero_division,
+        combine=share,
+    )

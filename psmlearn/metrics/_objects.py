@@ -14,14 +14,8 @@ from psmlearn.metrics._checks import (
     Regions,
     check_iou_threshold,
 )
-from psmlearn.metrics._matches import (
-    by_threshold,
-    count_average_precision,
-    count_f1,
-    count_precision,
-    count_recall,
-)
-from psmlearn.metrics._scoring import score_masks
+from psmlearn.metrics._matches import score_matches
+from psmlearn.metrics._shares import average_precision, f1, precision, recall
 
 
 def object_f1_score(
@@ -56,8 +50,10 @@ def object_f1_score(
         be is counted.
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on, of masks with classes: pixels of other classes
-        are background, those of class -1 in either mask are not scored. None takes
-        all objects and does not look at classes.
+        are background, those of class -1 in either mask are not scored. An image
+        with a class in neither mask scores `zero_division`, and lifts the macro
+        mean if that is 1: take NaN, or "micro". None takes all objects and does not
+        look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: pixels outside are not
         scored, objects are cut at the edge. None in a list is a whole image.
@@ -88,7 +84,8 @@ def object_f1_score(
     Notes
     -----
     An IoU equal to the threshold is no match, as in the definition of panoptic
-    quality and in torchmetrics; StarDist and Cellpose count it as one.
+    quality and in torchmetrics; StarDist and Cellpose count it as one. They score an
+    image without objects 0 and NaN.
 
     References
     ----------
@@ -107,14 +104,8 @@ def object_f1_score(
     array([1. , 0.5])
     """
     thresholds = check_iou_threshold(iou_threshold, lowest=0.0)
-    return score_masks(
-        y_true,
-        y_pred,
-        by_threshold(count_f1, thresholds),
-        labels=labels,
-        regions=regions,
-        average=average,
-        zero_division=zero_division,
+    return score_matches(
+        y_true, y_pred, f1, thresholds, labels, regions, average, zero_division
     )
 
 
@@ -150,8 +141,10 @@ def object_precision_score(
         be is counted.
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on, of masks with classes: pixels of other classes
-        are background, those of class -1 in either mask are not scored. None takes
-        all objects and does not look at classes.
+        are background, those of class -1 in either mask are not scored. An image
+        with a class in neither mask scores `zero_division`, and lifts the macro
+        mean if that is 1: take NaN, or "micro". None takes all objects and does not
+        look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: pixels outside are not
         scored, objects are cut at the edge. None in a list is a whole image.
@@ -159,15 +152,16 @@ def object_precision_score(
         "macro" is the mean of the images' scores, "micro" the score of the counts
         pooled over all images, None each image's score.
     zero_division : {0.0, 1.0, np.nan}, default=1.0
-        Score of an image with no predicted object, as in scikit-learn also where there
-        are true ones. With NaN such images are left out of the macro mean.
+        Score of an image with no object in either mask. With NaN such images are
+        left out of the macro mean.
 
     Returns
     -------
     float or ndarray
-        Score in [0, 1]; 1 is perfect. An array of shape (n_images, n_thresholds,
-        n_labels) without the axes that do not apply: images if averaged, thresholds
-        and labels if not a sequence.
+        Score in [0, 1]; 1 is perfect. An image where just one of the two masks is
+        empty scores 0. An array of shape (n_images, n_thresholds, n_labels)
+        without the axes that do not apply: images if averaged, thresholds and
+        labels if not a sequence.
 
     Raises
     ------
@@ -181,7 +175,8 @@ def object_precision_score(
     Notes
     -----
     An IoU equal to the threshold is no match, as in the definition of panoptic
-    quality and in torchmetrics; StarDist and Cellpose count it as one.
+    quality and in torchmetrics; StarDist and Cellpose count it as one. They score an
+    image without objects 0 and NaN.
 
     References
     ----------
@@ -198,14 +193,8 @@ def object_precision_score(
     0.5
     """
     thresholds = check_iou_threshold(iou_threshold, lowest=0.0)
-    return score_masks(
-        y_true,
-        y_pred,
-        by_threshold(count_precision, thresholds),
-        labels=labels,
-        regions=regions,
-        average=average,
-        zero_division=zero_division,
+    return score_matches(
+        y_true, y_pred, precision, thresholds, labels, regions, average, zero_division
     )
 
 
@@ -241,8 +230,10 @@ def object_recall_score(
         be is counted.
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on, of masks with classes: pixels of other classes
-        are background, those of class -1 in either mask are not scored. None takes
-        all objects and does not look at classes.
+        are background, those of class -1 in either mask are not scored. An image
+        with a class in neither mask scores `zero_division`, and lifts the macro
+        mean if that is 1: take NaN, or "micro". None takes all objects and does not
+        look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: pixels outside are not
         scored, objects are cut at the edge. None in a list is a whole image.
@@ -250,15 +241,16 @@ def object_recall_score(
         "macro" is the mean of the images' scores, "micro" the score of the counts
         pooled over all images, None each image's score.
     zero_division : {0.0, 1.0, np.nan}, default=1.0
-        Score of an image with no true object, as in scikit-learn also where there
-        are predicted ones. With NaN such images are left out of the macro mean.
+        Score of an image with no object in either mask. With NaN such images are
+        left out of the macro mean.
 
     Returns
     -------
     float or ndarray
-        Score in [0, 1]; 1 is perfect. An array of shape (n_images, n_thresholds,
-        n_labels) without the axes that do not apply: images if averaged, thresholds
-        and labels if not a sequence.
+        Score in [0, 1]; 1 is perfect. An image where just one of the two masks is
+        empty scores 0. An array of shape (n_images, n_thresholds, n_labels)
+        without the axes that do not apply: images if averaged, thresholds and
+        labels if not a sequence.
 
     Raises
     ------
@@ -272,7 +264,8 @@ def object_recall_score(
     Notes
     -----
     An IoU equal to the threshold is no match, as in the definition of panoptic
-    quality and in torchmetrics; StarDist and Cellpose count it as one.
+    quality and in torchmetrics; StarDist and Cellpose count it as one. They score an
+    image without objects 0 and NaN.
 
     References
     ----------
@@ -289,14 +282,8 @@ def object_recall_score(
     0.5
     """
     thresholds = check_iou_threshold(iou_threshold, lowest=0.0)
-    return score_masks(
-        y_true,
-        y_pred,
-        by_threshold(count_recall, thresholds),
-        labels=labels,
-        regions=regions,
-        average=average,
-        zero_division=zero_division,
+    return score_matches(
+        y_true, y_pred, recall, thresholds, labels, regions, average, zero_division
     )
 
 
@@ -335,8 +322,10 @@ def object_average_precision_score(
         be is counted.
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on, of masks with classes: pixels of other classes
-        are background, those of class -1 in either mask are not scored. None takes
-        all objects and does not look at classes.
+        are background, those of class -1 in either mask are not scored. An image
+        with a class in neither mask scores `zero_division`, and lifts the macro
+        mean if that is 1: take NaN, or "micro". None takes all objects and does not
+        look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: pixels outside are not
         scored, objects are cut at the edge. None in a list is a whole image.
@@ -367,7 +356,8 @@ def object_average_precision_score(
     Notes
     -----
     An IoU equal to the threshold is no match, as in the definition of panoptic
-    quality and in torchmetrics; StarDist and Cellpose count it as one.
+    quality and in torchmetrics; StarDist and Cellpose count it as one. They score an
+    image without objects 0 and NaN.
 
     References
     ----------
@@ -388,12 +378,13 @@ def object_average_precision_score(
     0.3333...
     """
     thresholds = check_iou_threshold(iou_threshold, lowest=0.0)
-    return score_masks(
+    return score_matches(
         y_true,
         y_pred,
-        by_threshold(count_average_precision, thresholds),
-        labels=labels,
-        regions=regions,
-        average=average,
-        zero_division=zero_division,
+        average_precision,
+        thresholds,
+        labels,
+        regions,
+        average,
+        zero_division,
     )

@@ -57,7 +57,7 @@ def mean_roundness(labels: np.ndarray) -> float:
     Perimeters are Crofton's estimate from changes of id along four directions;
     one pass over the pixels, whatever the number of objects.
     """
-    labels = np.pad(labels, 1)
+    labels = with_small_ids(np.pad(labels, 1))
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     if not areas.any():
@@ -77,3 +77,13 @@ def mean_roundness(labels: np.ndarray) -> float:
     area, perimeter = areas[present], np.pi / 8 * crossings[present]
     roundness = np.minimum(4 * np.pi * area / perimeter**2, 1)
     return float(np.average(roundness, weights=area))
+
+
+def with_small_ids(labels: np.ndarray) -> np.ndarray:
+    """Number the values anew, in order, if tables as long as the largest are too long.
+
+    Where there is no 0, the lowest value may become it.
+    """
+    if labels.max(initial=0) <= labels.size:
+        return labels
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)

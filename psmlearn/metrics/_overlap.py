@@ -155,8 +155,8 @@ def _foreground_runs(pair: MaskPair) -> _Runs:
 
 def _check_runs(runs: _Runs, pair: MaskPair) -> None:
     """Refuse values that are no ids, or no classes."""
-    check_values(runs.true, pair.true, pair.true_name)
-    check_values(runs.pred, pair.pred, pair.pred_name)
+    check_values(runs.true, pair.true, pair.true_name, pair.binary)
+    check_values(runs.pred, pair.pred, pair.pred_name, pair.binary)
     if runs.true_classes is not None:
         check_class_values(runs.true_classes, pair.true_name)
         check_class_values(runs.pred_classes, pair.pred_name)

@@ -14,9 +14,10 @@ from psmlearn.metrics._checks import (
     Regions,
     check_iou_threshold,
 )
-from psmlearn.metrics._matches import by_threshold, count_f1, count_matches
+from psmlearn.metrics._matches import by_threshold, count_matches, score_matches
 from psmlearn.metrics._overlap import Overlap
 from psmlearn.metrics._scoring import score_masks
+from psmlearn.metrics._shares import f1
 
 
 def panoptic_quality_score(
@@ -51,8 +52,10 @@ def panoptic_quality_score(
         match two, for which this score is not defined.
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on, of masks with classes: pixels of other classes
-        are background, those of class -1 in either mask are not scored. None takes
-        all objects and does not look at classes.
+        are background, those of class -1 in either mask are not scored. An image
+        with a class in neither mask scores `zero_division`, and lifts the macro
+        mean if that is 1: take NaN, or "micro". None takes all objects and does not
+        look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: pixels outside are not
         scored, objects are cut at the edge. None in a list is a whole image.
@@ -88,7 +91,9 @@ def panoptic_quality_score(
     Notes
     -----
     An IoU equal to the threshold is no match, as in the definition and in
-    torchmetrics; StarDist counts it as one.
+    torchmetrics; StarDist counts it as one. Both score an image without objects 0.
+    torchmetrics averages over the classes, of which the background is one, and
+    forgives unmatched objects of which more than half is unknown.
 
     References
     ----------
@@ -147,8 +152,10 @@ def detection_quality_score(
         match two, for which this score is not defined.
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on, of masks with classes: pixels of other classes
-        are background, those of class -1 in either mask are not scored. None takes
-        all objects and does not look at classes.
+        are background, those of class -1 in either mask are not scored. An image
+        with a class in neither mask scores `zero_division`, and lifts the macro
+        mean if that is 1: take NaN, or "micro". None takes all objects and does not
+        look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: pixels outside are not
         scored, objects are cut at the edge. None in a list is a whole image.
@@ -185,7 +192,9 @@ def detection_quality_score(
     Notes
     -----
     An IoU equal to the threshold is no match, as in the definition and in
-    torchmetrics; StarDist counts it as one.
+    torchmetrics; StarDist counts it as one. Both score an image without objects 0.
+    torchmetrics averages over the classes, of which the background is one, and
+    forgives unmatched objects of which more than half is unknown.
 
     References
     ----------
@@ -201,14 +210,8 @@ def detection_quality_score(
     0.8
     """
     thresholds = check_iou_threshold(iou_threshold, lowest=0.5)
-    return score_masks(
-        y_true,
-        y_pred,
-        by_threshold(count_f1, thresholds),
-        labels=labels,
-        regions=regions,
-        average=average,
-        zero_division=zero_division,
+    return score_matches(
+        y_true, y_pred, f1, thresholds, labels, regions, average, zero_division
     )
 
 
@@ -244,8 +247,10 @@ def segmentation_quality_score(
         match two, for which this score is not defined.
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on, of masks with classes: pixels of other classes
-        are background, those of class -1 in either mask are not scored. None takes
-        all objects and does not look at classes.
+        are background, those of class -1 in either mask are not scored. An image
+        with a class in neither mask scores `zero_division`, and lifts the macro
+        mean if that is 1: take NaN, or "micro". None takes all objects and does not
+        look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: pixels outside are not
         scored, objects are cut at the edge. None in a list is a whole image.
@@ -281,9 +286,10 @@ def segmentation_quality_score(
     Notes
     -----
     An IoU equal to the threshold is no match, as in the definition and in
-    torchmetrics; StarDist counts it as one. Without a match SQ is a mean over
-    nothing: 0 here where there are objects, so that the worst image does not get
-    the best score, and `zero_division` where there are none.
+    torchmetrics; StarDist counts it as one. torchmetrics averages over the classes,
+    of which the background is one. Without a match SQ is a mean over nothing: 0 here
+    where there are objects, so that the worst image does not get the best score, and
+    `zero_division` where there are none (0 in both).
 
     The product of two macro averages is not the macro average of PQ; that of the
     micro averages is the micro average of PQ.

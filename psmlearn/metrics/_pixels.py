@@ -29,16 +29,18 @@ def dice_score(
     y_true : list of arrays, or array
         True label images, each (height, width), or (height, width, 2) with the
         classes in the second plane. Integers: 0 is background, each id above 0 an
-        object, -1 unknown; boolean masks will do. A list of masks, which may differ
-        in size; a stack of shape (n_images, height, width) or (n_images, height,
-        width, 2); or one mask alone of shape (height, width).
+        object, -1 unknown; boolean and 0/255 masks will do. A list of masks, which
+        may differ in size; a stack of shape (n_images, height, width) or (n_images,
+        height, width, 2); or one mask alone of shape (height, width).
     y_pred : list of arrays, or array
         Predicted label images, of the same number and sizes. A pixel that is -1
         in either of the two is not scored.
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on, of masks with classes: pixels of other classes
-        are background, those of class -1 in either mask are not scored. None takes
-        all objects and does not look at classes.
+        are background, those of class -1 in either mask are not scored. An image
+        with a class in neither mask scores `zero_division`, and lifts the macro
+        mean if that is 1: take NaN, or "micro". None takes all objects and does not
+        look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: pixels outside are not
         scored, objects are cut at the edge. None in a list is a whole image.
@@ -60,8 +62,8 @@ def dice_score(
     ------
     ValueError
         If numbers or sizes of masks or regions differ, if a mask is not of
-        integers, holds values below -1, is a 0/255 mask or lacks the classes that
-        `labels` asks for, or if a parameter has no known value.
+        integers, holds values below -1 or lacks the classes that `labels` asks for,
+        or if a parameter has no known value.
     TypeError
         If the masks are paths or no arrays at all.
 
@@ -112,16 +114,18 @@ def iou_score(
     y_true : list of arrays, or array
         True label images, each (height, width), or (height, width, 2) with the
         classes in the second plane. Integers: 0 is background, each id above 0 an
-        object, -1 unknown; boolean masks will do. A list of masks, which may differ
-        in size; a stack of shape (n_images, height, width) or (n_images, height,
-        width, 2); or one mask alone of shape (height, width).
+        object, -1 unknown; boolean and 0/255 masks will do. A list of masks, which
+        may differ in size; a stack of shape (n_images, height, width) or (n_images,
+        height, width, 2); or one mask alone of shape (height, width).
     y_pred : list of arrays, or array
         Predicted label images, of the same number and sizes. A pixel that is -1
         in either of the two is not scored.
     labels : int, sequence of int or None, default=None
         Classes to score, from 1 on, of masks with classes: pixels of other classes
-        are background, those of class -1 in either mask are not scored. None takes
-        all objects and does not look at classes.
+        are background, those of class -1 in either mask are not scored. An image
+        with a class in neither mask scores `zero_division`, and lifts the macro
+        mean if that is 1: take NaN, or "micro". None takes all objects and does not
+        look at classes.
     regions : list of arrays, array or None, default=None
         Boolean masks (height, width), one for each image: pixels outside are not
         scored, objects are cut at the edge. None in a list is a whole image.
@@ -143,8 +147,8 @@ def iou_score(
     ------
     ValueError
         If numbers or sizes of masks or regions differ, if a mask is not of
-        integers, holds values below -1, is a 0/255 mask or lacks the classes that
-        `labels` asks for, or if a parameter has no known value.
+        integers, holds values below -1 or lacks the classes that `labels` asks for,
+        or if a parameter has no known value.
     TypeError
         If the masks are paths or no arrays at all.
 

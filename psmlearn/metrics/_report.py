@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def segmentation_report(
     iou_thresholds : float or sequence of float, default=(0.5, 0.7, 0.9)
         IoU above which two objects match, in [0, 1): for precision, recall, F1 and
         average precision of objects. PQ, DQ, SQ and the scores of classes keep to
-        0.5.
+        0.5. They must differ in their first six digits, which name the scores.
     radius : float or None, default=10.0
         Largest distance of the centres of two objects that match, in pixels: for
         precision, recall and F1 of the detection. None leaves these out.
@@ -85,7 +86,7 @@ def segmentation_report(
         over the images (their number is the divisor), and the worst image. A
         second table has a row for each class, its counts pooled over the images.
         The dict holds the same with all digits, in plain numbers, strings, lists
-        and dicts that `json.dumps` takes:
+        and dicts that `json.dumps` takes (NaN as in Python's json):
 
         - "n_images", "n_true_objects", "n_pred_objects", "n_images_without_true"
           and "n_images_without_pred" (objects): int; "image_names": list of str;
@@ -119,6 +120,13 @@ def segmentation_report(
     iou_threshold=0.7)``, and so on. "count_error", `count_error`, and "hausdorff",
     `hausdorff_distance`, are no shares: lower is better, and the worst is the
     largest.
+
+    Scores of pixels, objects and outlines, and the numbers of objects, go by pixel:
+    what lies outside of a region or is unknown is cut away, and of each object the
+    pixels of a class count for that class. Scores of centres and the count error go
+    by object: it counts whole where its centroid lies inside and is known, for the
+    class of most of its pixels. With regions, unknown pixels or objects of several
+    classes the two may differ in number.
 
     Examples
     --------
@@ -168,12 +176,18 @@ def segmentation_report(
     """
     zero_division = check_zero_division(zero_division)
     thresholds = np.atleast_1d(check_iou_threshold(iou_thresholds, lowest=0.0))
+    printed = [f"{threshold:g}" for threshold in thresholds]
+    if len(set(printed)) < len(printed):
+        raise ValueError(
+            f"iou_thresholds holds two that print alike: {', '.join(printed)}; the "
+            "names of the scores would not tell them apart."
+        )
     if radius is not None:
         radii, is_one = check_radius(radius)
         if not is_one:
             raise ValueError(f"radius must be one number, or None; got {radius!r}.")
         radius = radii[0]
-    if isinstance(digits, bool) or not isinstance(digits, int) or digits < 0:
+    if isinstance(digits, bool) or not isinstance(digits, Integral) or digits < 0:
         raise ValueError(f"digits must be a whole number from 0 on; got {digits!r}.")
     classes, _ = check_labels(labels)
     if classes is None and target_names is not None:

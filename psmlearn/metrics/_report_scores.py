@@ -10,19 +10,14 @@ from psmlearn.metrics._checks import MaskPair
 from psmlearn.metrics._glas import count_object_dice, count_object_iou, mean_of_sides
 from psmlearn.metrics._hausdorff import count_distances, mean_of_present_sides
 from psmlearn.metrics._jaccard import count_aji, count_aji_plus
-from psmlearn.metrics._matches import (
-    by_threshold,
-    count_average_precision,
-    count_f1,
-    count_precision,
-    count_recall,
-)
+from psmlearn.metrics._matches import by_threshold, count_objects
 from psmlearn.metrics._overlap import overlap, overlap_by_class
 from psmlearn.metrics._panoptic import count_pq, count_sq, mean_iou
 from psmlearn.metrics._pixels import count_dice, count_iou
 from psmlearn.metrics._point_matching import count_matches
 from psmlearn.metrics._points import PointSet, _points_of_image
 from psmlearn.metrics._scoring import Combine, Count
+from psmlearn.metrics._shares import average_precision, f1, precision, recall
 
 _HALF = np.array(0.5)
 # What a score counts in an image's table, and what makes a quotient of it.
@@ -34,17 +29,13 @@ _OUTLINES: dict[str, tuple[Count, Combine | None]] = {
     "aji": (count_aji, None),
     "aji_plus": (count_aji_plus, None),
     "pq": (by_threshold(count_pq, _HALF), None),
-    "dq": (by_threshold(count_f1, _HALF), None),
+    "dq": (by_threshold(count_objects, _HALF), f1),
     "sq": (by_threshold(count_sq, _HALF), mean_iou),
 }
-_MATCHES = {
-    "precision": count_precision,
-    "recall": count_recall,
-    "f1": count_f1,
-    "average_precision": count_average_precision,
-}
+_POINT_SHARES = {"precision": precision, "recall": recall, "f1": f1}
+_SHARES = {**_POINT_SHARES, "average_precision": average_precision}
 _CLASS_SCORES: dict[str, tuple[Count, Combine | None]] = {
-    **{name: (by_threshold(count, _HALF), None) for name, count in _MATCHES.items()},
+    **{name: (by_threshold(count_objects, _HALF), s) for name, s in _SHARES.items()},
     **{name: _OUTLINES[name] for name in ("pq", "dq", "sq", "aji", "dice", "iou")},
 }
 
@@ -73,13 +64,13 @@ def score_all(
     for name, (count, combine) in _OUTLINES.items():
         add(name, [count(table) for table in tables], combine)
     for threshold in thresholds:
-        for name, count in _MATCHES.items():
-            counts = [count(table, threshold) for table in tables]
-            add(f"object_{name}@{threshold:g}", counts)
+        counts = [count_objects(table, threshold) for table in tables]
+        for name, share in _SHARES.items():
+            add(f"object_{name}@{threshold:g}", counts, share)
     points = np.array([_count_points(pair, radius, None)[0] for pair in pairs])
     if radius is not None:
-        for name, counts in _detection_counts(points).items():
-            add(f"detection_{name}@{radius:g}", counts)
+        for name, share in _POINT_SHARES.items():
+            add(f"detection_{name}@{radius:g}", points, share)
     excess = (points[:, 2] - points[:, 1]).astype(np.float64)
     error = float(abs(excess.sum()))
     scores["count_error"] = _summarize(np.abs(excess), error, names, True)
@@ -124,8 +115,9 @@ def score_classes(
             counts = [count(table) for table in of_class]
             scores[name] = average_scores(counts, "micro", zero_division, combine)
         if points is not None:
-            for name, counts in _detection_counts(points[:, index]).items():
-                score = average_scores(counts, "micro", zero_division)
+            counts = points[:, index]
+            for name, share in _POINT_SHARES.items():
+                score = average_scores(counts, "micro", zero_division, share)
                 scores[f"detection_{name}"] = score
         found.append(scores)
     return found
@@ -172,13 +164,3 @@ def _count_points(
         )
         for true, pred in points
     ]
-
-
-def _detection_counts(points: np.ndarray) -> dict[str, np.ndarray]:
-    """Bring the numbers of each image into numerators and denominators."""
-    n_matches, n_true, n_pred = points.T
-    return {
-        "precision": np.stack([n_matches, n_pred], axis=1),
-        "recall": np.stack([n_matches, n_true], axis=1),
-        "f1": np.stack([2 * n_matches, n_true + n_pred], axis=1),
-    }

@@ -104,10 +104,14 @@ def get_scorer(name: str) -> Callable[..., float]:
     ------
     ValueError
         If there is no scorer of that name.
+    TypeError
+        If the name is no str.
 
     Notes
     -----
-    Other parameters, or one class, make a scorer of one's own, as in the example.
+    Other parameters, or one class, make a scorer of one's own, as in the example:
+    with ``zero_division=numpy.nan``, so that images without the class do not lift
+    its mean.
 
     Examples
     --------
@@ -115,11 +119,17 @@ def get_scorer(name: str) -> Callable[..., float]:
     >>> get_scorer("aji_plus")
     make_scorer(aggregated_jaccard_score, ..., one_to_one=True)
     >>> scoring = {name: get_scorer(name) for name in ("aji", "pq", "dice")}
+    >>> import numpy as np
     >>> from sklearn.metrics import make_scorer
     >>> scoring["tumour_f1"] = make_scorer(
-    ...     object_f1_score, response_method="predict", labels=1, iou_threshold=0.7
+    ...     object_f1_score,
+    ...     response_method="predict",
+    ...     labels=1,
+    ...     zero_division=np.nan,
     ... )
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, one scorer's name; got {name!r}.")
     if name not in _SCORERS:
         raise ValueError(
             f"There is no scorer {name!r}; known are {get_scorer_names()}."

@@ -51,7 +51,7 @@ def score_masks(
     combine : callable, default=None
         As in `average_scores`.
     binary : bool, default=False
-        Whether boolean masks will do.
+        Whether boolean and 0/255 masks will do.
 
     Returns
     -------

@@ -3,6 +3,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ def draw_mask(rng, size):
 
 
 def slow_aji_of_the_code(true, pred):
-    """Follow METHODS: one true object after the other, argmax of a row of zeros."""
+    """Take one true object after the other; argmax of zeros is the first."""
     true_ids, pred_ids = np.unique(true[true > 0]), np.unique(pred[pred > 0])
     if not true_ids.size or not pred_ids.size:
         return float(true_ids.size == pred_ids.size)
@@ -84,8 +86,8 @@ def test_quoted_rows_have_source_and_known_scores():
     quoted = report.read_quoted()
     assert len(quoted) > 10
     for quote in quoted:
-        assert quote["source"] and quote["protocol"] in protocols.PROTOCOLS
-        assert set(quote["scores"]) <= set(report.SHOWN[quote["protocol"]])
+        assert quote["source"] and quote["protocol"] and quote["labels"]
+        assert set(quote["scores"]) <= {"aji", "dice", "iou", "object_dice", "pq"}
         assert all(0 < value < 1 for value in quote["scores"].values())
 
 
@@ -131,7 +133,7 @@ def test_rows_are_kept_and_not_run_again(folder, tmp_path, monkeypatch):
     assert path.read_text() == kept
     record = json.loads(kept)
     assert record["configuration"]["SMOOTHING"] == 1.5
-    assert record["peak_memory_gb"] > 0.05
+    assert record["peak_memory_gib"] > 0.05
     assert record["versions"]["torch"]
 
     table = (tmp_path / "out" / "table.csv").read_text()
@@ -140,16 +142,54 @@ def test_rows_are_kept_and_not_run_again(folder, tmp_path, monkeypatch):
     assert len(own) == 3 * len(protocols.PROTOCOLS)
     assert all(0 <= float(line["aji"]) <= 1 for line in own)
     text = (tmp_path / "out" / "table.md").read_text()
-    assert "Local threshold, watershed | 1 |" in text
-    assert "PSM (quoted) | none | 0.610 | 0.762 | 0.724 | 0.542 |" in text
+    assert "Local threshold, watershed | none (tuned on 15 images) | 1 |" in text
+    assert "PSM (quoted) | none | monuseg-test | 0.542 | 0.762 | 0.610 |" in text
 
 
-def test_a_broken_off_run_is_run_again(folder, tmp_path):
-    runner.run_row(folder, tmp_path, "monuseg", "otsu-watershed", 0, False)
-    run = runner.run_folder(tmp_path, "monuseg", "otsu-watershed", 0)
-    assert runner.is_finished(run)
-    (run / runner.RECORD).unlink()
-    assert not runner.is_finished(run)
+def test_a_broken_off_run_is_run_again(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "run_in_process", runner.run_row)
+    options = ["--data", folder, "--output", tmp_path / "out"]
+    options += ["--rows", "otsu-watershed", "--seeds", 0, 1, "--protocols", "full"]
+    run_command(monkeypatch, *options)
+    record = runner.run_folder(tmp_path / "out", "monuseg", "otsu-watershed", 0)
+    # What is not trained has one seed, whatever is asked for.
+    assert [path.name for path in record.parent.iterdir()] == ["seed-0"]
+    (record / runner.RECORD).unlink()
+    run_command(monkeypatch, *options)
+    assert runner.is_finished(record)
+
+
+def test_a_failing_row_does_not_stop_the_others(folder, tmp_path, monkeypatch):
+    def run_or_fail(*arguments):
+        if arguments[3] == "otsu-watershed":
+            raise subprocess.CalledProcessError(1, "row")
+        runner.run_row(*arguments)
+
+    monkeypatch.setattr(command, "run_in_process", run_or_fail)
+    options = ["--data", folder, "--output", tmp_path / "out"]
+    with pytest.raises(SystemExit, match="failed.*otsu-watershed, seed 0"):
+        run_command(
+            monkeypatch, *options, "--rows", "otsu-watershed", "local-threshold"
+        )
+    assert "Local threshold" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_peak_memory_is_the_process_own():
+    held = np.ones(40_000_000)
+    code = "from benchmarks.accuracy.runner import _peak_memory; print(_peak_memory())"
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert runner._peak_memory() > held.nbytes / 2**30
+    assert 0.02 < float(told.stdout) < 2
+
+
+def test_quick_needs_the_full_protocol(folder, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run_command(
+            monkeypatch, "--data", folder, "--quick", "--protocols", "psm-paper"
+        )
+    assert "protocol full" in capsys.readouterr().err
 
 
 def test_configuration_of_an_estimator_is_told_whole():

@@ -21,11 +21,9 @@ def best_matching(true, pred, radius):
 
 
 def scores(true, pred, radius):
-    """Give precision, recall and F1; 1 where they are not defined."""
+    """Give precision, recall and F1: 0 where one side is empty, 1 where both are."""
     n_pairs, _ = best_matching(list(true), list(pred), radius)
+    if not len(true) or not len(pred):
+        return (0.0 if len(true) or len(pred) else 1.0,) * 3
     n_both = len(true) + len(pred)
-    return (
-        n_pairs / len(pred) if len(pred) else 1.0,
-        n_pairs / len(true) if len(true) else 1.0,
-        2 * n_pairs / n_both if n_both else 1.0,
-    )
+    return n_pairs / len(pred), n_pairs / len(true), 2 * n_pairs / n_both

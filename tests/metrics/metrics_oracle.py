@@ -206,13 +206,13 @@ def object_f1(true, pred, iou_threshold):
 
 
 def object_precision(true, pred, iou_threshold):
-    n_matches, _, n_pred = numbers(true, pred, iou_threshold)
-    return n_matches, n_pred
+    n_matches, n_true, n_pred = numbers(true, pred, iou_threshold)
+    return (n_matches, n_pred) if n_pred else (0, n_true)
 
 
 def object_recall(true, pred, iou_threshold):
-    n_matches, n_true, _ = numbers(true, pred, iou_threshold)
-    return n_matches, n_true
+    n_matches, n_true, n_pred = numbers(true, pred, iou_threshold)
+    return (n_matches, n_true) if n_true else (0, n_pred)
 
 
 def object_average_precision(true, pred, iou_threshold):

@@ -28,8 +28,11 @@ def scenes(draw, max_side=64, n_max=40, unknown=False, classes=False):
     shape = draw(st.tuples(st.integers(1, max_side), st.integers(1, max_side)))
     n_objects = draw(st.integers(1, n_max))
     rng = np.random.default_rng(draw(st.integers(0, 2**20)))
-    true = draw_objects(draw(st.sampled_from(TRUTHS)), shape, n_objects, rng)
-    pred = true
+    kind = draw(st.sampled_from(TRUTHS))
+    true = pred = draw_objects(kind, shape, n_objects, rng)
+    if draw(st.booleans()):
+        # Not a flawed copy but another of its kind.
+        pred = draw_objects(kind, shape, n_objects, rng)
     for change in draw(st.lists(st.sampled_from(CHANGES), min_size=1, max_size=3)):
         pred = change_objects(change, pred, n_objects, rng)
     if draw(st.booleans()):
@@ -62,9 +65,7 @@ def draw_objects(kind, shape, n_objects, rng):
         mask.flat[places] = 1 + np.arange(places.size)
         return mask
     if kind == "stripes":
-        width = rng.integers(1, 6)
-        columns = np.arange(shape[1]) // width * (rng.random(shape[1]) < 0.9)
-        return np.broadcast_to(columns, shape).astype(np.int32)
+        return draw_stripes(shape, n_objects, rng)
     if kind == "noise":
         return rng.integers(0, n_objects + 1, shape, dtype=np.int32)
     mask = np.zeros(shape, dtype=np.int32)
@@ -84,6 +85,15 @@ def draw_discs(shape, n_objects, rng):
         radius = rng.uniform(0.5, 8)
         mask[(rows - row) ** 2 + (columns - column) ** 2 <= radius**2] = number
     return mask
+
+
+def draw_stripes(shape, n_objects, rng):
+    """Draw stripes of random widths: those of two masks overlap in long chains."""
+    cuts = np.zeros(shape[1], dtype=np.int32)
+    cuts[rng.integers(0, shape[1], n_objects)] = 1
+    columns = 1 + np.cumsum(cuts)
+    columns *= rng.random(columns.max() + 1)[columns] < 0.9
+    return np.tile(columns.astype(np.int32), (shape[0], 1))
 
 
 def change_objects(kind, mask, n_objects, rng):

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 
 from psmlearn.metrics._averaging import average_scores
-from psmlearn.metrics._checks import check_labels, check_regions
+from psmlearn.metrics._checks import check_average, check_labels, check_regions
 
 COUNTS = np.array([[1, 2], [3, 4], [0, 0], [0, 5]])
+
+
+@pytest.mark.parametrize("bad", ["mean", 1, ["macro"], np.array(["macro", "micro"])])
+def test_averages_that_are_not_known(bad):
+    with pytest.raises(ValueError, match="average must be 'macro', 'micro' or None"):
+        check_average(bad)
 
 
 def test_averages_of_quotients():

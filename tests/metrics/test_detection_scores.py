@@ -100,8 +100,15 @@ def test_zero_division():
         assert score(TRUE, PRED, average=None, zero_division=0)[2] == 0
         assert np.isnan(score([[]], [[]], zero_division=np.nan))
     some, none = [[1.0, 1.0]], []
-    assert [score([some], [none]) for score in SCORES] == [1.0, 0.0, 0.0]
-    assert [score([none], [some]) for score in SCORES] == [0.0, 1.0, 0.0]
+    for value in (0.0, 1.0, np.nan):
+        for score in SCORES:
+            assert score([some], [none], zero_division=value) == 0.0
+            assert score([none], [some], zero_division=value) == 0.0
+    # Pooled, such images add to no denominator but their own.
+    pooled = {"average": "micro"}
+    assert detection_precision_score([some, some], [some, none], **pooled) == 1.0
+    assert detection_recall_score([some, none], [some, some], **pooled) == 1.0
+    assert detection_precision_score([some], [none], **pooled) == 0.0
 
 
 def test_a_wrong_class_is_a_miss_and_a_false_alarm():
@@ -109,6 +116,8 @@ def test_a_wrong_class_is_a_miss_and_a_false_alarm():
     assert detection_f1_score(true, pred) == 1.0
     assert detection_f1_score(true, pred, labels=[1, 2]).tolist() == [0.0, 0.0]
     recall = detection_recall_score(true, pred, labels=[1, 2], zero_division=np.nan)
+    np.testing.assert_array_equal(recall, [0.0, 0.0])
+    recall = detection_recall_score(true, pred, labels=[1, 3], zero_division=np.nan)
     np.testing.assert_array_equal(recall, [0.0, np.nan])
 
 

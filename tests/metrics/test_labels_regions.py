@@ -99,7 +99,7 @@ PRED = mask([8, 8, 8, 0, 6, 6, 6, 0, 0, 0], [2, 2, 2, 0, 2, 2, 2, 0, 0, 0])
 def test_an_object_of_a_wrong_class_is_missed_and_false():
     masks = [TRUE], [PRED]
     precision = object_precision_score(*masks, labels=[1, 2])
-    np.testing.assert_array_equal(precision, [1.0, 0.5])  # 0 / 0 is 1.
+    np.testing.assert_array_equal(precision, [0.0, 0.5])
     recall = object_recall_score(*masks, labels=[1, 2])
     np.testing.assert_array_equal(recall, [0.0, 0.5])
     np.testing.assert_array_equal(dice_score(*masks, labels=[1, 2]), [0, 24 / 44])

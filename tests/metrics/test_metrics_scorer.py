@@ -185,6 +185,9 @@ def test_names():
         assert f"{name}_scorer" in metrics.__all__
     with pytest.raises(ValueError, match=r"no scorer 'f1'; known are \['aji'"):
         get_scorer("f1")
+    for bad in (["aji"], None, SCORING["aji"]):
+        with pytest.raises(TypeError, match="name must be a str, one scorer's name"):
+            get_scorer(bad)
 
 
 def test_all_names_are_there():

@@ -40,11 +40,14 @@ def test_counts_at_all_thresholds(scene):
         np.testing.assert_array_equal(
             object_f1_score(*scene, **options), 2 * tp / (2 * tp + fp + fn)
         )
+        # Where just one of the two is empty, ours are 0 and not 0/0.
         np.testing.assert_array_equal(
-            object_precision_score(*scene, **options), tp / (tp + fp)
+            object_precision_score(*scene, **options),
+            tp / np.where(tp + fp > 0, tp + fp, fn),
         )
         np.testing.assert_array_equal(
-            object_recall_score(*scene, **options), tp / (tp + fn)
+            object_recall_score(*scene, **options),
+            tp / np.where(tp + fn > 0, tp + fn, fp),
         )
 
 
@@ -106,13 +109,14 @@ def test_aji_of_two_objects_merged():
 
 
 def test_aji_of_cellpose_matches_iou_of_half_first():
-    # AJI+ pairs both objects (IoU 1/3 + 1/3): 2 / (3 + 3). Cellpose takes the one
-    # pair with IoU of at least 0.5 (2/4), though the sum is less: 2 / 4. Kumar gives
-    # the first prediction to both: (1 + 2) / (3 + 4 + 1).
-    true, pred = np.array([[1, 2, 2, 2]]), np.array([[1, 1, 1, 2]])
-    assert aggregated_jaccard_score(true, pred) == 3 / 8
-    assert aggregated_jaccard_score(true, pred, one_to_one=True) == 2 / 6
-    assert peers.cellpose_aji(true, pred) == 2 / 4
+    # AJI+ pairs both objects (IoU 2/7 + 2/7): (2 + 2) / (7 + 7). Cellpose takes the
+    # one pair with IoU of at least 0.5 (5/9), though the sum is less: 5 / 9. Kumar
+    # gives the first prediction to both: (2 + 5) / (7 + 9 + 2).
+    true = np.array([[1, 1, 2, 2, 2, 2, 2, 2, 2]])
+    pred = np.array([[1, 1, 1, 1, 1, 1, 1, 2, 2]])
+    assert aggregated_jaccard_score(true, pred) == 7 / 18
+    assert aggregated_jaccard_score(true, pred, one_to_one=True) == 4 / 14
+    assert peers.cellpose_aji(true, pred) == 5 / 9
 
 
 def test_cellpose_takes_iou_equal_to_the_threshold_for_a_match(cellpose):

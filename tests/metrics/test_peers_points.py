@@ -27,9 +27,12 @@ def point_pairs(draw, n_max=60, classes=False):
     side = draw(st.sampled_from([1, 4, 15, 60, 300]))
     numbers = draw(st.tuples(st.integers(0, n_max), st.integers(0, n_max)))
     points = [rng.integers(0, side + 1, (n, 2)).astype(float) for n in numbers]
-    kind = draw(st.sampled_from(["grid", "halves", "real", "jitter"]))
+    kind = draw(st.sampled_from(["grid", "halves", "real", "jitter", "heaps"]))
     if kind == "halves":
         points = [each / 2 for each in points]
+    if kind == "heaps":
+        # Many in few places, from one of which the next is just within reach.
+        points = [each // max(side // 3, 5) * 5 for each in points]
     if kind == "real":
         points = [each + rng.random(each.shape) for each in points]
     if kind == "jitter":
@@ -43,10 +46,12 @@ def point_pairs(draw, n_max=60, classes=False):
 
 
 def expected_scores(n_matches, n_true, n_pred, zero=1.0):
+    if not n_true or not n_pred:
+        return (0.0 if n_true or n_pred else zero,) * 3
     return (
-        n_matches / n_pred if n_pred else zero,
-        n_matches / n_true if n_true else zero,
-        2 * n_matches / (n_true + n_pred) if n_true + n_pred else zero,
+        n_matches / n_pred,
+        n_matches / n_true,
+        2 * n_matches / (n_true + n_pred),
     )
 
 
@@ -124,13 +129,14 @@ def test_objects_are_points_at_their_centroids(scene, radius):
         np.array([o.centroid for o in regionprops(mask)]).reshape(-1, 2)
         for mask in scene
     )
+    # An array with two or three columns would be taken for points.
+    masks = [[np.pad(mask, ((0, 0), (0, 4)))] for mask in scene]
     n_matches, _ = peers.dense_point_matching(true, pred, radius)
     expected = expected_scores(n_matches, len(true), len(pred))
-    masks = [[mask] for mask in scene]
-    if 2 in scene[0].shape or 3 in scene[0].shape:
-        # Taken for points where a side has two or three columns.
-        masks = [[np.pad(mask, ((0, 0), (0, 4)))] for mask in scene]
     assert scores(*masks, radius=radius) == expected
+    assert scores(masks[0], [pred], radius=radius) == expected
+    assert scores([true], masks[1], radius=radius) == expected
+    assert scores(masks[0], [true], radius=1e-9) == (1.0, 1.0, 1.0)
     assert count_error(*masks) == abs(len(pred) - len(true))
 
 

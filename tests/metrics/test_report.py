@@ -263,6 +263,34 @@ def test_images_that_are_all_left_out():
     assert "0 / 0 is nan" in text
 
 
+def test_an_image_with_one_empty_mask_is_the_worst():
+    some, none = np.ones((5, 6), dtype=int), np.zeros((5, 6), dtype=int)
+    report = segmentation_report([some] * 2, [some, none], output_dict=True)
+    for name in ("object_precision@0.5", "detection_precision@10"):
+        score = report["scores"][name]
+        assert score["per_image"] == [1.0, 0.0]
+        assert score["worst_image"] == "image 1"
+        assert score["micro"] == 1.0
+
+
+def test_digits_of_numpy(masks):
+    true, pred, _ = masks
+    text = segmentation_report(true, pred, digits=np.int64(2))
+    assert text == segmentation_report(true, pred, digits=2)
+
+
+def test_pixels_are_cut_and_centres_are_not():
+    # The centroid lies outside of the region, some pixels inside.
+    true = np.zeros((9, 9), dtype=int)
+    true[2:7, 2:7] = 1
+    region = np.zeros((9, 9), dtype=bool)
+    region[:, :4] = True
+    report = segmentation_report(true, true, regions=region, output_dict=True)
+    assert report["n_true_objects"] == 1
+    assert metrics.detection_recall_score(true, true * 0, regions=region) == 1.0
+    assert metrics.object_recall_score(true, true * 0, regions=region) == 0.0
+
+
 def test_narrow_masks_are_no_points():
     true = np.array([[1, 0, 2], [1, 0, 2]])
     report = segmentation_report(true, true, output_dict=True)
@@ -280,6 +308,8 @@ def test_narrow_masks_are_no_points():
         ({"labels": [1, 2], "target_names": ["a", "a"]}, "target_names holds a name"),
         ({"digits": -1}, "digits must be a whole number from 0 on; got -1"),
         ({"digits": 1.5}, "digits must be a whole number"),
+        ({"digits": np.True_}, "digits must be a whole number"),
+        ({"iou_thresholds": [0.5, 0.5 + 1e-9]}, "two that print alike: 0.5, 0.5"),
         ({"iou_thresholds": [0.5, 1.0]}, "iou_threshold must be at least 0 and below"),
         ({"radius": 0}, "radius"),
         ({"radius": [5]}, "radius must be one number, or None"),

@@ -42,9 +42,6 @@ BY_THRESHOLD = [
     segmentation_quality_score,
 ]
 SCORES = BINARY_SCORES + OBJECT_SCORES
-# Half a score where one of the masks is empty: the other half divides by nothing.
-LENIENT = [object_precision_score, object_recall_score]
-STRICT = [score for score in SCORES if score not in LENIENT]
 EMPTY = np.zeros((4, 10), dtype=np.int32)
 
 
@@ -202,8 +199,7 @@ def test_averages(score):
     assert isinstance(each, np.ndarray)
     assert each.shape == (3,)
     assert each[0] == score([TWO], [none])
-    lost = 1.0 if score is object_precision_score else 0.0
-    np.testing.assert_array_equal(each[1:], [1.0, lost])
+    np.testing.assert_array_equal(each[1:], [1.0, 0.0])
     macro = score(true, pred)
     assert type(macro) is float
     assert macro == pytest.approx(each.mean())
@@ -217,13 +213,13 @@ def test_averages(score):
 def test_empty_images(score, value):
     assert score([EMPTY], [EMPTY], zero_division=value) == value
     assert score([EMPTY], [EMPTY], zero_division=value, average="micro") == value
-    no_true = value if score is object_recall_score else 0.0
-    assert score([EMPTY], [ONE], zero_division=value) == no_true
-    no_pred = value if score is object_precision_score else 0.0
-    assert score([ONE], [EMPTY], zero_division=value) == no_pred
+    for average in ("macro", "micro"):
+        options = {"average": average, "zero_division": value}
+        assert score([EMPTY], [ONE], **options) == 0.0
+        assert score([ONE], [EMPTY], **options) == 0.0
 
 
-@pytest.mark.parametrize("score", STRICT)
+@pytest.mark.parametrize("score", SCORES)
 def test_nan_leaves_empty_images_out_of_the_mean(score):
     true, pred = [EMPTY, ONE, ONE], [EMPTY, ONE, EMPTY]
     each = score(true, pred, average=None, zero_division=np.nan)
@@ -233,16 +229,12 @@ def test_nan_leaves_empty_images_out_of_the_mean(score):
     assert np.isnan(score([EMPTY], [EMPTY], zero_division=np.nan, average="micro"))
 
 
-def test_precision_and_recall_without_what_they_divide_by():
-    options = {"average": None, "zero_division": np.nan}
+def test_micro_precision_and_recall_add_no_denominators():
     masks = [EMPTY, ONE, ONE], [EMPTY, ONE, EMPTY]
-    each = object_precision_score(*masks, **options)
-    np.testing.assert_array_equal(each, [np.nan, 1.0, np.nan])
-    each = object_recall_score(*masks, **options)
-    np.testing.assert_array_equal(each, [np.nan, 1.0, 0.0])
-    assert object_precision_score(*masks, zero_division=np.nan) == 1.0
-    assert object_precision_score(*masks, zero_division=0.0) == 1 / 3
     assert object_precision_score(*masks, average="micro") == 1.0
+    assert object_recall_score(*masks, average="micro") == 0.5
+    assert object_precision_score(*masks[::-1], average="micro") == 0.5
+    assert object_recall_score(*masks[::-1], average="micro") == 1.0
 
 
 def test_segmentation_quality_without_matches_is_zero():

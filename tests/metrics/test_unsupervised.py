@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from psmlearn.metrics._unsupervised import (
     OutlineScorer,
     SilhouetteScorer,
     StabilityScorer,
+    _largest_object,
     outline_scorer,
     silhouette_scorer,
     stability_scorer,
@@ -284,6 +286,18 @@ def test_roundness():
     assert mean_roundness(np.zeros((3, 3), np.int32)) == 0
 
 
+def test_huge_ids_take_no_memory():
+    labels = _mesh((60, 60), 20)
+    huge = labels * np.int32(5_000_000)
+    tracemalloc.start()
+    assert mean_roundness(huge) == pytest.approx(mean_roundness(labels))
+    assert _largest_object(huge) == _largest_object(labels) == 400
+    assert _largest_object(0 * huge) == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     hnp.arrays(np.float32, st.integers(3, 30), elements=st.integers(-4, 4)),
@@ -316,6 +330,10 @@ def test_outlines_and_their_edges():
     [
         (lambda: StabilityScorer("shear"), ValueError, "'light', 'rotation', 'stain'"),
         (lambda: StabilityScorer(()), ValueError, "must be some of"),
+        (lambda: StabilityScorer([["zoom"]]), ValueError, "must be some of"),
+        (lambda: StabilityScorer(None), TypeError, "must be a str or a sequence"),
+        (lambda: SilhouetteScorer(smoothing=np.inf), ValueError, "0 on, and finite"),
+        (lambda: OutlineScorer(smoothing=np.nan), ValueError, "smoothing must be from"),
         (lambda: StabilityScorer(max_object_fraction=2), ValueError, "from 0 to 1"),
         (lambda: OutlineScorer(edge_fraction=0), ValueError, "edge_fraction must be"),
         (lambda: OutlineScorer(tolerance=1.5), TypeError, "without fraction"),
