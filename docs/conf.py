@@ -25,6 +25,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
+myst_enable_extensions = ["deflist"]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "auto_examples/**/*.md5", "accuracy/table.md"]
 default_role = "literal"

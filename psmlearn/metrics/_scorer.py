@@ -97,7 +97,7 @@ def get_scorer(name: str) -> Callable[..., float]:
     callable
         A copy of the scorer: called as ``scorer(estimator, images, masks)``, it
         predicts the images and gives the macro average. Higher is better: errors
-        and distances, whose names begin with "neg_", come with a minus. "outline",
+        and distances, whose names begin with ``neg_``, come with a minus. "outline",
         "silhouette" and "stability" look at the images alone and need no masks.
 
     Raises
