@@ -27,7 +27,7 @@ extensions = [
 ]
 myst_enable_extensions = ["deflist"]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "auto_examples/**/*.md5", "accuracy/table.md"]
+exclude_patterns = ["_build", "auto_examples/**/*.md5", "accuracy/*table.md"]
 default_role = "literal"
 nitpicky = False
 
@@ -42,6 +42,7 @@ sphinx_gallery_conf = {
     "subsection_order": ExplicitOrder(
         [
             "../examples/segmentation",
+            "../examples/ki67",
             "../examples/activation",
             "../examples/cluster",
             "../examples/metrics",

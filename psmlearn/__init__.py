@@ -27,6 +27,7 @@ _SUBMODULES = (
     "measure",
     "metrics",
     "networks",
+    "preprocessing",
     "segmentation",
     "utils",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,9 @@ _SAMPLE_NAME = "sample"
 # The file does not tell; judged by the size of its nuclei, as of a 20x scan.
 _SAMPLE_PIXEL_SIZE = "0.5"
 _PIXEL_SIZE = "0.25"
+_INDEX_NAME = "labelling_index.csv"
+# Those of LabellingIndexDisplay: told apart by the colour-blind, too.
+_CLASS_COLORS = {1: (255, 70, 60), 2: (0, 215, 255)}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,6 +65,12 @@ def main() -> None:
 @click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."
 )
+@click.option(
+    "--classes",
+    type=click.Choice(["ki67"]),
+    help="Tell two classes of nuclei apart: ki67, 1 positive (brown, DAB) and "
+    "2 negative (blue, haematoxylin).",
+)
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def segment(
     images: tuple[Path, ...],
@@ -70,6 +80,7 @@ def segment(
     random_state: int,
     pixel_size: str | None,
     device: str,
+    classes: str | None,
     quiet: bool,
 ) -> None:
     """Find every nucleus in IMAGES (files or folders), trained on them without labels.
@@ -77,6 +88,11 @@ def segment(
     For each image it writes an overlay of the outlines (PNG), the activation map
     (PNG), the label image (TIFF: 0 background, 1..n nuclei) and a table of nuclei
     (CSV).
+
+    With --classes ki67, the label images have the class as their second sample, and
+    the points of each image (row, column, class) and the labelling index, the share
+    of positive nuclei, per image and overall, are written as CSV, too. It counts
+    all nuclei, not tumour cells alone; for research use only.
     """
     if not quiet:
         _show_messages()
@@ -89,20 +105,23 @@ def segment(
         start = time.perf_counter()
         click.echo(f"training on {_count(len(names), 'image')}, without labels")
         model, batch, sizes = _train(
-            sources, resolution, max_epochs, random_state, device, int(not quiet)
+            *(sources, resolution, max_epochs, random_state, device),
+            *(int(not quiet), classes),
         )
         click.echo(f"trained in {time.perf_counter() - start:.0f} s")
-        n_nuclei = 0
+        tables = []
         for index, name in enumerate(names):
             found = _segment_one(model, sources[index], batch, index)
-            n_nuclei += _write_one(output, name, batch[index], *found, sizes[index])
+            tables.append(_write_one(output, name, batch[index], *found, sizes[index]))
+        kinds = ["*_overlay.png", "*_map.png", "*_labels.tif", "*_nuclei.csv"]
+        if classes is not None:
+            kinds += _write_classes(output, names, tables)
+    n_nuclei = sum(table["label"].size for table in tables)
     click.echo(
         f"{_count(n_nuclei, 'nucleus', 'nuclei')} in {_count(len(names), 'image')}, "
         f"{time.perf_counter() - start:.0f} s in all"
     )
-    click.echo(
-        f"written to {output}: *_overlay.png, *_map.png, *_labels.tif, *_nuclei.csv"
-    )
+    click.echo(f"written to {output}: {', '.join(kinds)}")
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:
@@ -192,6 +211,7 @@ def _train(
     random_state: int,
     device: str,
     verbose: int,
+    classes: str | None,
 ) -> tuple[Any, ImageBatch, np.ndarray]:
     """Check the images and fit the default pipeline on them."""
     from sklearn.pipeline import Pipeline
@@ -209,7 +229,7 @@ def _train(
         if max_epochs is not None:
             trained.set_params(max_epochs=min(trained.max_epochs, max_epochs))
     # Maps are arrays: they cannot tell what the files told.
-    clusterer = SemanticClusterer(pixel_size=sizes.tolist())
+    clusterer = SemanticClusterer(pixel_size=sizes.tolist(), classes=classes)
     labeler = Pipeline([("maps", mapper), ("clusters", clusterer)])
     model = PseudoLabelSegmenter(labeler, segmenter, random_state=random_state)
     model.fit(sources)
@@ -232,20 +252,46 @@ def _write_one(
     labels: np.ndarray,
     activation_map: np.ndarray,
     pixel_size: float,
-) -> int:
-    """Write the four files of one image, tell what was found, return the count."""
+) -> dict[str, np.ndarray]:
+    """Write the four files of one image, tell what was found, return its table."""
     from psmlearn.inspection import color_map, overlay_labels
     from psmlearn.io import write_image, write_labels, write_table
     from psmlearn.measure import nuclei_table
 
     table = nuclei_table(labels, image, pixel_size=float(pixel_size))
-    write_image(output / f"{name}_overlay.png", overlay_labels(image, labels))
+    how = {"class_colors": _CLASS_COLORS} if labels.ndim == 3 else {}
+    write_image(output / f"{name}_overlay.png", overlay_labels(image, labels, **how))
     write_image(output / f"{name}_map.png", color_map(activation_map))
     write_labels(output / f"{name}_labels.tif", labels)
     write_table(output / f"{name}_nuclei.csv", table)
     n_nuclei = table["label"].size
     message = f"{name}: {_count(n_nuclei, 'nucleus', 'nuclei')}"
+    if "class" in table:
+        n_positive, n_negative = ((table["class"] == each).sum() for each in (1, 2))
+        message += f" ({n_positive} positive, {n_negative} negative)"
     if n_nuclei:
         message += f", mean area {table['area'].mean():.1f} square micrometres"
     click.echo(message)
-    return n_nuclei
+    return table
+
+
+def _write_classes(
+    output: Path, names: list[str], tables: list[dict[str, np.ndarray]]
+) -> list[str]:
+    """Write the points of each image and the labelling index; return their names."""
+    import numpy as np
+
+    from psmlearn.io import write_points, write_table
+    from psmlearn.measure import labelling_index
+
+    columns = ("centroid_row", "centroid_column", "class")
+    points = [np.column_stack([table[key] for key in columns]) for table in tables]
+    for name, of_image in zip(names, points, strict=True):
+        write_points(output / f"{name}_points.csv", of_image)
+    with warnings.catch_warnings():
+        # The result says it, too.
+        warnings.simplefilter("ignore", UserWarning)
+        result = labelling_index(points, names=names)
+    write_table(output / _INDEX_NAME, result.table)
+    click.echo(str(result))
+    return ["*_points.csv", _INDEX_NAME]

@@ -19,7 +19,13 @@ from skimage.io import imsave
 import psmlearn
 from psmlearn import _cli
 from psmlearn.datasets import make_nuclei
-from psmlearn.io import check_images, read_image, read_labels, resolve_pixel_size
+from psmlearn.io import (
+    check_images,
+    read_image,
+    read_labels,
+    read_points,
+    resolve_pixel_size,
+)
 
 KINDS = {"overlay.png", "map.png", "labels.tif", "nuclei.csv"}
 
@@ -122,23 +128,108 @@ def test_options_reach_the_training(fixed_model, folder, tmp_path):
     assert done.exit_code == 0, done.output
     ((sources, *settings),) = fixed_model
     assert [Path(source).name for source in sources] == ["a.png", "a.tif", "b.png"]
-    assert settings == [0.25, 3, 7, "cpu", 0]
+    assert settings == [0.25, 3, 7, "cpu", 0, None]
 
 
-def test_it_trains_on_the_images_and_finds_nuclei(monkeypatch, tmp_path):
+def read_rows(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_classes_give_points_and_the_labelling_index(
+    fixed_model, folder, tmp_path, monkeypatch
+):
+    def predict(self, images):
+        """One positive and two negative nuclei; none at all in b.png."""
+        mask = np.zeros((16, 20, 2), dtype=np.int32)
+        if Path(images[0]).name != "b.png":
+            for number, (column, kind) in enumerate([(0, 1), (6, 2), (12, 2)], 1):
+                mask[2:5, column : column + 4] = number, kind
+        return [mask]
+
+    monkeypatch.setattr(FixedModel, "predict", predict)
+    out = tmp_path / "out"
+    done = run(folder, "-o", out, "--classes", "ki67")
+    assert done.exit_code == 0, done.output
+    assert fixed_model[0][-1] == "ki67"
+    kinds = KINDS | {"points.csv"}
+    files = {f"{name}_{kind}" for name in ("a", "a-2", "b") for kind in kinds}
+    assert {path.name for path in out.iterdir()} == files | {"labelling_index.csv"}
+    labels = read_labels(out / "a_labels.tif")
+    assert_array_equal(labels, predict(None, ["a.png"])[0])
+    points = read_points(out / "a_points.csv")
+    assert points.tolist() == [[3.0, 1.5, 1.0], [3.0, 7.5, 2.0], [3.0, 13.5, 2.0]]
+    assert read_points(out / "b_points.csv").shape == (0, 3)
+    assert [row["class"] for row in read_rows(out / "a_nuclei.csv")] == ["1", "2", "2"]
+    # The two classes have outlines of two colours.
+    overlay = read_image(out / "a_overlay.png")
+    assert not np.array_equal(overlay[2, 0], overlay[2, 6])
+    assert_array_equal(overlay[2, 6], overlay[2, 12])
+    rows = {row["image"]: row for row in read_rows(out / "labelling_index.csv")}
+    assert list(rows) == ["a", "a-2", "b", "all"]
+    counts = [(row["n_positive"], row["n_negative"]) for row in rows.values()]
+    assert counts == [("1", "2"), ("1", "2"), ("0", "0"), ("2", "4")]
+    assert float(rows["all"]["index"]) == pytest.approx(1 / 3)
+    assert float(rows["all"]["low"]) < 1 / 3 < float(rows["all"]["high"])
+    assert rows["b"]["index"] == "nan"
+    assert "tumour cells" in rows["all"]["notice"]
+    assert "a: 3 nuclei (1 positive, 2 negative), mean area" in done.output
+    assert "b: 0 nuclei (0 positive, 0 negative)\n" in done.output
+    assert "Labelling index 33.3 %" in done.output
+    assert "research use only" in done.output
+    assert "Warning: " in done.output and "500" in done.output
+    assert "labelling_index.csv" in done.output.splitlines()[-1]
+
+
+def test_unknown_classes_are_refused(fixed_model, folder):
+    done = run(folder, "--classes", "er")
+    assert done.exit_code == 2 and "ki67" in done.output
+
+
+@pytest.fixture
+def small_training(monkeypatch):
     small = {"steps_per_epoch": 12, "batch_size": 2, "patch_size": 32}
     for name in ("activation.SelfActivationMapper", "segmentation.NucleiSegmenter"):
         real = getattr(psmlearn, name.split(".")[1])
         monkeypatch.setattr(f"psmlearn.{name}", partial(real, **small))
-    data = make_nuclei(n_images=2, shape=(96, 96), random_state=0)
+
+
+def run_on_synthetic_images(folder, *arguments, **options):
+    """Run two epochs on two images; return the data and the output's folder."""
+    data = make_nuclei(n_images=2, shape=(96, 96), random_state=0, **options)
     for index, image in enumerate(data.images):
-        imsave(tmp_path / f"{index}.png", image, check_contrast=False)
-    done = run(tmp_path, "-o", tmp_path / "out", "--max-epochs", 2, "--device", "cpu")
+        imsave(folder / f"{index}.png", image, check_contrast=False)
+    out = folder / "out"
+    done = run(folder, "-o", out, "--max-epochs", 2, "--device", "cpu", *arguments)
     assert done.exit_code == 0, done.output
-    labels = read_labels(tmp_path / "out" / "0_labels.tif")
+    return data, out, done.output
+
+
+def test_it_trains_on_the_images_and_finds_nuclei(small_training, tmp_path):
+    data, out, output = run_on_synthetic_images(tmp_path)
+    labels = read_labels(out / "0_labels.tif")
     found, true = labels > 0, data.masks[0] > 0
     assert found.any() and found[true].mean() > found[~true].mean()
-    assert f"0: {len(np.unique(labels[found]))} nucle" in done.output
+    assert f"0: {len(np.unique(labels[found]))} nucle" in output
+
+
+def test_it_trains_on_two_classes(small_training, tmp_path):
+    data, out, output = run_on_synthetic_images(
+        tmp_path, "--classes", "ki67", stain="ki67", positive_fraction=0.5
+    )
+    labels = read_labels(out / "0_labels.tif")
+    assert labels.shape == (96, 96, 2)
+    found = labels[..., 0] > 0
+    assert found.any() and set(labels[found][:, 1]) <= {1, 2}
+    points = read_points(out / "0_points.csv")
+    assert len(points) == len(np.unique(labels[found][:, 0]))
+    *_, overall = read_rows(out / "labelling_index.csv")
+    assert overall["image"] == "all"
+    n_positive = [
+        (read_points(out / f"{i}_points.csv")[:, 2] == 1).sum() for i in (0, 1)
+    ]
+    assert int(overall["n_positive"]) == sum(n_positive)
+    assert "research use only" in output
 
 
 def test_the_sample_image(fixed_model, tmp_path):

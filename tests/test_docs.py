@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ import psmlearn
 
 ROOT = Path(psmlearn.__file__).parents[1]
 API = ROOT / "docs" / "api.rst"
+CONF = ROOT / "docs" / "conf.py"
+EXAMPLES = ROOT / "examples"
+PROSE = sorted([*(ROOT / "docs").glob("*.rst"), *EXAMPLES.glob("*/plot_*.py")])
 PAGES = [
     "psmlearn",
     "psmlearn.base",
@@ -21,6 +25,7 @@ PAGES = [
     "psmlearn.measure",
     "psmlearn.metrics",
     "psmlearn.networks",
+    "psmlearn.preprocessing",
     "psmlearn.utils.estimator_checks",
 ]
 
@@ -53,3 +58,22 @@ def test_every_public_name_is_listed(name):
 
 def test_no_page_is_forgotten():
     assert sorted(_listed()) == PAGES
+
+
+def test_every_folder_of_examples_is_in_the_gallery():
+    ordered = set(
+        re.findall(r'"\.\./examples/(\w+)"', CONF.read_text(encoding="utf-8"))
+    )
+    folders = {path.parent for path in EXAMPLES.glob("*/plot_*.py")}
+    assert {path.name for path in folders} == ordered
+    assert all((path / "GALLERY_HEADER.rst").is_file() for path in folders)
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_what_prose_points_at_is_there(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r":(?:class|func):`~?(psmlearn[\w.]*)`", text):
+        module, _, name = target.rpartition(".")
+        assert hasattr(importlib.import_module(module), name), target
+    for target in re.findall(r"<auto_examples/([\w/]+)>", text):
+        assert (EXAMPLES / f"{target}.py").is_file(), target

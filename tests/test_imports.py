@@ -39,6 +39,7 @@ LIGHT = [
     "psmlearn.io",
     "psmlearn.metrics",
     "psmlearn.measure",
+    "psmlearn.preprocessing",
 ]
 
 

@@ -4,7 +4,8 @@
 Label-free rows train without labels, on the set's training images where it has such,
 else on the images that they predict; masks only score. Each run is kept with its
 predicted masks and not run again; all runs that are there are then scored by every
-protocol into ``table.csv`` and ``table.md``.
+protocol into ``table.csv`` and ``table.md``, and for positive and negative nuclei in
+Ki-67 stain into ``ki67_table.csv`` and ``ki67_table.md``.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.accuracy import datasets, figures, quick
+from benchmarks.accuracy import datasets, figures, figures_ki67, quick, report_ki67
+from benchmarks.accuracy.ki67 import count_images
 from benchmarks.accuracy.protocols import PROTOCOLS
+from benchmarks.accuracy.registry import ALL_ROWS, rows_of
 from benchmarks.accuracy.report import write_tables
-from benchmarks.accuracy.rows import ROWS
 from benchmarks.accuracy.runner import (
     is_finished,
     read_run,
@@ -43,25 +45,36 @@ def main() -> None:
         if options.quick:
             dataset = datasets.quick(dataset)
         if not options.datasets or name in options.datasets:
-            failed += _run_missing(options, name, dataset.name)
+            failed += _run_missing(options, name, dataset)
         found = _score_runs(options, dataset)
         if options.figures and found:
-            figures.draw(dataset, found, options.output, options.figures)
+            draw = figures_ki67.draw if dataset.kind == "ki67" else figures.draw
+            draw(dataset, found, options.output, options.figures)
         runs += found
     if not runs:
         sys.exit(f"no data set of the benchmark lies in {options.data}")
-    write_tables(options.output, runs, ROWS)
-    log.info("tables: %s", options.output / "table.md")
+    _write_all_tables(options.output, runs)
     if failed:
         sys.exit(f"these rows failed, see above: {', '.join(failed)}")
     if options.quick:
         quick.check(runs)
 
 
-def _run_missing(options, name: str, folder: str) -> list[str]:
+def _write_all_tables(output: Path, runs: list[dict]) -> None:
+    """Write the tables of each kind of data set of which there are runs."""
+    writers = {"he": (write_tables, "table.md")}
+    writers["ki67"] = (report_ki67.write_tables, "ki67_table.md")
+    for kind, (write, name) in writers.items():
+        found = [run for run in runs if ALL_ROWS[run["row"]].kind == kind]
+        if found:
+            write(output, found, ALL_ROWS)
+            log.info("tables: %s", output / name)
+
+
+def _run_missing(options, name: str, dataset: datasets.DataSet) -> list[str]:
     """Run the rows that are not there yet; tell those that failed."""
-    failed = []
-    for row in options.rows:
+    failed, folder = [], dataset.name
+    for row in rows_of(dataset.kind, options.rows):
         for seed in _seeds(row, options):
             told = f"{folder}, {row}, seed {seed}"
             if is_finished(run_folder(options.output, folder, row, seed)):
@@ -79,7 +92,7 @@ def _run_missing(options, name: str, folder: str) -> list[str]:
 
 def _seeds(row: str, options) -> list[int]:
     """List the seeds of a row: three where a GPU makes training short."""
-    if not ROWS[row].is_trained:
+    if not ALL_ROWS[row].is_trained:
         return [0]
     if options.seeds or options.quick:
         return options.seeds or [0]
@@ -87,17 +100,20 @@ def _seeds(row: str, options) -> list[int]:
 
 
 def _score_runs(options, dataset: datasets.DataSet) -> list[dict]:
-    """Score every finished run of a data set, by every protocol."""
+    """Score every finished run of a data set, by every protocol of its kind."""
     runs = []
-    for row in ROWS:
+    for row in rows_of(dataset.kind, list(ALL_ROWS)):
         for folder in sorted((options.output / dataset.name / row).glob("seed-*")):
             if not is_finished(folder):
                 continue
-            run, masks = read_run(folder, dataset)
-            run["scores"] = {
-                name: PROTOCOLS[name](dataset.masks, masks)
-                for name in options.protocols
-            }
+            run, predictions = read_run(folder, dataset)
+            if dataset.kind == "ki67":
+                run["counts"] = count_images(dataset, predictions)
+            else:
+                run["scores"] = {
+                    name: PROTOCOLS[name](dataset.masks, predictions)
+                    for name in options.protocols
+                }
             runs.append(run)
             log.info("%s, %s, seed %d: scored", dataset.name, row, run["seed"])
     return runs
@@ -111,14 +127,27 @@ def _parse_options():
         "--data",
         type=Path,
         default=os.environ.get("PSMLEARN_DATA"),
-        help="folder that holds monuseg/MoNuSegTrainingData, monuseg/MoNuSegTestData "
-        "and cpm15, or some of them; default: PSMLEARN_DATA",
+        help="folder that holds monuseg/MoNuSegTrainingData, monuseg/MoNuSegTestData, "
+        "cpm15, ki67_fields, ki67_glioma and bcdata, or some of them; default: "
+        "PSMLEARN_DATA",
     )
     add = parser.add_argument
     add("--output", type=Path, help="default: benchmarks/results, or quick in it")
     add("--datasets", nargs="+", choices=list(datasets.LOADERS))
-    add("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
-    add("--protocols", nargs="+", default=list(PROTOCOLS), choices=list(PROTOCOLS))
+    add(
+        "--rows",
+        nargs="*",
+        default=list(ALL_ROWS),
+        choices=list(ALL_ROWS),
+        help="each runs on the data sets of its kind only",
+    )
+    add(
+        "--protocols",
+        nargs="+",
+        default=list(PROTOCOLS),
+        choices=list(PROTOCOLS),
+        help="of H&E; Ki-67 has one of its own",
+    )
     add(
         "--seeds",
         nargs="+",

@@ -7,17 +7,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from sklearn.utils import Bunch
 
-from psmlearn.datasets import load_cpm, load_monuseg
-from psmlearn.io import read_image
+from psmlearn.datasets import (
+    load_bcdata,
+    load_cpm,
+    load_monuseg,
+    load_point_folder,
+)
+from psmlearn.io import read_image, read_labels
+from psmlearn.metrics._centres import measure_objects
 
 QUICK_IMAGES = 4
 QUICK_SIZE = 384
+# In micrometres. The fields are 40x at half resolution. The glioma's is told nowhere:
+# nuclei there are about 17 pixels wide.
+FIELDS_PIXEL_SIZE = 0.5
+GLIOMA_PIXEL_SIZE = 0.4
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Images with their true label images, and what else rows need to know."""
+    """Images with their truth, and what else rows need to know.
+
+    The kind "he" has true label images. The kind "ki67" has true points with classes,
+    1 positive and 2 negative, and regions where these are complete, or None.
+    """
 
     name: str
     images: list
@@ -25,6 +40,9 @@ class DataSet:
     names: list[str]
     groups: np.ndarray
     pixel_size: list[float]
+    kind: str = "he"
+    points: list[np.ndarray] | None = None
+    regions: list[np.ndarray] | None = None
     # Images to train on; None: the images themselves (without labels, or in folds).
     train: DataSet | None = None
 
@@ -42,7 +60,9 @@ def available(data: Path) -> list[str]:
 def quick(dataset: DataSet) -> DataSet:
     """Cut a data set to the middle of a few of its images."""
     step = max(1, len(dataset.images) // QUICK_IMAGES)
-    keep = range(0, step * QUICK_IMAGES, step)
+    keep = range(0, len(dataset.images), step)[:QUICK_IMAGES]
+    if dataset.kind == "ki67":
+        return _quick_points(dataset, keep)
     images = [read_image(dataset.images[i])[..., :3] for i in keep]
     return replace(
         dataset,
@@ -53,6 +73,32 @@ def quick(dataset: DataSet) -> DataSet:
         groups=dataset.groups[list(keep)],
         pixel_size=[dataset.pixel_size[i] for i in keep],
         train=None,
+    )
+
+
+def _quick_points(dataset: DataSet, keep: range) -> DataSet:
+    """Cut images around the middle of their true points."""
+    parts: dict[str, list] = {"images": [], "points": [], "regions": []}
+    for index in keep:
+        image, points = read_image(dataset.images[index]), dataset.points[index]
+        corner = np.median(points[:, :2], axis=0) - QUICK_SIZE // 2
+        most = np.maximum(np.array(image.shape[:2]) - QUICK_SIZE, 0)
+        top, left = np.clip(corner, 0, most).astype(int)
+        part = (slice(top, top + QUICK_SIZE), slice(left, left + QUICK_SIZE))
+        parts["images"].append(np.ascontiguousarray(image[part][..., :3]))
+        moved = points - [top, left, 0]
+        inside = (moved[:, :2] > -0.5) & (moved[:, :2] < QUICK_SIZE - 0.5)
+        parts["points"].append(moved[inside.all(axis=1)])
+        if dataset.regions is not None:
+            parts["regions"].append(dataset.regions[index][part])
+    return replace(
+        dataset,
+        name=f"{dataset.name}-quick",
+        masks=[],
+        names=[dataset.names[i] for i in keep],
+        groups=dataset.groups[list(keep)],
+        pixel_size=[dataset.pixel_size[i] for i in keep],
+        **parts | {"regions": parts["regions"] or None},
     )
 
 
@@ -88,13 +134,80 @@ def _load_cpm15(data: Path) -> DataSet:
     return DataSet("cpm15", bunch.images, bunch.masks, bunch.names, groups, sizes)
 
 
+def _load_ki67_fields(data: Path) -> DataSet:
+    bunch = load_point_folder(
+        data / "ki67_fields",
+        images=".",
+        points=".",
+        regions=".",
+        point_suffix="_points",
+        region_suffix="_roi",
+        row="y",
+        column="x",
+        classes={"positive": 1, "negative": 2},
+    )
+    return _of_points("ki67-fields", bunch, FIELDS_PIXEL_SIZE, bunch.regions)
+
+
+def _load_ki67_glioma(data: Path) -> DataSet:
+    images = sorted((data / "ki67_glioma").glob("*_quarter.png"))
+    masks = [
+        np.stack(
+            [
+                read_labels(path.with_name(f"{path.stem}_{part}.png"))
+                for part in ("inst", "class")
+            ],
+            axis=-1,
+        )
+        for path in images
+    ]
+    points = [np.column_stack(measure_objects(mask, "mask")) for mask in masks]
+    bunch = Bunch(
+        images=list(map(str, images)),
+        names=[path.stem for path in images],
+        points=points,
+    )
+    dataset = _of_points("ki67-glioma", bunch, GLIOMA_PIXEL_SIZE)
+    # File names start with the specimen: 1309620_-A2-27 and -28 are of one.
+    groups = np.array([name.split("_")[0] for name in dataset.names])
+    return replace(dataset, masks=masks, groups=groups)
+
+
+def _load_bcdata(data: Path) -> DataSet:
+    bunch = load_bcdata(data / "bcdata", subset="test")
+    return _of_points("bcdata", bunch, bunch.pixel_size)
+
+
+def _of_points(name: str, bunch: Bunch, pixel_size: float, regions=None) -> DataSet:
+    # Patients are not told: each image counts as one.
+    return DataSet(
+        name,
+        bunch.images,
+        [],
+        bunch.names,
+        np.array(bunch.names),
+        [pixel_size] * len(bunch.images),
+        kind="ki67",
+        points=bunch.points,
+        regions=regions,
+    )
+
+
 FOLDERS = {
     "monuseg": "monuseg/MoNuSegTrainingData",
     "monuseg-test": "monuseg/MoNuSegTestData",
     "cpm15": "cpm15",
+    "ki67-fields": "ki67_fields",
+    "ki67-glioma": "ki67_glioma",
+    "bcdata": "bcdata",
 }
 LOADERS = {
     "monuseg": _load_monuseg,
     "monuseg-test": _load_monuseg_test,
     "cpm15": _load_cpm15,
+    "ki67-fields": _load_ki67_fields,
+    "ki67-glioma": _load_ki67_glioma,
+    "bcdata": _load_bcdata,
 }
+# Data sets whose truth is points with classes; the others' is label images.
+KI67 = ("ki67-fields", "ki67-glioma", "bcdata")

@@ -48,6 +48,8 @@ class Row:
     # Which labels the predicted images' training has seen, and which chose parameters.
     labels: str
     is_trained: bool = True
+    # The kind of data sets that it runs on.
+    kind: str = "he"
 
 
 def run_classical(function: Callable, dataset: DataSet, seed: int, quick: bool):

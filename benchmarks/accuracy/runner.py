@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Running a row: in a process of its own, kept on disk, never run twice.
 
-``FOLDER/DATASET/ROW/seed-N/`` holds ``masks/NAME.tif`` (the predicted label images)
-and ``run.json``, written last: a folder without it was not finished and is run again.
+``FOLDER/DATASET/ROW/seed-N/`` holds ``masks/NAME.tif`` (the predicted label images), or
+``points/NAME.csv`` of rows that predict points, and ``run.json``, written last: a
+folder without it was not finished and is run again.
 """
 
 from __future__ import annotations
@@ -19,8 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy import datasets
-from benchmarks.accuracy.rows import ROWS
-from psmlearn.io import atomic_path, read_labels, write_labels
+from benchmarks.accuracy.registry import ALL_ROWS
+from psmlearn.io import (
+    atomic_path,
+    read_labels,
+    read_points,
+    write_labels,
+    write_points,
+)
 
 RECORD = "run.json"
 
@@ -55,11 +62,10 @@ def run_row(
     dataset = datasets.load(name, data)
     if quick:
         dataset = datasets.quick(dataset)
-    masks, record = ROWS[row].run(dataset, seed, quick)
+    predictions, record = ALL_ROWS[row].run(dataset, seed, quick)
     folder = run_folder(output, dataset.name, row, seed)
-    (folder / "masks").mkdir(parents=True, exist_ok=True)
-    for image, mask in zip(dataset.names, masks, strict=True):
-        write_labels(folder / "masks" / f"{image}.tif", np.asarray(mask))
+    for image, prediction in zip(dataset.names, predictions, strict=True):
+        _write_prediction(folder, image, np.asarray(prediction))
     usage = resource.getrusage(resource.RUSAGE_SELF)
     record |= {
         "dataset": dataset.name,
@@ -83,10 +89,26 @@ def run_row(
 
 
 def read_run(folder: Path, dataset: datasets.DataSet) -> tuple[dict, list[np.ndarray]]:
-    """Read a finished run: its record, and its masks in the data set's order."""
+    """Read a finished run: its record, and predictions in the data set's order."""
     record = json.loads((folder / RECORD).read_text())
-    masks = [read_labels(folder / "masks" / f"{name}.tif") for name in dataset.names]
-    return record, masks
+    return record, [_read_prediction(folder, name) for name in dataset.names]
+
+
+def _write_prediction(folder: Path, image: str, prediction: np.ndarray) -> None:
+    is_mask = prediction.dtype.kind in "iu"
+    place = folder / ("masks" if is_mask else "points")
+    place.mkdir(parents=True, exist_ok=True)
+    if is_mask:
+        write_labels(place / f"{image}.tif", prediction)
+    else:
+        write_points(place / f"{image}.csv", prediction)
+
+
+def _read_prediction(folder: Path, image: str) -> np.ndarray:
+    path = folder / "points" / f"{image}.csv"
+    if path.is_file():
+        return read_points(path)
+    return read_labels(folder / "masks" / f"{image}.tif")
 
 
 def _peak_memory() -> float:

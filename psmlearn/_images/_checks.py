@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -102,8 +104,18 @@ def kind_problem(array: np.ndarray) -> str | None:
     return _dtype_problem(array) or _shape_problem(array)
 
 
+def _label_channels(label_channel: int | Sequence[int] | None) -> list[int]:
+    """Return the channels that hold labels, as a list."""
+    if label_channel is None:
+        return []
+    return [label_channel] if np.ndim(label_channel) == 0 else list(label_channel)
+
+
 def value_problem(
-    array: np.ndarray, *, value_range=(0.0, 1.0), label_channel: int | None = None
+    array: np.ndarray,
+    *,
+    value_range=(0.0, 1.0),
+    label_channel: int | Sequence[int] | None = None,
 ) -> str | None:
     """Say why the values of an image of a sound kind are refused, or None.
 
@@ -114,13 +126,15 @@ def value_problem(
         if array.dtype.kind != "f":
             return None
         return _range_problem(float(array.min()), float(array.max()), value_range)
-    if not -n_channels <= label_channel < n_channels:
-        return f"has {n_channels} channels, so no label_channel={label_channel}"
+    labels = _label_channels(label_channel)
+    for label in labels:
+        if not -n_channels <= label < n_channels:
+            return f"has {n_channels} channels, so no label_channel={label}"
     planes = array.reshape(array.shape[:2] + (n_channels,))
-    label = label_channel % n_channels
+    labels = [label % n_channels for label in labels]
     for channel in range(n_channels):
         plane = planes[..., channel]
-        if channel == label:
+        if channel in labels:
             problem = _label_channel_problem(plane)
         else:
             problem = value_problem(plane, value_range=value_range)
@@ -130,7 +144,7 @@ def value_problem(
 
 
 def drop_alpha(
-    array: np.ndarray, label_channel: int | None = None
+    array: np.ndarray, label_channel: int | Sequence[int] | None = None
 ) -> tuple[np.ndarray, bool]:
     """Drop the alpha of an RGBA image; also tell whether it was opaque.
 
@@ -148,7 +162,9 @@ def drop_alpha(
     return array[..., :3], opaque
 
 
-def scale_image(array: np.ndarray, label_channel: int | None = None) -> np.ndarray:
+def scale_image(
+    array: np.ndarray, label_channel: int | Sequence[int] | None = None
+) -> np.ndarray:
     """Convert a checked image to a fresh float32 array (height, width, channels).
 
     uint8 and uint16 are divided (not multiplied by the inverse), so that they
@@ -172,7 +188,7 @@ def as_float_image(
     name: str,
     *,
     value_range: tuple[float, float] | None = (0.0, 1.0),
-    label_channel: int | None = None,
+    label_channel: int | Sequence[int] | None = None,
 ) -> np.ndarray:
     """Check one image and convert it to float32.
 
@@ -186,8 +202,8 @@ def as_float_image(
         What to call the image in errors, such as "image 3".
     value_range : tuple of two floats or None, default=(0.0, 1.0)
         Range of floats; None takes any finite value.
-    label_channel : int or None, default=None
-        A channel that holds labels: neither scaled nor held to the range.
+    label_channel : int, sequence of int or None, default=None
+        Channels that hold labels: neither scaled nor held to the range.
 
     Returns
     -------

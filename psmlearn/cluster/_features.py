@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -39,6 +41,8 @@ class PixelFeatures:
     score : ndarray of shape (n_pixels,), float32
         How much a pixel looks like a nucleus, by stain and map; clusters are named
         by it.
+    chromogen : ndarray of shape (height, width), uint8 or None
+        With classes: whose nuclei are stained by a chromogen; see `_classes`.
     """
 
     planes: np.ndarray
@@ -46,6 +50,7 @@ class PixelFeatures:
     map: np.ndarray | None
     noise: float
     score: np.ndarray | None = None
+    chromogen: np.ndarray | None = None
 
     def put_on_scale(self, scale: FeatureScale | None, map_weight: float) -> None:
         """Scale the planes of "concat" in place and score the pixels."""
@@ -171,6 +176,8 @@ def pixel_features(
     background_sigma: float,
     background_weight: float,
     image_weight: float,
+    amount: Callable[[np.ndarray], np.ndarray] = haematoxylin,
+    unmix: Callable[[np.ndarray], Any] | None = None,
 ) -> PixelFeatures:
     """Compute the features of one image; lengths in pixels.
 
@@ -178,10 +185,24 @@ def pixel_features(
     ----------
     image : ndarray of shape (height, width, 1 to 4), float32
         Grey or RGB, with a map behind it for 2 and 4 channels.
+    amount : callable, default=haematoxylin
+        Gives the amount of the stain of nuclei from the colours.
+    unmix : callable, default=None
+        Given where several stains tell classes; then `amount` is not asked. Takes the
+        colours and gives a `StainedImage`.
     """
     colors, heat = split_map(image)
-    raw = haematoxylin(colors)
-    stain = smooth(raw, smoothing)
+    if unmix is None:
+        raw = amount(colors)
+        stain, chromogen = smooth(raw, smoothing), None
+        noise = pixel_noise(raw, stain, smoothing)
+    else:
+        stained = unmix(np.ascontiguousarray(colors))
+        stain, chromogen, noise = (
+            stained.counterstain,
+            stained.chromogen,
+            stained.noise,
+        )
     if fusion == "jet":
         planes = jet_planes(colors, heat, image_weight)
     else:
@@ -191,13 +212,22 @@ def pixel_features(
             background_sigma=background_sigma,
             background_weight=background_weight,
         )
-    return PixelFeatures(planes, stain, heat, _noise(raw, stain, smoothing))
+    return PixelFeatures(planes, stain, heat, noise, chromogen=chromogen)
 
 
-def _noise(raw: np.ndarray, smoothed: np.ndarray, sigma: float) -> float:
+def pixel_noise(
+    raw: np.ndarray,
+    smoothed: np.ndarray,
+    sigma: float,
+    where: np.ndarray | None = None,
+) -> float:
     """Deviation that white noise, as strong as what smoothing took, leaves."""
     if sigma <= 0:
         return 0.0
     taken = raw[::3, ::3] - smoothed[::3, ::3]
+    if where is not None:
+        taken = taken[where[::3, ::3]]
+        if not taken.size:
+            return 0.0
     kept = 1 / (2 * np.sqrt(np.pi) * sigma)
     return float(taken.std()) * min(kept, 1.0)

@@ -3,10 +3,25 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
+
 import numpy as np
 from scipy import ndimage as ndi
 
-from psmlearn._images._instances import clean_mask, split_touching
+from psmlearn._images._instances import (
+    clean_mask,
+    relabel,
+    remove_small,
+    split_touching,
+)
+from psmlearn.cluster._classes import (
+    drop_faint,
+    resolve_classes,
+    single_stain,
+    stain_image,
+    wrong_staining,
+)
 from psmlearn.cluster._features import CHANNELS, fit_scale, pixel_features
 from psmlearn.cluster._kmeans import assign, draw_pixels, fit_kmeans
 from psmlearn.cluster._naming import (
@@ -17,6 +32,15 @@ from psmlearn.cluster._naming import (
     stands_out,
 )
 from psmlearn.io._batch import ImageBatch, resolve_pixel_size
+
+# Optical density by which nuclei exceed the rest: haematoxylin of H&E, and the pale
+# counterstain of immunohistochemistry.
+_CONTRAST = 0.12
+_COUNTERSTAIN_CONTRAST = 0.045
+# Pale nuclei lie close: their surroundings are narrower.
+_COUNTERSTAIN_REACH = 0.75
+# With classes, no nucleus covers so many squares of the typical diameter.
+_LARGEST = 20
 
 
 class ImageClustering:
@@ -29,6 +53,11 @@ class ImageClustering:
             raise ValueError(
                 f"SemanticClusterer: images have {n_channels} channels; expected "
                 f"{told}, as SelfActivationMapper makes them."
+            )
+        if self.classes is not None and n_channels < 3:
+            raise ValueError(
+                f"SemanticClusterer: classes are told by colour; the images have "
+                f"{n_channels} channel(s), expected 3 (RGB) or 4 (RGB and a map)."
             )
         if self.fusion == "jet" and n_channels not in (2, 4):
             raise ValueError(
@@ -43,6 +72,28 @@ class ImageClustering:
                     "colours: use it with fusion='jet', or foreground='auto'."
                 )
 
+    def _name_classes(self) -> None:
+        """Learn the names of the classes."""
+        names = [] if self.classes is None else resolve_classes(self.classes)
+        self.class_names_ = list(names)
+
+    def _warn_of_staining(self, images: ImageBatch) -> None:
+        """Warn of images that cannot hold the classes that are asked for."""
+        if len(self.class_names_) < 2:
+            return
+        found = [wrong_staining(images[i][..., :3]) for i in range(len(images))]
+        wrong = [i for i, kind in enumerate(found) if kind]
+        if wrong:
+            first = wrong[0]
+            warnings.warn(
+                f"{type(self).__name__}: {len(wrong)} of {len(images)} images do not "
+                f"look like the stains of classes={self.classes!r}; "
+                f"{images.names[first]} looks like {found[first]}. Classes of such "
+                "images mean nothing; leave them out, or pass classes=None.",
+                UserWarning,
+                stacklevel=3,
+            )
+
     def _progress(self, n_images: int):
         """Go through the images, behind a bar where `verbose` asks for it."""
         if not self.verbose:
@@ -56,10 +107,48 @@ class ImageClustering:
             image,
             fusion=self.fusion,
             smoothing=self.smoothing / pixel_size,
-            background_sigma=self.background_radius / pixel_size,
+            background_sigma=self._reach * self.background_radius / pixel_size,
             background_weight=self.background_weight,
             image_weight=self.image_weight,
+            **self._stain_options(pixel_size),
         )
+
+    @property
+    def _reach(self) -> float:
+        """Part of `background_radius` that is a pixel's surroundings."""
+        return _COUNTERSTAIN_REACH if len(self.class_names_) > 1 else 1.0
+
+    def _stain_options(self, pixel_size: float) -> dict:
+        """Say how the stain of nuclei is found: one stain, or one for each class."""
+        if self.classes is None:
+            return {}
+        stains = list(resolve_classes(self.classes).values())
+        if len(stains) == 1:
+            return {"amount": partial(single_stain, stain=stains[0])}
+        options = {
+            "stains": stains,
+            "estimate": self.stain_vectors == "image",
+            "min_stain": self.min_stain,
+            "smoothing": self.smoothing / pixel_size,
+            "background_sigma": self.background_radius / pixel_size,
+            "clean": partial(clean_mask, **self._cleaning(pixel_size, self.min_area)),
+            "pixel_size": pixel_size,
+        }
+        return {"unmix": partial(stain_image, **options)}
+
+    def _cleaning(self, pixel_size: float, min_area: float) -> dict:
+        """Return the options of `clean_mask` in pixels."""
+        return {
+            "min_area": round(min_area / pixel_size**2),
+            "max_hole_area": round(self.max_hole_area / pixel_size**2),
+            "opening_radius": self.opening_radius / pixel_size,
+        }
+
+    def _least_contrast(self) -> float:
+        """Return `min_contrast`; counterstains are paler than the stain of H&E."""
+        if self.min_contrast != "auto":
+            return self.min_contrast
+        return _COUNTERSTAIN_CONTRAST if len(self.class_names_) > 1 else _CONTRAST
 
     def _scaled(self, image: np.ndarray, pixel_size: float):
         """Return the features of an image, on one scale."""
@@ -73,10 +162,22 @@ class ImageClustering:
         features.put_on_scale(scale, self.map_weight)
         return features
 
+    def _n_clusters(self) -> int:
+        if self.n_clusters != "auto":
+            return self.n_clusters
+        return 4 if len(self.class_names_) > 1 else 2
+
+    def _named_foreground(self, statistics) -> np.ndarray:
+        """Tell which clusters are nuclei, as `foreground` says."""
+        foreground = self.foreground
+        if foreground == "auto" and len(self.class_names_) > 1:
+            foreground = max(1, len(statistics["n_pixels"]) // 2)
+        return name_foreground(foreground, statistics)
+
     def _k_means(self, planes: np.ndarray, rng: np.random.Generator):
         return fit_kmeans(
             planes,
-            self.n_clusters,
+            self._n_clusters(),
             self.n_samples,
             rng,
             n_init=self.n_init,
@@ -108,7 +209,7 @@ class ImageClustering:
             statistics.append(
                 cluster_statistics(features, labels, self.cluster_centers_)
             )
-        self.foreground_ = name_foreground(self.foreground, pool_statistics(statistics))
+        self.foreground_ = self._named_foreground(pool_statistics(statistics))
 
     def _cluster_image(self, image: np.ndarray, pixel_size: float):
         """Return mask, centres, foreground, inertia and iterations of one image."""
@@ -120,29 +221,75 @@ class ImageClustering:
             chosen = self.foreground_
         else:
             statistics = cluster_statistics(features, labels, centers)
-            chosen = name_foreground(self.foreground, statistics)
+            chosen = self._named_foreground(statistics)
         foreground = chosen[labels].reshape(image.shape[:2])
         mask = self._objects(features, foreground, pixel_size)
+        if self.classes is not None:
+            mask = self._with_classes(mask, features.chromogen, pixel_size)
         return mask, centers, chosen, inertia, n_iter
 
     def _objects(self, features, foreground: np.ndarray, pixel_size: float):
         """Clean the foreground and split it into objects, if anything stands out."""
-        min_area = self.min_area
-        if not stands_out(features, foreground, self.min_contrast):
-            # K-means halves an even background. A few nuclei may still be there.
-            if self.foreground != "auto":
-                return np.zeros(foreground.shape, np.int32)
-            foreground = rare_foreground(features, self.min_contrast)
-            min_area = max(min_area, 0.25 * self.nucleus_diameter**2)
-        cleaned = clean_mask(
-            foreground,
-            min_area=round(min_area / pixel_size**2),
-            max_hole_area=round(self.max_hole_area / pixel_size**2),
-            opening_radius=self.opening_radius / pixel_size,
+        least = self._least_contrast()
+        if features.chromogen is not None:
+            foreground = foreground & (features.chromogen == 0)
+        if stands_out(features, foreground, least):
+            ids = self._instances(foreground, self.min_area, pixel_size)
+            if features.chromogen is None:
+                return ids
+            ids, is_tissue = self._drop_large(ids, pixel_size)
+            if not is_tissue:
+                return self._drop_faint(ids, features.stain, pixel_size)
+        # K-means halves an even background. A few nuclei may still be there.
+        if self.foreground != "auto":
+            return np.zeros(foreground.shape, np.int32)
+        foreground = rare_foreground(features, least)
+        min_area = max(self.min_area, 0.25 * self.nucleus_diameter**2)
+        ids = self._instances(foreground, min_area, pixel_size)
+        if features.chromogen is None:
+            return ids
+        return self._drop_faint(
+            self._drop_large(ids, pixel_size)[0], features.stain, pixel_size
         )
+
+    def _drop_large(self, ids: np.ndarray, pixel_size: float):
+        """Drop what is far too large for nuclei; tell whether that was the most."""
+        areas = np.bincount(ids.ravel())
+        areas[0] = 0
+        large = areas > _LARGEST * (self.nucleus_diameter / pixel_size) ** 2
+        is_tissue = 2 * areas[large].sum() > areas.sum()
+        return np.where(large[ids], 0, ids), bool(is_tissue)
+
+    def _drop_faint(self, ids: np.ndarray, stain: np.ndarray, pixel_size: float):
+        return drop_faint(
+            ids,
+            stain,
+            least=self._least_contrast(),
+            sigma=self.background_radius / pixel_size,
+            diameter=self.nucleus_diameter / pixel_size,
+        )
+
+    def _instances(self, mask, min_area: float, pixel_size: float) -> np.ndarray:
+        """Clean a mask and give each object its id."""
+        mask = clean_mask(mask, **self._cleaning(pixel_size, min_area))
         if not self.instances:
-            return ndi.label(cleaned)[0].astype(np.int32, copy=False)
-        return split_touching(cleaned, diameter=self.nucleus_diameter / pixel_size)
+            return ndi.label(mask)[0].astype(np.int32, copy=False)
+        return split_touching(mask, diameter=self.nucleus_diameter / pixel_size)
+
+    def _with_classes(self, ids, chromogen, pixel_size: float) -> np.ndarray:
+        """Add the nuclei of the chromogens; return ids and classes, (h, w, 2)."""
+        n_classes = len(self.class_names_)
+        classes = np.where(ids > 0, n_classes, 0).astype(np.int32)
+        for number in range(1, n_classes):
+            own = self._instances(chromogen == number, self.min_area, pixel_size)
+            own = self._drop_large(own, pixel_size)[0]
+            inside = own > 0
+            ids = np.where(inside, own + ids.max(), ids)
+            classes[inside] = number
+        # Counted nuclei: what a split cuts off is none.
+        ids = remove_small(ids, round(self.min_area / pixel_size**2))
+        classes[ids == 0] = 0
+        return np.stack([relabel(ids), classes], axis=-1)
 
     def _masks(self, images: ImageBatch) -> list[np.ndarray]:
         pixel_sizes = resolve_pixel_size(self.pixel_size, images)
@@ -154,14 +301,14 @@ class ImageClustering:
     def _stacked(self, images: ImageBatch, masks):
         """Append a mask to each image."""
         return images.wrap(
-            np.concatenate([image, mask[..., np.newaxis].astype(np.float32)], axis=-1)
+            np.concatenate([image, np.atleast_3d(mask).astype(np.float32)], axis=-1)
             for image, mask in zip(images, masks, strict=True)
         )
 
     def _padded(self, rows, fill) -> np.ndarray:
         """Stack per-image results; images of fewer clusters are filled up."""
         first = np.asarray(rows[0])
-        shape = (len(rows), self.n_clusters, *first.shape[1:])
+        shape = (len(rows), self._n_clusters(), *first.shape[1:])
         out = np.full(shape, fill, dtype=first.dtype)
         for target, row in zip(out, rows, strict=True):
             target[: len(row)] = row

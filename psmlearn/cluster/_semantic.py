@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from psmlearn.base import BaseImageEstimator
+from psmlearn.cluster._classes import PRESETS
 from psmlearn.cluster._kmeans import draw_pixels, silhouette
 from psmlearn.cluster._segment import ImageClustering
 from psmlearn.cluster._table import TableClustering, is_table
@@ -40,8 +41,10 @@ class SemanticClusterer(
 
     Parameters
     ----------
-    n_clusters : int, default=2
-        Number of clusters. Where an image has fewer distinct pixels, it gets fewer.
+    n_clusters : int or "auto", default="auto"
+        Number of clusters; where an image has fewer distinct pixels, it gets fewer.
+        "auto" is 2, and 4 with several classes, whose counterstain is pale here and
+        dark there.
     fusion : {"concat", "jet"}, default="concat"
         What is clustered. "concat": the smoothed amount of haematoxylin, above its
         surroundings, and the map; each cut at its 3rd and 97th percentile and
@@ -57,19 +60,36 @@ class SemanticClusterer(
         on a sample of their pixels.
     foreground : {"auto", "paper"}, int or callable, default="auto"
         Which clusters are nuclei. "auto": those whose mean score (haematoxylin and
-        map, weighted as in "concat") is above Otsu's threshold of the scores of all
-        pixels. "paper": the one whose first two channels are lowest, with
-        ``fusion="jet"`` only. An int: so many of the highest. A callable takes a
-        dict with "centers" (n_clusters, n_features) and the arrays "haematoxylin",
-        "map", "score" and "n_pixels" (n_clusters,), and returns as many bools.
-    min_contrast : float, default=0.12
+        map, weighted as in "concat") is above Otsu's threshold of all pixels' scores;
+        with several classes the higher half of them. "paper": the one whose first
+        two channels are lowest, with ``fusion="jet"`` only. An int: so many of the
+        highest. A callable takes a dict with "centers" (n_clusters, n_features) and
+        "haematoxylin", "map", "score" and "n_pixels" (n_clusters,), and returns as
+        many bools.
+    classes : {"ki67", "he"}, dict or None, default=None
+        Classes of nuclei and their stains, for masks with classes. "ki67" is
+        ``{"positive": "dab", "negative": "haematoxylin"}``, "he" is ``{"nucleus":
+        "haematoxylin"}``. Class ids count from 1 in this order; the last stain is
+        the counterstain. A stain is "haematoxylin", "eosin", "dab", or its optical
+        densities (red, green, blue). Up to three.
+    stain_vectors : {"image", "named"}, default="image"
+        With several classes: whether the stains' colours are looked up in each
+        image, near the named ones, or taken as named.
+    min_stain : float, default=0.12
+        With several classes: optical density by which a stain other than the
+        counterstain must exceed its surroundings somewhere in a nucleus of its
+        class. What counts as positive is a convention: raise it where faintly brown
+        nuclei are negative.
+    min_contrast : float or "auto", default="auto"
         Optical density of haematoxylin by which the foreground's mean must exceed
         the rest of the image. If it does not, only objects that stand out by half
-        as much again are kept ("auto"), or none. 0 takes the clusters as they are.
+        as much again are kept ("auto" in `foreground`), or none. 0 takes the
+        clusters as they are. "auto" is 0.12; 0.045 for a counterstain beside others.
     smoothing : float, default=0.375
         Deviation of the Gaussian that smooths haematoxylin and map, in micrometres.
     background_radius : float, default=4.0
-        Deviation of the blur that gives a pixel's surroundings, in micrometres.
+        Deviation of the blur that gives a pixel's surroundings, in micrometres; for
+        a counterstain beside others three quarters of it.
     background_weight : float, default=0.75
         Part of the surroundings that is taken away, from 0 to 1.
     nucleus_diameter : float, default=5.0
@@ -100,8 +120,12 @@ class SemanticClusterer(
 
     Attributes
     ----------
-    labels_ : list or array of ndarray of shape (height, width), int32
+    labels_ : list or array of ndarray of shape (height, width[, 2]), int32
         Masks of the images of `fit`; for a table (n_pixels,) int32.
+    class_names_ : list of str
+        Names of the classes; none without classes.
+    classes_ : ndarray of shape (n_classes,), int
+        Their ids, from 1.
     cluster_centers_ : ndarray of shape (n_images, n_clusters, n_features) or \
 (n_clusters, n_features)
         Centres, of each image or of all. Clusters that an image lacks are NaN.
@@ -115,10 +139,6 @@ class SemanticClusterer(
         Channels of the images, or columns of the table.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of a table's columns, if it has names.
-
-    See Also
-    --------
-    SelfActivationMapper : Adds the map to the images.
 
     Notes
     -----
@@ -143,7 +163,10 @@ class SemanticClusterer(
     """
 
     _parameter_constraints: dict = {
-        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "n_clusters": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "fusion": [StrOptions({"concat", "jet"})],
         "map_weight": [Interval(Real, 0, None, closed="left")],
         "image_weight": [Interval(Real, 0, None, closed="left")],
@@ -153,7 +176,10 @@ class SemanticClusterer(
             Interval(Integral, 0, None, closed="left"),
             callable,
         ],
-        "min_contrast": [Interval(Real, 0, None, closed="left")],
+        "classes": [StrOptions(set(PRESETS)), dict, None],
+        "stain_vectors": [StrOptions({"image", "named"})],
+        "min_stain": [Interval(Real, 0, None, closed="neither")],
+        "min_contrast": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "smoothing": [Interval(Real, 0, None, closed="left")],
         "background_radius": [Interval(Real, 0, None, closed="neither")],
         "background_weight": [Interval(Real, 0, 1, closed="both")],
@@ -176,14 +202,17 @@ class SemanticClusterer(
 
     def __init__(
         self,
-        n_clusters=2,
+        n_clusters="auto",
         *,
         fusion="concat",
         map_weight=0.4,
         image_weight=1.0,
         fit_scope="image",
         foreground="auto",
-        min_contrast=0.12,
+        classes=None,
+        stain_vectors="image",
+        min_stain=0.12,
+        min_contrast="auto",
         smoothing=0.375,
         background_radius=4.0,
         background_weight=0.75,
@@ -205,6 +234,9 @@ class SemanticClusterer(
         self.image_weight = image_weight
         self.fit_scope = fit_scope
         self.foreground = foreground
+        self.classes = classes
+        self.stain_vectors = stain_vectors
+        self.min_stain = min_stain
         self.min_contrast = min_contrast
         self.smoothing = smoothing
         self.background_radius = background_radius
@@ -239,12 +271,14 @@ class SemanticClusterer(
         """
         random_state = check_random_state(self.random_state)
         self._seed = int(random_state.randint(np.iinfo(np.int32).max))
+        self._name_classes()
         self._on_table = is_table(X)
         if self._on_table:
             return self._fit_table(X)
         self.__dict__.pop("feature_names_in_", None)
         images = self._check_images(X, reset=True)
         self._check_channels()
+        self._warn_of_staining(images)
         pixel_sizes = resolve_pixel_size(self.pixel_size, images)
         self._scope = self.fit_scope
         if self.fit_scope == "all":
@@ -276,13 +310,15 @@ class SemanticClusterer(
         Returns
         -------
         masks : list or array of (height, width) int32
-            Label images in the container that came; for a table
-            (n_pixels,) int32 with the number of each pixel's cluster.
+            Label images in the container that came, with classes (height, width, 2):
+            ids and classes; for a table (n_pixels,) int32 with the number of each
+            pixel's cluster.
         """
         check_is_fitted(self)
         if self._is_table_like_fit(X):
             return self._predict_table(X)
         images = self._check_images(X, reset=False)
+        self._warn_of_staining(images)
         return images.wrap(self._masks(images))
 
     def fit_transform(self, X, y=None):
@@ -303,13 +339,15 @@ class SemanticClusterer(
         Returns
         -------
         stacked : list or array of (height, width, n_channels + 1) float32
-            The images with the ids of the objects as last channel. For a table
-            its columns and the number of the cluster.
+            The images with the ids of the objects as last channel, or, with classes,
+            ids and classes as the last two. For a table its columns and the number
+            of the cluster.
         """
         check_is_fitted(self)
         if self._is_table_like_fit(X):
             return self._transform_table(X)
         images = self._check_images(X, reset=False)
+        self._warn_of_staining(images)
         return self._stacked(images, self._masks(images))
 
     def score(self, X, y=None):
@@ -348,7 +386,13 @@ class SemanticClusterer(
         names = ["grey"] if self.n_features_in_ <= 2 else ["red", "green", "blue"]
         if self.n_features_in_ in (2, 4):
             names.append("map")
-        return np.array([*names, "mask"], dtype=object)
+        labels = ["mask"] if self.classes is None else ["mask", "class"]
+        return np.array([*names, *labels], dtype=object)
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Ids of the classes, from 1."""
+        return np.arange(1, len(self.class_names_) + 1)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -51,15 +51,16 @@ class TableClustering:
 
     def _fit_table(self, X):
         X = self._check_table(X, reset=True)
-        if len(X) < self.n_clusters:
+        n_clusters = self._n_clusters()
+        if len(X) < n_clusters:
             raise ValueError(
-                f"n_samples={len(X)} should be >= n_clusters={self.n_clusters}."
+                f"n_samples={len(X)} should be >= n_clusters={n_clusters}."
             )
         rng = np.random.default_rng(self._seed)
         centers, n_iter = fit_kmeans(
             X.T,
-            self.n_clusters,
-            max(self.n_samples, self.n_clusters),
+            n_clusters,
+            max(self.n_samples, n_clusters),
             rng,
             n_init=self.n_init,
             max_iter=self.max_iter,

@@ -12,6 +12,7 @@ from psmlearn.datasets._geojson import load_geojson
 from psmlearn.datasets._lgg import load_lgg
 from psmlearn.datasets._monuseg import load_monuseg
 from psmlearn.datasets._pannuke import load_pannuke
+from psmlearn.datasets._point_folder import load_point_folder
 from psmlearn.datasets._sample import load_sample_image
 from psmlearn.datasets._synthetic import make_nuclei
 
@@ -27,6 +28,7 @@ __all__ = [
     "load_lgg",
     "load_monuseg",
     "load_pannuke",
+    "load_point_folder",
     "load_sample_image",
     "make_nuclei",
 ]

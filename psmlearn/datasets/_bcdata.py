@@ -71,6 +71,7 @@ def load_bcdata(folder: str | os.PathLike, *, subset: str = "train") -> Bunch:
     Notes
     -----
     The files hold points as (x, y), whole numbers; here they are (row, column).
+    Points in other layouts, such as CSV tables, are for `load_point_folder`.
 
     References
     ----------

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +151,27 @@ def read_mask(path: str, image: str) -> np.ndarray:
     return labels
 
 
+def add_classes(labels: np.ndarray, path: str, mask: str) -> np.ndarray:
+    """Return ids with the classes of a class image as their second plane."""
+    classes = read_labels(path)
+    if labels.ndim != 2 or classes.shape != labels.shape:
+        raise ValueError(
+            f"{path!r} has shape {classes.shape}, and the ids of {mask!r} have "
+            f"{labels.shape}; expected (height, width) of both."
+        )
+    planes = np.stack([labels, np.where(labels > 0, classes, 0)], axis=-1)
+    planes[labels == -1] = -1
+    pairs = np.unique(planes[labels > 0], axis=0)
+    mixed = pairs[1:][np.diff(pairs[:, 0]) == 0]
+    if len(mixed) or (pairs[:, 1:] < 0).any():
+        number = (mixed if len(mixed) else pairs[pairs[:, 1] < 0])[0, 0]
+        raise ValueError(
+            f"{path!r} gives the object {number} of {mask!r} several classes, or -1; "
+            "expected one class each, 0 where it is not known."
+        )
+    return planes
+
+
 def check_mask_size(path: str, shape: tuple[int, ...], image: str) -> None:
     """Check the size of a mask against what the file of its image declares."""
     size = read_size(image)
@@ -169,6 +190,8 @@ def load_label_folder(
     require_masks: bool = True,
     image_suffix: str = "",
     mask_suffix: str = "",
+    classes: str | None = None,
+    class_suffix: str = "",
     group_pattern: str | re.Pattern | None = None,
 ) -> Bunch:
     r"""Load a folder of images and label images, paired by name.
@@ -192,6 +215,11 @@ def load_label_folder(
     mask_suffix : str, default=""
         The same for masks: `images="."`, `masks="."`, `image_suffix="_image"`
         and `mask_suffix="_inst"` pair `a_image.png` with `a_inst.png`.
+    classes : str or None, default=None
+        Name of a folder of class images, which hold the class of each pixel, 1..C,
+        as label images do ids; None where there are none.
+    class_suffix : str, default=""
+        What the names of class images end in.
     group_pattern : str, compiled regular expression or None, default=None
         Finds the patient in each name: r"TCGA-\w+-\w+", or r"^(\d+)_" whose
         first group is taken.
@@ -201,7 +229,8 @@ def load_label_folder(
     Bunch
         With `images`, a list of absolute paths sorted by name; `masks`, a list
         of int32 label images, None where there is none (and None in place of
-        the list if there is no mask at all); `groups`, an array of str, or None
+        the list if there is no mask at all), of shape (height, width, 2) with
+        `classes`: ids and classes; `groups`, an array of str, or None
         without `group_pattern`; `names`, a list of str without the suffixes;
         `pixel_size`, None; `DESCR`.
 
@@ -241,31 +270,32 @@ def load_label_folder(
             f"their names end alike ({image_suffix!r}); give image_suffix and "
             "mask_suffix, such as '_image' and '_inst'."
         )
-    image_paths = _select(
-        list_by_stem(image_folder, IMAGE_SUFFIXES),
-        image_suffix,
-        mask_suffix if together else "",
-    )
-    if not image_paths:
-        raise FileNotFoundError(
-            f"{str(image_folder)!r} holds no image; expected files ending in "
-            f"{', '.join(image_suffix + suffix for suffix in IMAGE_SUFFIXES)}."
-        )
+    kinds = [(images, image_suffix), (masks, mask_suffix)]
+    if classes is not None:
+        kinds.append((classes, class_suffix))
+    beside = endings_beside(root, images, kinds)
+    image_paths = find_images(image_folder, image_suffix, beside)
     names = list(image_paths)
     groups = None if group_pattern is None else find_groups(names, group_pattern)
     mask_paths: dict[str, str] = {}
     if require_masks or mask_folder.is_dir():
-        mask_paths = _select(
+        mask_paths = select_by_ending(
             list_by_stem(check_folder(mask_folder), LABEL_SUFFIXES),
             mask_suffix,
-            image_suffix if together else "",
+            *endings_beside(root, masks, kinds),
         )
     if require_masks:
         # In one folder, names without a mask's ending may be of anything.
         strict = bool(mask_suffix) or not together
         _check_pairs(image_paths, mask_paths, image_folder, mask_folder, strict)
+    class_paths: dict[str, str] = {}
+    if classes is not None:
+        masked = [name for name in names if name in mask_paths]
+        class_paths = _find_classes(check_folder(root / classes), class_suffix, masked)
     loaded = [
-        read_mask(mask_paths[name], path) if name in mask_paths else None
+        _load_mask(mask_paths[name], class_paths.get(name), path)
+        if name in mask_paths
+        else None
         for name, path in image_paths.items()
     ]
     return Bunch(
@@ -276,6 +306,25 @@ def load_label_folder(
         pixel_size=None,
         DESCR=_DESCR,
     )
+
+
+def _find_classes(folder: Path, ending: str, names: list[str]) -> dict[str, str]:
+    """Return the class images by name, all those of names with a mask."""
+    paths = select_by_ending(list_by_stem(folder, LABEL_SUFFIXES), ending)
+    missing = [name for name in names if name not in paths]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(names)} masks have no class image in "
+            f"{str(folder)!r}, named like the image and {ending!r}: "
+            f"{tell_names(missing)}."
+        )
+    return paths
+
+
+def _load_mask(path: str, class_path: str | None, image: str) -> np.ndarray:
+    """Read the label image of an image, with its classes if they are given."""
+    labels = read_mask(path, image)
+    return labels if class_path is None else add_classes(labels, class_path, path)
 
 
 def _check_pairs(
@@ -302,14 +351,36 @@ def _check_pairs(
         )
 
 
-def _select(files: dict[str, str], ending: str, other: str) -> dict[str, str]:
+def find_images(folder: Path, ending: str, others: Iterable[str]) -> dict[str, str]:
+    """Return the images of a folder by name, without those of other endings."""
+    paths = select_by_ending(list_by_stem(folder, IMAGE_SUFFIXES), ending, *others)
+    if not paths:
+        raise FileNotFoundError(
+            f"{str(folder)!r} holds no image; expected files ending in "
+            f"{', '.join(ending + suffix for suffix in IMAGE_SUFFIXES)}."
+        )
+    return paths
+
+
+def endings_beside(
+    root: Path, name: str, kinds: Iterable[tuple[str, str]]
+) -> list[str]:
+    """Return the endings of those kinds, (folder, ending), that share a folder."""
+    place = os.path.realpath(root / name)
+    return [end for folder, end in kinds if os.path.realpath(root / folder) == place]
+
+
+def select_by_ending(
+    files: dict[str, str], ending: str, *others: str
+) -> dict[str, str]:
     """Return the files whose names end in `ending`, by what stands before it.
 
-    A longer `other` ending, of files in the same folder, goes before.
+    Longer endings of `others`, of files in the same folder, go before.
     """
+    longer = tuple(other for other in others if len(other) > len(ending))
     chosen = {}
     for stem, path in files.items():
-        taken = len(other) > len(ending) and stem.endswith(other)
+        taken = stem.endswith(longer)
         if stem.endswith(ending) and len(stem) > len(ending) and not taken:
             chosen[stem[: len(stem) - len(ending)]] = path
     return dict(sorted(chosen.items()))

@@ -3,23 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
-from scipy import ndimage, sparse
 from sklearn.utils import Bunch, check_random_state
 
+from psmlearn.datasets._artefacts import add_artefacts
+from psmlearn.datasets._paint import (
+    BRIGHTNESS,
+    HE_COLOURS,
+    mix_stains,
+    paint_he,
+    photograph,
+)
+from psmlearn.datasets._paint_ki67 import draw_colours, paint_ki67
 from psmlearn.datasets._shapes import lay_out_nuclei
 
-# Directions of stains in optical density (red, green, blue), about those of
-# published stain matrices; they are normalised where they are used.
-_STAINS = {
-    "haematoxylin": (0.60, 0.70, 0.35),
-    "eosin": (0.15, 0.85, 0.48),
-    "dab": (0.27, 0.57, 0.78),
-}
 _DIAMETER = 6.2  # micrometres, mean
-_POSITIVE_SHARE = 0.35
+_POSITIVE, _NEGATIVE = 1, 2
 
 
 def make_nuclei(
@@ -34,13 +37,17 @@ def make_nuclei(
     noise: float = 0.015,
     pixel_size: float = 0.25,
     stain: str = "he",
+    positive_fraction: float | Sequence[float] = 0.3,
+    weak: float = 0.2,
+    background: float = 1.0,
+    artefacts: bool = False,
     random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
     """Make synthetic histology images of nuclei, with exact labels.
 
-    Irregular nuclei with chromatin texture lie in eosinophilic tissue with
-    fibres and white gaps. The stains are mixed in optical density, so stain
-    separation works on these images as on real ones.
+    Irregular nuclei with chromatin texture lie in tissue with fibres and white
+    gaps. The stains are mixed in optical density, so stain separation works on
+    these images as on real ones.
 
     Parameters
     ----------
@@ -61,19 +68,42 @@ def make_nuclei(
         Standard deviation of the camera noise; white is 1.
     pixel_size : float, default=0.25
         Micrometres per pixel; nuclei are about 6 micrometres across.
-    stain : {"he", "hdab"}, default="he"
-        Haematoxylin and eosin, or haematoxylin with a share of nuclei brown by
-        DAB, as in Ki-67 staining.
+    stain : {"he", "ki67"}, default="he"
+        Haematoxylin and eosin; or Ki-67 immunohistochemistry, with two classes
+        of nuclei: positive ones, brown by DAB, from tan to nearly black, and
+        negative ones, pale blue by haematoxylin. Its nuclei lie where those of
+        "he" do, with the same `random_state`.
+    positive_fraction : float in [0, 1] or one for each image, default=0.3
+        Share of positive nuclei, rounded to whole nuclei; 0 and 1 give images
+        without one of the classes. For "ki67" only.
+    weak : float in [0, 1], default=0.2
+        Share of the negative nuclei that are hardly darker than the tissue: a
+        threshold that the dark brown ones set misses them. For "ki67" only.
+    background : float, default=1.0
+        Strength of the brown haze in tissue and cytoplasm; 0 for none, 3 for a
+        stain that failed. For "ki67" only.
+    artefacts : bool, default=False
+        Whether to lay a fold, a stroke of a pen and specks of dirt over each
+        image. What they hide stays in masks and points.
     random_state : int, RandomState instance or None, default=None
         An int gives the same images each time.
 
     Returns
     -------
     Bunch
-        With `images`, uint8 of shape (n_images, height, width, 3); `masks`,
-        int32 of shape (n_images, height, width), ids 1..n; `points`, a list of
-        float arrays (n, 2), the centres as (row, column); `classes`, a list of
-        int arrays (n,), 1 positive (brown) and 2 negative; `pixel_size`.
+        With
+
+        - `images`, uint8 of shape (n_images, height, width, 3);
+        - `masks`, int32 of shape (n_images, height, width), ids 1..n; for
+          "ki67" (n_images, height, width, 2), the second plane holding the
+          class: 1 positive, 2 negative, 0 background;
+        - `points`, a list of float arrays (n, 2), the centres as (row, column)
+          in the order of the ids; for "ki67" (n, 3), the class in the third
+          column;
+        - `target_names`, the names of classes 1 and 2, or None for "he";
+        - `artefacts`, bool of shape (n_images, height, width), True where the
+          image is spoilt;
+        - `pixel_size`.
 
     Raises
     ------
@@ -86,48 +116,130 @@ def make_nuclei(
     >>> data = make_nuclei(2, (64, 96), n_nuclei=8, random_state=0)
     >>> data.images.shape, data.masks.shape, len(data.points[0])
     ((2, 64, 96, 3), (2, 64, 96), 8)
+    >>> data = make_nuclei(2, (64, 96), n_nuclei=8, stain="ki67", random_state=0)
+    >>> data.masks.shape, data.points[0][:, 2].astype(int).tolist()
+    ((2, 64, 96, 2), [2, 2, 2, 2, 2, 1, 1, 2])
     """
-    _check_counts(n_images=(n_images, 1), n_nuclei=(n_nuclei, 0))
-    if not isinstance(shape, tuple | list) or len(shape) != 2:
-        raise ValueError(f"shape is {shape!r}; expected (height, width).")
-    _check_counts(height=(shape[0], 1), width=(shape[1], 1))
-    _check_numbers(
-        touching=(touching, 1.0),
-        vesicular=(vesicular, 1.0),
-        stain_variation=(stain_variation, np.inf),
-        texture=(texture, np.inf),
-        noise=(noise, np.inf),
-        pixel_size=(pixel_size, np.inf),
-    )
-    if pixel_size <= 0:
-        raise ValueError(f"pixel_size is {pixel_size}; expected above 0.")
-    if stain not in ("he", "hdab"):
-        raise ValueError(f"stain is {stain!r}; expected 'he' or 'hdab'.")
-    shape = (int(shape[0]), int(shape[1]))
+    recipe = _Recipe(
+        shape, n_nuclei, touching, vesicular, stain_variation, texture, noise,
+        pixel_size, stain, weak, background, artefacts,
+    )  # fmt: skip
+    _check_counts(n_images=(n_images, 1))
+    shape = recipe.check()
+    fractions = _check_fractions(positive_fraction, n_images)
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     images = np.empty((n_images, *shape, 3), dtype=np.uint8)
-    masks = np.empty((n_images, *shape), dtype=np.int32)
-    points, classes = [], []
-    for index in range(n_images):
-        rng = np.random.default_rng([seed, index])
-        masks[index] = lay_out_nuclei(
-            rng, shape, n_nuclei, touching, _DIAMETER / pixel_size
+    planes = () if stain == "he" else (2,)
+    masks = np.empty((n_images, *shape, *planes), dtype=np.int32)
+    spoilt = np.zeros((n_images, *shape), dtype=bool)
+    points = []
+    for index, fraction in enumerate(fractions):
+        images[index], labels, classes, spoilt[index] = recipe.make(
+            [seed, index], fraction
         )
-        n_placed = int(masks[index].max())
-        positive = (rng.random(n_placed) < _POSITIVE_SHARE) & (stain == "hdab")
-        densities = _paint_stains(
-            rng, masks[index], positive, stain, vesicular, texture, pixel_size
-        )
-        images[index] = _expose(rng, densities, stain_variation, noise, pixel_size)
-        points.append(_centres(masks[index], n_placed))
-        classes.append(np.where(positive, 1, 2))
+        centres = _centres(labels, len(classes))
+        if stain == "he":
+            masks[index] = labels
+        else:
+            masks[index, ..., 0] = labels
+            masks[index, ..., 1] = np.append(0, classes)[labels]
+            centres = np.column_stack([centres, classes])
+        points.append(centres)
     return Bunch(
         images=images,
         masks=masks,
         points=points,
-        classes=classes,
+        target_names=None if stain == "he" else ["positive", "negative"],
+        artefacts=spoilt,
         pixel_size=float(pixel_size),
     )
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How the images of a set are made, as the parameters of `make_nuclei`."""
+
+    shape: tuple[int, int]
+    n_nuclei: int
+    touching: float
+    vesicular: float
+    stain_variation: float
+    texture: float
+    noise: float
+    pixel_size: float
+    stain: str
+    weak: float
+    background: float
+    artefacts: bool
+
+    def check(self) -> tuple[int, int]:
+        """Refuse bad values; return height and width as int."""
+        _check_counts(n_nuclei=(self.n_nuclei, 0))
+        if not isinstance(self.shape, tuple | list) or len(self.shape) != 2:
+            raise ValueError(f"shape is {self.shape!r}; expected (height, width).")
+        _check_counts(height=(self.shape[0], 1), width=(self.shape[1], 1))
+        for name in ("touching", "vesicular", "weak"):
+            _check_number(name, getattr(self, name), 1.0)
+        for name in ("stain_variation", "texture", "noise", "background", "pixel_size"):
+            _check_number(name, getattr(self, name), np.inf)
+        if self.pixel_size <= 0:
+            raise ValueError(f"pixel_size is {self.pixel_size}; expected above 0.")
+        if self.stain not in ("he", "ki67"):
+            raise ValueError(f"stain is {self.stain!r}; expected 'he' or 'ki67'.")
+        if not isinstance(self.artefacts, bool | np.bool_):
+            raise TypeError(f"artefacts is {self.artefacts!r}; expected a bool.")
+        return int(self.shape[0]), int(self.shape[1])
+
+    def make(
+        self, seed: list[int], positive_fraction: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return an image, its ids, the class of each id, and what is spoilt."""
+        rng = np.random.default_rng(seed)
+        shape = (int(self.shape[0]), int(self.shape[1]))
+        labels = lay_out_nuclei(
+            rng, shape, self.n_nuclei, self.touching, _DIAMETER / self.pixel_size
+        )
+        rank = rng.random(int(labels.max())).argsort().argsort()
+        n_positive = int(np.floor(positive_fraction * len(rank) + 0.5))
+        positive = rank < n_positive
+        how = (self.vesicular, self.texture, self.pixel_size)
+        if self.stain == "he":
+            colours, brightness = HE_COLOURS, BRIGHTNESS
+            amounts = paint_he(rng, labels, *how)
+        else:
+            colours, brightness = draw_colours(rng, self.stain_variation)
+            amounts = paint_ki67(
+                rng, labels, positive, self.weak, self.background, *how
+            )
+        density = mix_stains(
+            rng, amounts, colours, self.stain_variation, self.pixel_size
+        )
+        spoilt = np.zeros(shape, dtype=bool)
+        if self.artefacts:
+            # Their own stream: without them, the image is the same elsewhere.
+            own = np.random.default_rng([*seed, 1])
+            density, spoilt = add_artefacts(own, density, self.pixel_size)
+        image = photograph(rng, density, brightness, self.stain_variation, self.noise)
+        return image, labels, np.where(positive, _POSITIVE, _NEGATIVE), spoilt
+
+
+def _check_fractions(value: object, n_images: int) -> list[float]:
+    """Return the share of positive nuclei of each image."""
+    if isinstance(value, Real):
+        _check_number("positive_fraction", value, 1.0)
+        return [float(value)] * n_images
+    if not isinstance(value, list | tuple | np.ndarray):
+        raise TypeError(
+            f"positive_fraction is {value!r}; expected a number, or one per image."
+        )
+    if len(value) != n_images:
+        raise ValueError(
+            f"positive_fraction has {len(value)} values for {n_images} images; "
+            "expected one per image."
+        )
+    for index, share in enumerate(value):
+        _check_number(f"positive_fraction[{index}]", share, 1.0)
+    return [float(share) for share in value]
 
 
 def _check_counts(**values: tuple[object, int]) -> None:
@@ -138,167 +250,11 @@ def _check_counts(**values: tuple[object, int]) -> None:
             raise ValueError(f"{name} is {value}; expected at least {least}.")
 
 
-def _check_numbers(**values: tuple[object, float]) -> None:
-    for name, (value, most) in values.items():
-        if not isinstance(value, Real) or isinstance(value, bool):
-            raise TypeError(f"{name} is {value!r}; expected a number.")
-        if not 0 <= value <= most or np.isinf(value):
-            raise ValueError(f"{name} is {value}; expected from 0 to {most}.")
-
-
-def _smooth_field(
-    rng: np.random.Generator, shape: tuple[int, int], scale: float
-) -> np.ndarray:
-    """Draw a smooth random field of about unit variance: cubic B-splines."""
-    rows, columns = (_spline_weights(n, scale) for n in shape)
-    knots = rng.standard_normal((rows.shape[1], columns.shape[1]), dtype=np.float32)
-    # A mean weight of 0.4794 per axis: that of the squared cubic B-spline.
-    return (columns @ (rows @ knots).T).T / np.float32(0.4794)
-
-
-def _spline_weights(n_pixels: int, scale: float) -> sparse.csr_array:
-    """Return the weights (n_pixels, n_knots) of cubic B-splines."""
-    position = np.arange(n_pixels) / scale
-    first = np.floor(position).astype(np.int64)
-    t = position - first
-    weights = np.stack(
-        [
-            (1 - t) ** 3,
-            3 * t**3 - 6 * t**2 + 4,
-            -3 * t**3 + 3 * t**2 + 3 * t + 1,
-            t**3,
-        ],
-        axis=1,
-    )
-    knots = first[:, np.newaxis] + np.arange(4)
-    starts = np.arange(0, 4 * n_pixels + 1, 4)
-    return sparse.csr_array(
-        ((weights / 6).astype(np.float32).ravel(), knots.ravel(), starts),
-        shape=(n_pixels, int(first[-1]) + 4),
-    )
-
-
-def _depth(labels: np.ndarray) -> np.ndarray:
-    """Return the distance of each nucleus' pixels from its own border."""
-    inner = labels > 0
-    for axis in (0, 1):
-        differs = np.diff(labels, axis=axis) != 0
-        before, after = [slice(None)] * 2, [slice(None)] * 2
-        before[axis], after[axis] = slice(None, -1), slice(1, None)
-        inner[tuple(before)] &= ~differs
-        inner[tuple(after)] &= ~differs
-    if inner.all():
-        return np.full(labels.shape, np.inf, dtype=np.float32)
-    return ndimage.distance_transform_edt(inner).astype(np.float32)
-
-
-def _paint_stains(
-    rng: np.random.Generator,
-    labels: np.ndarray,
-    positive: np.ndarray,
-    stain: str,
-    vesicular: float,
-    texture: float,
-    pixel_size: float,
-) -> dict[str, np.ndarray]:
-    """Return the amount of each stain per pixel, before the optics."""
-    inside = labels > 0
-    around = ndimage.gaussian_filter(inside.astype(np.float32), 1.0 / pixel_size)
-    tissue, eosin = _paint_tissue(rng, labels.shape, texture, pixel_size)
-    tissue = np.maximum(tissue, np.minimum(3 * around, 1))
-    eosin = tissue * (eosin + 0.10 * around) * np.where(inside, 0.55, 1.0)
-    nuclei = _paint_nuclei(rng, labels, vesicular, texture, pixel_size)
-    veil = 0.05 + 0.02 * texture * _smooth_field(rng, labels.shape, 9 / pixel_size)
-    background = tissue * np.maximum(veil + 0.12 * around, 0)
-    if stain == "he":
-        return {
-            "haematoxylin": np.where(inside, nuclei, background),
-            "eosin": eosin.astype(np.float32),
-        }
-    brown = np.concatenate([[False], positive])[labels]
-    pale = 0.25 * background + 0.12 * eosin
-    return {
-        "haematoxylin": np.where(inside, np.where(brown, 0.4, 0.8) * nuclei, pale),
-        "dab": np.where(brown, 1.2 * nuclei, 0.06 * eosin),
-    }
-
-
-def _paint_tissue(
-    rng: np.random.Generator,
-    shape: tuple[int, int],
-    texture: float,
-    pixel_size: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return where there is tissue (0 to 1) and how pink it is."""
-
-    def field(micrometres: float) -> np.ndarray:
-        return _smooth_field(rng, shape, max(micrometres / pixel_size, 1.0))
-
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
-    angle = rng.uniform(0, np.pi)
-    along = (rows * np.sin(angle) + columns * np.cos(angle)) * pixel_size
-    waves = np.sin(2 * np.pi * (along / 3.5 + 0.9 * field(12)) + 0.8 * field(3))
-    fibres = np.clip(field(15), 0, 1.5) * waves
-    eosin = 0.27 * (
-        1
-        + texture
-        * (0.22 * field(20) + 0.10 * field(5) + 0.10 * field(1.2) + 0.18 * fibres)
-    )
-    edge = field(14) + 0.5 * field(4) + 0.25 * field(1.5)
-    gaps = 1 / (1 + np.exp(-6 * (edge - 1.75)))
-    tissue = 1 - min(texture, 1.0) * gaps
-    return tissue, np.maximum(eosin, 0.02)
-
-
-def _paint_nuclei(
-    rng: np.random.Generator,
-    labels: np.ndarray,
-    vesicular: float,
-    texture: float,
-    pixel_size: float,
-) -> np.ndarray:
-    """Return the haematoxylin inside nuclei: chromatin, rims, nucleoli."""
-    n_nuclei = int(labels.max())
-    strength = 0.52 * np.exp(rng.normal(0.0, 0.22, n_nuclei + 1))
-    pale = rng.random(n_nuclei + 1) < vesicular
-    floor = np.where(pale, rng.uniform(0.28, 0.45, n_nuclei + 1), 0.9)
-    clumps = np.where(pale, 0.9, 0.55)
-    depth = _depth(labels) * pixel_size
-    rim = np.exp(-np.square(depth / 0.45))
-    fine = _smooth_field(rng, labels.shape, max(0.45 / pixel_size, 1.0))
-    coarse = _smooth_field(rng, labels.shape, max(1.1 / pixel_size, 1.0))
-    chromatin = texture * (0.22 * fine + 0.26 * coarse)
-    # Nucleoli: the highest clumps, well inside.
-    nucleoli = np.clip(2.5 * (coarse - 1.3), 0, 1) * (depth > 0.8) * min(texture, 1)
-    level = floor[labels] + (1.1 - floor[labels]) * np.maximum(rim, 0.8 * nucleoli)
-    level = level * (1 + clumps[labels] * chromatin)
-    return np.maximum(strength[labels] * level, 0.08).astype(np.float32)
-
-
-def _expose(
-    rng: np.random.Generator,
-    amounts: dict[str, np.ndarray],
-    stain_variation: float,
-    noise: float,
-    pixel_size: float,
-) -> np.ndarray:
-    """Turn amounts of stain into a picture: optics, colours, light, camera."""
-    blur = 0.22 / pixel_size
-    density = 0.0
-    for name, amount in amounts.items():
-        colour = np.array(_STAINS[name]) + rng.normal(0, 0.035 * stain_variation, 3)
-        colour = np.clip(colour, 0.02, None)
-        colour *= np.exp(rng.normal(0, 0.13 * stain_variation))
-        colour /= np.linalg.norm(_STAINS[name])
-        sharp = ndimage.gaussian_filter(amount.astype(np.float32), blur)
-        density = density + sharp[..., np.newaxis] * colour.astype(np.float32)
-    light = 0.955 + 0.01 * stain_variation * np.clip(rng.normal(size=3), -2, 2)
-    light = np.clip(light, 0, 1).astype(np.float32)
-    picture = light * np.power(np.float32(10), -density)
-    if noise > 0:
-        grain = rng.standard_normal(picture.shape, dtype=np.float32)
-        picture += np.float32(noise) * grain
-    return np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
+def _check_number(name: str, value: object, most: float) -> None:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}; expected a number.")
+    if not 0 <= value <= most or np.isinf(value):
+        raise ValueError(f"{name} is {value}; expected from 0 to {most}.")
 
 
 def _centres(labels: np.ndarray, n_nuclei: int) -> np.ndarray:

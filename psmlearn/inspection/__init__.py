@@ -2,12 +2,14 @@
 """Pictures of what the estimators see and find."""
 
 from psmlearn.inspection._activation import ActivationMapDisplay
+from psmlearn.inspection._labelling import LabellingIndexDisplay
 from psmlearn.inspection._overlay import color_map, overlay_labels
 from psmlearn.inspection._segmentation import SegmentationDisplay
 from psmlearn.inspection._training import TrainingCurveDisplay
 
 __all__ = [
     "ActivationMapDisplay",
+    "LabellingIndexDisplay",
     "SegmentationDisplay",
     "TrainingCurveDisplay",
     "color_map",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def get_axes(ax: Axes | None) -> tuple[Figure, Axes]:
+def get_axes(ax: Axes | None, **figure_options: Any) -> tuple[Figure, Axes]:
     """Return the figure and the axes to draw on; new ones where none are given."""
     try:
         import matplotlib.pyplot as plt
@@ -25,7 +25,7 @@ def get_axes(ax: Axes | None) -> tuple[Figure, Axes]:
             "pip install psmlearn[plot]"
         ) from error
     if ax is None:
-        _, ax = plt.subplots()
+        _, ax = plt.subplots(**figure_options)
     return ax.figure, ax
 
 

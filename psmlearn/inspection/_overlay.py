@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -65,6 +65,7 @@ def overlay_labels(
     *,
     color: Sequence[int] | str = (255, 225, 25),
     thickness: int = 1,
+    class_colors: Mapping[int, Sequence[int]] | None = None,
 ) -> np.ndarray:
     """Draw the outline of every object on an image.
 
@@ -84,6 +85,8 @@ def overlay_labels(
     thickness : int, default=1
         Width of the outline in pixels. It is drawn inside the object, so outlines of
         touching objects stay apart.
+    class_colors : dict of int to three integers, default=None
+        Colours of classes, in place of the palette's; sets ``color="classes"``.
 
     Returns
     -------
@@ -93,7 +96,7 @@ def overlay_labels(
     Raises
     ------
     ValueError
-        If the sizes differ, or the colour or the thickness makes no sense.
+        If the sizes differ, or a colour or the thickness makes no sense.
 
     Examples
     --------
@@ -123,8 +126,12 @@ def overlay_labels(
             f"thickness must be an integer of at least 1, got {thickness!r}."
         )
     edges = _inner_edges(ids, int(thickness))
+    if class_colors is not None:
+        color = "classes"
     if isinstance(color, str):
         overlay[edges] = _PALETTE[_palette_index(color, ids, classes)[edges]]
+        for number, one in (class_colors or {}).items():
+            overlay[edges & (classes == number)] = _check_color(one)
     else:
         overlay[edges] = _check_color(color)
     return overlay
@@ -146,6 +153,15 @@ def _palette_index(
             f"in the second plane, got shape {ids.shape}."
         )
     return (classes - 1) % len(_PALETTE)
+
+
+def class_color(
+    number: int, class_colors: Mapping[int, Sequence[int]] | None = None
+) -> tuple[float, ...]:
+    """Colour of a class for matplotlib, three numbers from 0 to 1."""
+    own = (class_colors or {}).get(number)
+    color = _PALETTE[(number - 1) % len(_PALETTE)] if own is None else _check_color(own)
+    return tuple(float(part) / 255 for part in color)
 
 
 def _check_color(color: Sequence[int]) -> np.ndarray:

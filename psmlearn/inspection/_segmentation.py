@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from psmlearn.inspection._figures import get_axes, get_image, require_fitted_method
-from psmlearn.inspection._overlay import overlay_labels
+from psmlearn.inspection._overlay import class_color, overlay_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,6 +73,8 @@ class SegmentationDisplay:
         true_color: Sequence[int] = (0, 229, 255),
         thickness: int = 1,
         title: str | None = None,
+        class_names: Mapping[int, str] | None = None,
+        class_colors: Mapping[int, Sequence[int]] | None = None,
     ) -> SegmentationDisplay:
         """Draw the outlines.
 
@@ -88,6 +90,11 @@ class SegmentationDisplay:
             Width of the outlines in pixels.
         title : str, default=None
             The title; the number of nuclei if None.
+        class_names : dict of int to str, default=None
+            Names of the classes, such as ``{1: "positive", 2: "negative"}``: the
+            outlines show the classes, and a legend says how many nuclei each has.
+        class_colors : dict of int to three integers, default=None
+            Colours of classes, as in :func:`overlay_labels`.
 
         Returns
         -------
@@ -99,12 +106,46 @@ class SegmentationDisplay:
             picture = overlay_labels(
                 picture, self.true_labels, color=true_color, thickness=thickness
             )
-        picture = overlay_labels(picture, self.labels, color=color, thickness=thickness)
+        picture = overlay_labels(
+            picture,
+            self.labels,
+            color=color if class_names is None else "classes",
+            thickness=thickness,
+            class_colors=class_colors,
+        )
         self.figure_, self.ax_ = get_axes(ax)
-        self.im_ = self.ax_.imshow(picture, interpolation="nearest")
+        self.im_ = self.ax_.imshow(picture)
         self.ax_.set_axis_off()
         self.ax_.set_title(self._count() if title is None else title)
+        if class_names is not None:
+            self._add_legend(class_names, class_colors)
         return self
+
+    def _add_legend(
+        self,
+        class_names: Mapping[int, str],
+        class_colors: Mapping[int, Sequence[int]] | None,
+    ) -> None:
+        """Say below the picture which colour is which class."""
+        from matplotlib.patches import Patch
+
+        pairs = np.unique(np.asarray(self.labels).reshape(-1, 2), axis=0)
+        numbers = pairs[pairs[:, 0] > 0, 1]
+        handles = [
+            Patch(
+                facecolor=class_color(number, class_colors),
+                edgecolor="0.3",
+                label=f"{name} ({np.count_nonzero(numbers == number)})",
+            )
+            for number, name in class_names.items()
+        ]
+        self.ax_.legend(
+            handles=handles,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0.0),
+            ncols=min(len(handles), 4),
+            frameon=False,
+        )
 
     def _count(self) -> str:
         ids = np.asarray(self.labels)

@@ -5,6 +5,7 @@ from psmlearn.io._batch import ImageBatch, check_images
 from psmlearn.io._masks import check_masks
 from psmlearn.io._paths import atomic_path
 from psmlearn.io._pixel_size import read_pixel_size, resolve_pixel_size
+from psmlearn.io._points import read_points, write_points
 from psmlearn.io._read import read_image, read_labels
 from psmlearn.io._write import write_image, write_labels, write_table
 
@@ -16,8 +17,10 @@ __all__ = [
     "read_image",
     "read_labels",
     "read_pixel_size",
+    "read_points",
     "resolve_pixel_size",
     "write_image",
     "write_labels",
+    "write_points",
     "write_table",
 ]

@@ -82,7 +82,7 @@ class ImageBatch(Sequence):
     container : {"array", "list"}
         What the images came in, and what `wrap` makes of results.
     value_range : tuple of two floats or None
-    label_channel : int or None
+    label_channel : int, sequence of int or None
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ImageBatch(Sequence):
         n_channels: int,
         container: str = "list",
         value_range: tuple[float, float] | None = (0.0, 1.0),
-        label_channel: int | None = None,
+        label_channel: int | Sequence[int] | None = None,
         cache: FileCache | None = None,
     ) -> None:
         self._items = items
@@ -181,7 +181,9 @@ class ImageBatch(Sequence):
         return results
 
 
-def _as_stored(array: np.ndarray, label_channel: int | None) -> np.ndarray:
+def _as_stored(
+    array: np.ndarray, label_channel: int | Sequence[int] | None
+) -> np.ndarray:
     """Return a read-only view with a channel axis and without alpha."""
     array, _ = drop_alpha(array, label_channel)
     view = array[..., np.newaxis] if array.ndim == 2 else array[...]
@@ -195,7 +197,7 @@ def check_images(
     caller: str = "",
     n_channels: int | None = None,
     value_range: tuple[float, float] | None = (0.0, 1.0),
-    label_channel: int | None = None,
+    label_channel: int | Sequence[int] | None = None,
     cache_bytes: int = _CACHE_BYTES,
 ) -> ImageBatch:
     """Check every image and return them as an `ImageBatch`.
@@ -217,8 +219,8 @@ def check_images(
         Number of channels expected; None takes what the first image has.
     value_range : tuple of two floats or None, default=(0.0, 1.0)
         Range of floats; None takes any finite value.
-    label_channel : int or None, default=None
-        A channel that holds labels: neither scaled nor held to the range.
+    label_channel : int, sequence of int or None, default=None
+        Channels that hold labels: neither scaled nor held to the range.
     cache_bytes : int, default=1073741824
         Size in bytes up to which decoded files are kept.
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import numpy as np
 
@@ -162,7 +162,7 @@ def check_item(
     found: ImageProblems,
     *,
     value_range: tuple[float, float] | None,
-    label_channel: int | None,
+    label_channel: int | Sequence[int] | None,
 ) -> np.ndarray | None:
     """Check one image; return it as stored, or None with the problem noted."""
     array, opaque = _as_array(item, name, found)

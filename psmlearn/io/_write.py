@@ -38,7 +38,8 @@ def write_labels(path: str | os.PathLike, labels: np.ndarray) -> None:
     path : str or os.PathLike
         Ends in .tif, .tiff or .png; a PNG takes one plane of ids 0 to 65535.
     labels : ndarray of shape (height, width) or (height, width, 2)
-        Integer ids, 0 background, -1 unknown; a second plane holds classes.
+        Integer ids, 0 background, -1 unknown; a second plane holds classes, and
+        is the second sample of each pixel in the file.
 
     Raises
     ------

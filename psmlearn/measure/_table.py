@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 
 import numpy as np
 
 from psmlearn._images._checks import as_float_image, as_label_image
-from psmlearn._images._stains import haematoxylin
+from psmlearn._images._stains import STAINS, haematoxylin, stain_amounts
+from psmlearn.measure._cells import list_regions, look_up
 
 
 def nuclei_table(
@@ -16,6 +18,8 @@ def nuclei_table(
     image: np.ndarray | None = None,
     *,
     pixel_size: float = 0.25,
+    stains: Sequence[str] = ("haematoxylin",),
+    region: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Measure every nucleus of a label image.
 
@@ -31,6 +35,13 @@ def nuclei_table(
         The image, for the stain; with more than three channels the first three count.
     pixel_size : float, default=0.25
         Micrometres per pixel.
+    stains : sequence of str, default=("haematoxylin",)
+        Stains of the slide: ("haematoxylin", "dab") or ("haematoxylin", "eosin").
+        Two or three are unmixed from each other; haematoxylin alone from eosin and
+        DAB, as in scikit-image.
+    region : ndarray of shape (height, width), default=None
+        Nuclei whose centre lies outside are left out. A boolean mask, or whole
+        numbers: 0 outside, 1..n regions.
 
     Returns
     -------
@@ -45,13 +56,15 @@ def nuclei_table(
         - ``equivalent_diameter``: of the disc of the same area, in micrometres.
         - ``eccentricity``: of the ellipse of the same second moments, from 0 (a
           disc) to 1 (a line).
-        - ``mean_haematoxylin``: mean haematoxylin optical density; only with an
-          image.
+        - ``mean_haematoxylin`` and so on: mean optical density of each stain; only
+          with an image.
+        - ``region``: number of the region; only where regions have numbers.
 
     Raises
     ------
     ValueError
-        If the sizes differ or ``pixel_size`` is not a positive number.
+        If the sizes differ, a stain is not known or ``pixel_size`` is not a positive
+        number.
 
     References
     ----------
@@ -75,7 +88,7 @@ def nuclei_table(
     labels = as_label_image(labels, "labels")
     classes = labels[..., 1] if labels.ndim == 3 else None
     plane = labels[..., 0] if labels.ndim == 3 else labels
-    stain = None if image is None else _stain(image, plane.shape)
+    amounts = {} if image is None else _amounts(image, plane.shape, stains)
 
     rows, columns = np.nonzero(plane > 0)
     ids, index = np.unique(plane[rows, columns], return_inverse=True)
@@ -100,9 +113,9 @@ def nuclei_table(
     table["eccentricity"] = _eccentricity(
         mean(down * down), mean(right * right), mean(down * right)
     )
-    if stain is not None:
-        table["mean_haematoxylin"] = mean(stain[rows, columns])
-    return table
+    for name, amount in amounts.items():
+        table[f"mean_{name}"] = mean(amount[rows, columns])
+    return table if region is None else _inside(table, region, plane.shape)
 
 
 def _check_pixel_size(pixel_size: float) -> float:
@@ -119,8 +132,18 @@ def _check_pixel_size(pixel_size: float) -> float:
     return float(pixel_size)
 
 
-def _stain(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Haematoxylin of an image whose size is that of its labels."""
+def _amounts(
+    image: np.ndarray, shape: tuple[int, int], stains: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Stains of an image whose size is that of its labels."""
+    names = [stains] if isinstance(stains, str) else list(stains)
+    if names != ["haematoxylin"] and (
+        not set(names) <= set(STAINS) or not 2 <= len(names) <= 3
+    ):
+        raise ValueError(
+            f"stains must be haematoxylin, or 2 or 3 of {sorted(STAINS)}, got "
+            f"{stains!r}."
+        )
     pixels = np.asarray(image)
     if pixels.ndim == 3 and pixels.shape[2] > 3:
         pixels = pixels[..., :3]
@@ -130,7 +153,28 @@ def _stain(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
             f"The image is {pixels.shape[:2]} pixels (height, width) and the labels "
             f"are {shape}; pass the image of these labels."
         )
-    return haematoxylin(pixels)
+    if len(names) == 1:
+        return {"haematoxylin": haematoxylin(pixels)}
+    amounts = stain_amounts(pixels, names)
+    return {name: amounts[..., index] for index, name in enumerate(names)}
+
+
+def _inside(
+    table: dict[str, np.ndarray], region: np.ndarray, shape: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Rows of the nuclei whose centre lies in the region."""
+    (plane,) = list_regions([region], 1)
+    if plane.shape != shape:
+        raise ValueError(
+            f"The region is {plane.shape} pixels (height, width) and the labels are "
+            f"{shape}; pass the region of these labels."
+        )
+    centres = np.stack([table["centroid_row"], table["centroid_column"]], axis=1)
+    where = look_up(plane, centres)
+    table = {name: column[where > 0] for name, column in table.items()}
+    if plane.dtype.kind != "b":
+        table["region"] = where[where > 0]
+    return table
 
 
 def _eccentricity(

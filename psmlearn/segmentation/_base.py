@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
 
@@ -24,15 +23,21 @@ from psmlearn._engine._inference import predict_images
 from psmlearn._engine._seed import draw_seed, isolated_torch
 from psmlearn._engine._state import load_weights
 from psmlearn._engine._train import TrainResult, train_network
-from psmlearn._images._instances import relabel
 from psmlearn.base import NetworkEstimator
-from psmlearn.io._batch import ImageBatch, check_masks
+from psmlearn.io._batch import ImageBatch
 from psmlearn.networks import build_network
+from psmlearn.segmentation._classes import (
+    class_counts,
+    class_places,
+    class_weights,
+    known_classes,
+)
+from psmlearn.segmentation._masks import training_masks
 from psmlearn.segmentation._targets import distance_target
 
 __all__ = ["PixelNetworkEstimator", "Targets"]
 
-# A function of mask crops (n, size, size[, 2]) that returns further training targets.
+# Of mask crops (n, size, size[, planes]) a function that returns further targets.
 Targets = Callable[[np.ndarray], list[np.ndarray]]
 
 _N_VALIDATION_BATCHES = 2
@@ -61,6 +66,8 @@ class PixelNetworkEstimator(NetworkEstimator):
     _parameter_constraints: dict = {
         **NetworkEstimator._parameter_constraints,
         "label_channel": [Integral, None],
+        "class_channel": [Integral, None],
+        "class_weight": [StrOptions({"balanced", "sqrt"}), dict, None],
         "map_channel": [StrOptions({"drop", "input"}), Integral],
         "stain_jitter": [Interval(Real, 0, None, closed="left")],
         "appearance_randomisation": [Interval(Real, 0, 1, closed="both")],
@@ -76,29 +83,46 @@ class PixelNetworkEstimator(NetworkEstimator):
 
     # -- which channels of X are what ------------------------------------------
 
-    def _label_index(self, n_channels: int) -> int | None:
-        if self.label_channel is None:
-            return None
-        if not -n_channels <= self.label_channel < n_channels:
-            raise ValueError(
-                f"label_channel={self.label_channel} is not a channel of images with "
-                f"{n_channels} channels."
-            )
-        return self.label_channel % n_channels
+    def _check_stacks(self, X, *, reset: bool) -> ImageBatch:
+        """Check the images; their channels of labels are exempt from the range."""
+        channels = self.label_channel
+        if self.class_channel is not None:
+            if channels is None:
+                raise ValueError(
+                    f"class_channel={self.class_channel} needs label_channel: it says "
+                    "which channel of X holds the ids."
+                )
+            channels = (channels, self.class_channel)
+        return self._check_images(X, reset=reset, label_channel=channels)
+
+    def _label_channels(self, n_channels: int) -> list[int]:
+        """Return the channels that hold ids and classes, in this order."""
+        channels = []
+        for name in ("label_channel", "class_channel"):
+            index = getattr(self, name)
+            if index is None:
+                continue
+            if not -n_channels <= index < n_channels or index % n_channels in channels:
+                raise ValueError(
+                    f"{name}={index} is not a channel of images with {n_channels} "
+                    "channels" + (" left for it." if channels else ".")
+                )
+            channels.append(index % n_channels)
+        return channels
 
     def _input_channels(self, n_channels: int) -> list[int]:
         """Return the channels that the network sees."""
-        label = self._label_index(n_channels)
-        channels = [i for i in range(n_channels) if i != label]
+        labels = self._label_channels(n_channels)
+        channels = [i for i in range(n_channels) if i not in labels]
         if isinstance(self.map_channel, Integral):
             index = int(self.map_channel)
-            if not -n_channels <= index < n_channels or index % n_channels == label:
+            if not -n_channels <= index < n_channels or index % n_channels in labels:
                 raise ValueError(
                     f"map_channel={index} is not a channel to drop from images with "
                     f"{n_channels} channels and label_channel={self.label_channel}."
                 )
             channels = [i for i in channels if i != index % n_channels]
-        elif self.map_channel == "drop" and label is not None:
+        elif self.map_channel == "drop" and labels:
             # The stack of SemanticClusterer: image, map, labels.
             if len(channels) in (2, 4):
                 channels = channels[:-1]
@@ -110,38 +134,58 @@ class PixelNetworkEstimator(NetworkEstimator):
         return channels
 
     def _training_masks(self, images: ImageBatch, y) -> list[np.ndarray]:
-        """Return the masks to train on, from `label_channel` or y, checked."""
-        name = type(self).__name__
-        index = self._label_index(images.n_channels)
-        if index is not None:
-            planes = [images.stored(i)[..., index] for i in range(len(images))]
-            masks = check_masks(
-                [plane.astype(np.int64) for plane in planes], images, caller=name
-            )
-        elif y is None:
-            raise ValueError(
-                f"{name}.fit requires y to be passed, but the target y is None; pass "
-                "masks, or say by label_channel which channel of X holds them."
-            )
-        else:
-            _refuse_stencils(y, name)
-            masks = check_masks(y, images, caller=name)
-        for i, mask in enumerate(masks):
-            if mask.ndim == 3:
+        """Return the masks to train on, from channels of X or from y, checked."""
+        channels = self._label_channels(images.n_channels)
+        return training_masks(images, y, channels, type(self).__name__)
+
+    # -- classes ---------------------------------------------------------------
+
+    def _find_classes(
+        self, values: Sequence[np.ndarray] | None, continued: bool
+    ) -> np.ndarray | None:
+        """Return the classes to learn, ascending; None where there are none.
+
+        Parameters
+        ----------
+        values : sequence of ndarray or None
+            The classes of pixels or points; 0 and -1 are unknown.
+        """
+        found = None if values is None else known_classes(values)
+        if continued:
+            known = getattr(self, "classes_", None)
+            if (found is None) != (known is None) or (
+                found is not None and not np.isin(found, known).all()
+            ):
                 raise ValueError(
-                    f"{name} got mask {i} of shape {mask.shape} with a plane of "
-                    "classes; it learns ids alone: pass [mask[..., 0] for mask in y]."
+                    "warm_start and partial_fit go on with the classes that are there, "
+                    f"{_listed(known)}; y now holds {_listed(found)}. Fit with "
+                    "warm_start=False to start anew."
                 )
-        if not any((mask >= 0).any() for mask in masks):
-            raise ValueError(f"{name}: all pixels of all masks are unknown (-1).")
-        if not any((mask > 0).any() for mask in masks):
-            warnings.warn(
-                f"{name}: no mask holds an object; the network learns background only.",
-                UserWarning,
-                stacklevel=4,
+            return known
+        if found is not None and not len(found):
+            raise ValueError(
+                f"{type(self).__name__}: the class of every object is unknown, so no "
+                "class can be learnt; pass [mask[..., 0] for mask in y], or points of "
+                "two columns, to learn objects alone."
             )
-        # Ids without gaps: tables by id stay as small as the masks.
-        return [_dense(mask) for mask in masks]
+        return found
+
+    def _number_classes(
+        self, masks: Sequence[np.ndarray], classes: np.ndarray
+    ) -> torch.Tensor:
+        """Turn the planes of classes into places, in place; return the weights."""
+        for mask in masks:
+            mask[..., 1] = class_places(mask[..., 1], classes)
+        counts = class_counts((mask[..., 1] for mask in masks), len(classes))
+        return self._class_weights(classes, counts)
+
+    def _class_weights(self, classes: np.ndarray, counts: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(class_weights(self.class_weight, classes, counts))
+
+    def _n_foreground(self) -> int:
+        """Return how many channels of the network are foreground."""
+        classes = getattr(self, "classes_", None)
+        return 1 if classes is None else len(classes)
 
     # -- training --------------------------------------------------------------
 
@@ -153,6 +197,8 @@ class PixelNetworkEstimator(NetworkEstimator):
         targets: Targets,
         loss: Callable[..., torch.Tensor],
         *,
+        classes: np.ndarray | None = None,
+        weights: torch.Tensor | None = None,
         continued: bool = False,
         max_epochs: int | None = None,
         schedule: str = "one_cycle",
@@ -161,13 +207,17 @@ class PixelNetworkEstimator(NetworkEstimator):
 
         Parameters
         ----------
-        masks : sequence of ndarray of shape (height, width[, 2])
+        masks : sequence of ndarray of shape (height, width[, planes])
             Plane 0 holds the ids of the objects.
         targets : callable
-            Further targets from mask crops, float32 arrays of the same size.
+            Further targets from mask crops, arrays of the same size.
         loss : callable
             ``f(outputs, labels, distance, *targets) -> scalar``; `distance` is the
             inner distance of the objects.
+        classes : ndarray of shape (n_classes,), default=None
+            What is learnt, for `classes_`.
+        weights : tensor of shape (n_classes,), default=None
+            How much the classes count in `loss`; prediction takes it back.
         """
         device = self._resolve_fit_device()
         self._pixel_sizes(images)
@@ -215,6 +265,10 @@ class PixelNetworkEstimator(NetworkEstimator):
                     self._store_network(network, recipe)
                     self._channels = channels
                     self._targets = self.targets
+                    self.classes_ = classes
+                    self._trained_weights = (
+                        None if weights is None else weights.numpy().copy()
+                    )
                     self._record_training(result, continued=continued)
                     self.device_ = str(device)
 
@@ -317,18 +371,5 @@ def _pixels(network: nn.Module, name: str, default: int) -> int:
     return value if isinstance(value, int) else default
 
 
-def _dense(mask: np.ndarray) -> np.ndarray:
-    """Return the mask with its objects numbered from 1; -1 and 0 stay."""
-    dense = relabel(np.maximum(mask, 0))
-    dense[mask < 0] = -1
-    return dense
-
-
-def _refuse_stencils(y, name: str) -> None:
-    """Refuse boolean masks: all their nuclei would be taken for one."""
-    for i, mask in enumerate(y if isinstance(y, (list, tuple, np.ndarray)) else ()):
-        if isinstance(mask, np.ndarray) and mask.dtype.kind == "b":
-            raise ValueError(
-                f"{name}: mask {i} is boolean, so its nuclei have no ids; use "
-                "skimage.measure.label(mask) to give each its own."
-            )
+def _listed(classes: np.ndarray | None) -> str:
+    return "none" if classes is None else str(classes.tolist())

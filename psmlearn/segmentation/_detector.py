@@ -3,25 +3,23 @@
 
 from __future__ import annotations
 
-import os
+from functools import partial
 from numbers import Real
 
 import numpy as np
-import torch
 from scipy import ndimage as ndi
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
 from skimage.feature import peak_local_max
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch.nn import functional
 
-from psmlearn._images._instances import centroids
 from psmlearn.io._batch import ImageBatch
 from psmlearn.segmentation._base import PixelNetworkEstimator
-from psmlearn.segmentation._losses import known_mean, mask_loss
-from psmlearn.segmentation._targets import points_to_heatmap
+from psmlearn.segmentation._classes import class_counts, class_places, mask_points
+from psmlearn.segmentation._losses import heatmap_loss, pixel_loss
+from psmlearn.segmentation._masks import class_planes
+from psmlearn.segmentation._points import are_points, check_points
+from psmlearn.segmentation._points import merge_near as _merge_near
+from psmlearn.segmentation._targets import nearest_values, points_to_heatmap
 
 __all__ = ["NucleiDetector"]
 
@@ -31,6 +29,10 @@ _HEAT_LEVELS = 255
 
 class NucleiDetector(PixelNetworkEstimator):
     """Find one point in every nucleus.
+
+    From masks (height, width, 2) or points (n, 3) it learns the classes of the nuclei
+    too, and its points are (n, 3): row, column, and the class that is likeliest
+    around the point.
 
     Parameters
     ----------
@@ -51,6 +53,11 @@ class NucleiDetector(PixelNetworkEstimator):
         Standard deviation of the blur of the probability in micrometres.
     label_channel : int, default=None
         Channel of X that holds the masks to train on; y is ignored then.
+    class_channel : int, default=None
+        Channel of X that holds the classes of these masks.
+    class_weight : {"sqrt", "balanced"}, dict or None, default="sqrt"
+        How much the nuclei of a class count in training; see
+        :class:`NucleiSegmenter`. With points it is their number that tells.
     map_channel : {"drop", "input"} or int, default="drop"
         What becomes of the activation map in X; see :class:`NucleiSegmenter`.
     nucleus_diameter : float, default=5.0
@@ -72,7 +79,7 @@ warm_start, device, precision, random_state, verbose
     Attributes
     ----------
     network_, n_features_in_, n_epochs_, loss_curve_, validation_loss_curve_, \
-best_loss_, device_
+best_loss_, device_, classes_
         As in :class:`NucleiSegmenter`.
 
     References
@@ -110,6 +117,8 @@ best_loss_, device_
         merge_distance=0.0,
         smoothing=0.575,
         label_channel=None,
+        class_channel=None,
+        class_weight="sqrt",
         map_channel="drop",
         nucleus_diameter=5.0,
         threshold=0.4,
@@ -141,6 +150,8 @@ best_loss_, device_
         self.merge_distance = merge_distance
         self.smoothing = smoothing
         self.label_channel = label_channel
+        self.class_channel = class_channel
+        self.class_weight = class_weight
         self.map_channel = map_channel
         self.nucleus_diameter = nucleus_diameter
         self.threshold = threshold
@@ -173,9 +184,10 @@ best_loss_, device_
         ----------
         X : array of shape (n_images, height, width, n_channels) or list
             Images, or stacks with the masks in `label_channel`.
-        y : list of masks (height, width) or of points (n_points, 2), default=None
-            Points are floats, row and column in pixels. Ignored where
-            `label_channel` is given.
+        y : list of masks (height, width[, 2]) or of points (n_points, 2 or 3), \
+default=None
+            Points are floats, row and column in pixels, and the class, 0 where it is
+            unknown. Ignored where `label_channel` is given.
 
         Returns
         -------
@@ -200,77 +212,108 @@ best_loss_, device_
         )
 
     def _fit(self, X, y, *, continued: bool, **how) -> NucleiDetector:
-        images = self._check_images(
-            X, reset=not continued, label_channel=self.label_channel
-        )
+        images = self._check_stacks(X, reset=not continued)
         if self.targets == "mask":
-            masks = self._training_masks(images, y)
-            self._train_pixels(
-                images,
-                masks,
-                2,
-                lambda crops: [],
-                lambda logits, labels, distance: mask_loss(logits, labels),
-                continued=continued,
-                **how,
-            )
+            self._fit_masks(images, y, continued=continued, **how)
         else:
-            self._train_pixels(
-                images,
-                self._heat_planes(images, y),
-                2,
-                lambda crops: [crops[..., 1] / np.float32(_HEAT_LEVELS)],
-                _heatmap_loss,
-                continued=continued,
-                **how,
-            )
+            self._fit_heat(images, y, continued=continued, **how)
         return self
 
-    def _heat_planes(self, images: ImageBatch, y) -> list[np.ndarray]:
-        """Return (height, width, 2): ids, and the heat map in whole steps."""
-        if self.label_channel is None and _are_points(y, images):
-            points = _check_points(y, images)
-            masks = [np.zeros(shape, np.int32) for shape in images.shapes]
-        else:
-            masks = self._training_masks(images, y)
-            points = [centroids(mask) for mask in masks]
+    def _fit_masks(self, images: ImageBatch, y, *, continued: bool, **how) -> None:
+        masks = self._training_masks(images, y)
+        classes = self._find_classes(class_planes(masks), continued)
+        loss, n_planes = pixel_loss, 1
+        if classes is not None:
+            weights = self._number_classes(masks, classes)
+            loss, n_planes = partial(pixel_loss, weights=weights), 2
+        self._train_pixels(
+            images,
+            masks,
+            1 + (1 if classes is None else len(classes)),
+            lambda crops: [crops[..., k].astype(np.int64) for k in range(1, n_planes)],
+            loss,
+            classes=classes,
+            continued=continued,
+            **how,
+        )
+
+    def _fit_heat(self, images: ImageBatch, y, *, continued: bool, **how) -> None:
+        masks, points = self._points_to_learn(images, y)
+        values = [found[:, 2] for found in points] if points[0].shape[1] == 3 else None
+        classes = self._find_classes(values, continued)
+        loss = heatmap_loss
+        if classes is not None:
+            places = [class_places(each, classes) for each in values]
+            weights = self._class_weights(classes, class_counts(places, len(classes)))
+            loss = partial(heatmap_loss, weights=weights)
         planes = []
-        for mask, found, diameter in zip(
-            masks, points, self._diameters(images), strict=True
-        ):
-            heat = points_to_heatmap(found, mask.shape, diameter / 5)
+        for i, diameter in enumerate(self._diameters(images)):
+            heat = points_to_heatmap(points[i], masks[i].shape, diameter / 5)
             heat = np.round(heat * _HEAT_LEVELS).astype(np.int32)
-            planes.append(np.stack([mask, heat], axis=-1))
-        return planes
+            stack = [masks[i], heat]
+            if classes is not None:
+                stack.append(nearest_values(points[i], places[i], masks[i].shape))
+            planes.append(np.stack(stack, axis=-1))
+        self._train_pixels(
+            images,
+            planes,
+            1 + (1 if classes is None else len(classes)),
+            _heat_crops,
+            loss,
+            classes=classes,
+            continued=continued,
+            **how,
+        )
+
+    def _points_to_learn(self, images: ImageBatch, y) -> tuple[list, list]:
+        """Return the ids (0 where only points are known) and the points."""
+        if self.label_channel is None and are_points(y, images):
+            masks = [np.zeros(shape, np.int32) for shape in images.shapes]
+            return masks, check_points(y, images)
+        masks = self._training_masks(images, y)
+        points = [mask_points(mask) for mask in masks]
+        return [mask if mask.ndim == 2 else mask[..., 0] for mask in masks], points
 
     def predict(self, X) -> list[np.ndarray]:
         """Return the points of each image.
 
         Returns
         -------
-        points : list of ndarray of shape (n_points, 2), float64
-            Row and column in pixels, one array an image.
+        points : list of ndarray of shape (n_points, 2 or 3), float64
+            Row and column in pixels, one array an image; with the class where
+            classes were learnt.
         """
         self._check_is_fitted()
-        images = self._check_images(X, reset=False, label_channel=self.label_channel)
+        images = self._check_stacks(X, reset=False)
         outputs = self._predict_pixels(images, lambda outputs: outputs.softmax(1))
         return [
-            self._peaks(output[..., 1], pixel_size)
+            self._peaks(output[..., 1:], pixel_size)
             for output, pixel_size in zip(
                 outputs, self._pixel_sizes(images), strict=True
             )
         ]
 
-    def _peaks(self, probability: np.ndarray, pixel_size: float) -> np.ndarray:
-        smooth = ndi.gaussian_filter(probability, self.smoothing / pixel_size)
+    def _peaks(self, scores: np.ndarray, pixel_size: float) -> np.ndarray:
+        """Return the points of an image, (n, 2 or 3), from (height, width, classes)."""
+        classes = getattr(self, "classes_", None)
+        sigma = self.smoothing / pixel_size
+        smooth = [
+            ndi.gaussian_filter(scores[..., k], sigma) for k in range(scores.shape[-1])
+        ]
         points = peak_local_max(
-            smooth,
+            smooth[0] if len(smooth) == 1 else np.sum(smooth, axis=0),
             min_distance=max(1, round(self.min_distance / pixel_size)),
             # A blurred Gaussian of height 1 is lower: half of what is left of it.
             threshold_abs=self.threshold * self._blurred_height(pixel_size),
             exclude_border=False,
-        ).astype(float)
-        return _merge_near(points, self.merge_distance / pixel_size)
+        )
+        distance = self.merge_distance / pixel_size
+        if classes is None:
+            return _merge_near(points.astype(float), distance)
+        rows, columns = points.T
+        found = np.column_stack([points, *[plane[rows, columns] for plane in smooth]])
+        found = _merge_near(found.astype(float), distance)
+        return np.column_stack([found[:, :2], classes[found[:, 2:].argmax(axis=1)]])
 
     def _blurred_height(self, pixel_size: float) -> float:
         """Return the height at its centre of a perfect answer after the blur."""
@@ -280,68 +323,7 @@ best_loss_, device_
         return heat / (heat + self.smoothing**2)
 
 
-def _heatmap_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    distance: torch.Tensor,
-    heat: torch.Tensor,
-) -> torch.Tensor:
-    """Cross entropy against a soft target; unknown pixels do not count."""
-    log_probability = functional.log_softmax(logits, 1)
-    values = -(heat * log_probability[:, 1] + (1 - heat) * log_probability[:, 0])
-    return known_mean(values, labels >= 0)
-
-
-def _are_points(y, images: ImageBatch) -> bool:
-    """Whether y is a list of (n, 2 or 3) arrays that are no masks of the images."""
-    if not isinstance(y, (list, tuple)) or not y:
-        return False
-    if any(isinstance(item, (str, bytes, os.PathLike)) for item in y):
-        return False
-    arrays = [np.asarray(item) for item in y]
-    shapes = [*images.shapes, *[None] * len(arrays)]
-    return all(
-        a.size == 0
-        or (
-            a.ndim == 2
-            and a.shape[1] in (2, 3)
-            and (a.dtype.kind == "f" or (a.dtype.kind in "iu" and a.shape != shape))
-        )
-        for a, shape in zip(arrays, shapes, strict=False)
-    )
-
-
-def _check_points(y, images: ImageBatch) -> list[np.ndarray]:
-    if len(y) != len(images):
-        raise ValueError(
-            f"{len(y)} arrays of points were given for {len(images)} images."
-        )
-    points = []
-    for i, (item, shape) in enumerate(zip(y, images.shapes, strict=True)):
-        found = np.asarray(item, float).reshape(-1, np.shape(item)[-1] or 2)[:, :2]
-        if (
-            not np.isfinite(found).all()
-            or ((found < -0.5) | (found > np.subtract(shape, 0.5))).any()
-        ):
-            raise ValueError(
-                f"The points of {images.names[i]} leave the image of shape {shape}; "
-                "points are (row, column) in pixels."
-            )
-        points.append(found)
-    return points
-
-
-def _merge_near(points: np.ndarray, distance: float) -> np.ndarray:
-    """Replace points linked by city-block steps below `distance` by their mean."""
-    if distance <= 0 or len(points) < 2:
-        return points
-    pairs = KDTree(points).query_pairs(distance, p=1, output_type="ndarray")
-    if not len(pairs):
-        return points
-    links = coo_array(
-        (np.ones(len(pairs), bool), pairs.T), shape=(len(points), len(points))
-    )
-    n_groups, group = connected_components(links, directed=False)
-    size = np.bincount(group, minlength=n_groups)
-    means = [np.bincount(group, points[:, k], n_groups) / size for k in (0, 1)]
-    return np.stack(means, axis=1)
+def _heat_crops(crops: np.ndarray) -> list[np.ndarray]:
+    """Return heat map and places of the classes from crops of ids, heat, places."""
+    places = [crops[..., k].astype(np.int64) for k in range(2, crops.shape[-1])]
+    return [crops[..., 1] / np.float32(_HEAT_LEVELS), *places]

@@ -17,6 +17,7 @@ from psmlearn.activation import SelfActivationMapper
 from psmlearn.base import BaseImageEstimator
 from psmlearn.cluster import SemanticClusterer
 from psmlearn.io._batch import ImageBatch, resolve_pixel_size
+from psmlearn.segmentation._classes import forget_unsure_classes
 from psmlearn.segmentation._segmenter import NucleiSegmenter
 
 __all__ = ["PseudoLabelSegmenter"]
@@ -41,12 +42,17 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         ("clusters") with their defaults.
     segmenter : estimator, default=None
         Trained on what the labeler predicts. None takes :class:`NucleiSegmenter`.
+    classes : "ki67", "he", dict or None, default=None
+        Classes of cells that the default labeler tells by their stain, as in
+        :class:`SemanticClusterer`: with "ki67" 1 is positive (brown) and 2 negative
+        (blue), and all masks are (height, width, 2).
     n_rounds : int, default=1
         Rounds of training. From the second on the masks are the segmenter's own,
         pixels of doubt unknown.
     doubt : float, default=0.15
         In later rounds, pixels whose probability is nearer than this to one half
-        are unknown.
+        are unknown, and so is the class of objects that are so near to the middle of
+        two classes.
     pixel_size : float, sequence of float or "file", default=0.25
         Micrometres per pixel, for the default parts; given parts have their own.
     device : str, default="auto"
@@ -84,6 +90,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
     _parameter_constraints: dict = {
         "labeler": [HasMethods(["fit", "predict"]), None],
         "segmenter": [HasMethods(["fit", "predict"]), None],
+        "classes": [str, dict, None],
         "n_rounds": [Interval(Integral, 1, None, closed="left")],
         "doubt": [Interval(Real, 0, 0.5, closed="left")],
         "pixel_size": [
@@ -101,6 +108,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         labeler=None,
         segmenter=None,
         *,
+        classes=None,
         n_rounds=1,
         doubt=0.15,
         pixel_size=0.25,
@@ -110,6 +118,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
     ):
         self.labeler = labeler
         self.segmenter = segmenter
+        self.classes = classes
         self.n_rounds = n_rounds
         self.doubt = doubt
         self.pixel_size = pixel_size
@@ -177,9 +186,17 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
                     f"{images.n_channels}; pass a labeler that knows yours."
                 )
             maps = SelfActivationMapper(device=self.device, verbose=self.verbose)
-            clusters = SemanticClusterer(pixel_size=size, verbose=self.verbose)
+            clusters = SemanticClusterer(
+                pixel_size=size, classes=self.classes, verbose=self.verbose
+            )
             labeler = Pipeline([("maps", maps), ("clusters", clusters)])
         else:
+            if self.classes is not None:
+                raise ValueError(
+                    f"classes={self.classes!r} is for the default labeler; tell your "
+                    f"{type(self.labeler).__name__} itself, such as "
+                    "SemanticClusterer(classes=...)."
+                )
             labeler = clone(self.labeler)
         if self.segmenter is None:
             segmenter = NucleiSegmenter(
@@ -212,9 +229,9 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         """Return the segmenter's masks with pixels of doubt unknown."""
         masks = [np.array(mask) for mask in self.segmenter_.predict(X)]
         if self.doubt and hasattr(self.segmenter_, "predict_proba"):
-            for mask, proba in zip(
-                masks, self.segmenter_.predict_proba(X), strict=True
-            ):
+            probabilities = self.segmenter_.predict_proba(X)
+            forget_unsure_classes(masks, probabilities, 2 * self.doubt)
+            for mask, proba in zip(masks, probabilities, strict=True):
                 mask[np.abs(proba[..., 0] - 0.5) < self.doubt] = -1
         return masks
 
@@ -247,8 +264,11 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
 
 
 def _count(masks) -> int:
-    """Return the number of objects in label images."""
-    return int(sum(np.unique(mask[mask > 0]).size for mask in map(np.asarray, masks)))
+    """Return the number of objects in label images, with or without classes."""
+    planes = [
+        mask if mask.ndim == 2 else mask[..., 0] for mask in map(np.asarray, masks)
+    ]
+    return int(sum(np.unique(ids[ids > 0]).size for ids in planes))
 
 
 def _pass_random_state(estimator, rng: np.random.RandomState) -> None:

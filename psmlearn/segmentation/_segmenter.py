@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from numbers import Real
 
@@ -12,19 +12,17 @@ import torch
 from sklearn.base import _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from psmlearn._images._instances import (
-    centroids,
-    clean_mask,
-    decode_instances,
-    relabel,
-    remove_small,
-    split_touching,
-)
 from psmlearn.io._batch import ImageBatch, check_masks
-from psmlearn.metrics import aggregated_jaccard_score
 from psmlearn.segmentation._base import PixelNetworkEstimator
+from psmlearn.segmentation._classes import class_jaccard, mask_points
 from psmlearn.segmentation._losses import instance_loss, voronoi_loss
-from psmlearn.segmentation._targets import voronoi_labels
+from psmlearn.segmentation._masks import class_planes
+from psmlearn.segmentation._outputs import (
+    activate,
+    decode_outputs,
+    voronoi_crops,
+    voronoi_planes,
+)
 
 __all__ = ["NucleiSegmenter"]
 
@@ -34,7 +32,9 @@ class NucleiSegmenter(PixelNetworkEstimator):
 
     The masks may be pseudo masks: nothing here asks where they come from. With
     ``targets="instances"`` the network learns foreground and the inner distance of
-    each object, from which touching nuclei are told apart by a watershed. With
+    each object, from which touching nuclei are told apart by a watershed. With masks
+    of shape (height, width, 2) it also learns the class of the nuclei, and all that
+    it predicts has classes, and touching nuclei of two classes are told apart. With
     ``targets="voronoi"`` it is the two-stage training of [1]_: a detector learns the
     mask, its points give Voronoi labels, and the network learns both.
 
@@ -58,6 +58,13 @@ class NucleiSegmenter(PixelNetworkEstimator):
         ``targets="voronoi"``. The code of [1]_ takes it as unknown (False).
     label_channel : int, default=None
         Channel of X that holds the masks to train on; y is ignored then.
+    class_channel : int, default=None
+        Channel of X that holds the classes of these masks.
+    class_weight : {"sqrt", "balanced"}, dict or None, default="sqrt"
+        How much the pixels of a class count in training, that nuclei of a rare one
+        be found. "balanced" is the inverse of their number, "sqrt" the square root
+        of that, both 1 on average; a dict gives weights by class, 1 to those that
+        it leaves out.
     map_channel : {"drop", "input"} or int, default="drop"
         What becomes of the activation map in X. "drop": where `label_channel` is
         given, the last of two or four remaining channels is the map and is not an
@@ -126,6 +133,8 @@ class NucleiSegmenter(PixelNetworkEstimator):
         Lowest loss: of validation with early stopping, else of training.
     device_ : str
         Where the training ran.
+    classes_ : ndarray of shape (n_classes,) or None
+        The classes of the nuclei, ascending; None where the masks had none.
     detector_ : NucleiDetector
         The first stage (``targets="voronoi"``).
 
@@ -164,6 +173,8 @@ class NucleiSegmenter(PixelNetworkEstimator):
         voronoi_weight=1.5,
         mask_foreground=True,
         label_channel=None,
+        class_channel=None,
+        class_weight="sqrt",
         map_channel="drop",
         nucleus_diameter=5.0,
         min_area=4.0,
@@ -196,6 +207,8 @@ class NucleiSegmenter(PixelNetworkEstimator):
         self.voronoi_weight = voronoi_weight
         self.mask_foreground = mask_foreground
         self.label_channel = label_channel
+        self.class_channel = class_channel
+        self.class_weight = class_weight
         self.map_channel = map_channel
         self.nucleus_diameter = nucleus_diameter
         self.min_area = min_area
@@ -229,9 +242,10 @@ class NucleiSegmenter(PixelNetworkEstimator):
         ----------
         X : array of shape (n_images, height, width, n_channels) or list
             Images, or stacks with the masks in `label_channel`.
-        y : array or list of ndarray of shape (height, width), default=None
-            Label images: 0 background, ids from 1, -1 unknown; arrays or paths.
-            Ignored where `label_channel` is given.
+        y : array or list of ndarray of shape (height, width[, 2]), default=None
+            Label images: 0 background, ids from 1, -1 unknown; arrays or paths. The
+            second plane holds the classes, from 1; an object of class 0 is learnt as
+            nucleus of unknown class. Ignored where `label_channel` is given.
 
         Returns
         -------
@@ -243,39 +257,54 @@ class NucleiSegmenter(PixelNetworkEstimator):
             If images or masks are not what was expected; before training.
         """
         continued = self._continues()
-        images = self._check_images(
-            X, reset=not continued, label_channel=self.label_channel
-        )
+        images = self._check_stacks(X, reset=not continued)
         masks = self._training_masks(images, y)
+        classes = self._find_classes(class_planes(masks), continued)
         if self.targets == "voronoi":
-            self._fit_voronoi(images, masks, continued)
-        else:
+            self._fit_voronoi(images, masks, classes, continued)
+        elif classes is None:
             self._train_pixels(
                 images, masks, 3, lambda crops: [], instance_loss, continued=continued
             )
+        else:
+            weights = self._number_classes(masks, classes)
+            self._train_pixels(
+                images,
+                masks,
+                2 + len(classes),
+                lambda crops: [crops[..., 1].astype(np.int64)],
+                partial(instance_loss, weights=weights),
+                classes=classes,
+                weights=weights,
+                continued=continued,
+            )
         return self
 
-    def _fit_voronoi(self, images, masks, continued: bool) -> None:
+    def _fit_voronoi(self, images, masks, classes, continued: bool) -> None:
         self.detector_ = self._make_detector()
         channels = self._input_channels(images.n_channels)
         pictures = images
         if len(channels) < images.n_channels:
             pictures = [np.ascontiguousarray(image[..., channels]) for image in images]
         points = self.detector_.fit(pictures, masks).predict(pictures)
+        options = {
+            "weight": self.voronoi_weight,
+            "mask_foreground": self.mask_foreground,
+        }
+        if classes is not None:
+            options["weights"] = self._number_classes(masks, classes)
         planes = [
-            np.stack([mask, voronoi_labels(found, mask.shape)], axis=-1)
+            voronoi_planes(mask, found, classes)
             for mask, found in zip(masks, points, strict=True)
         ]
         self._train_pixels(
             images,
             planes,
-            2,
-            lambda crops: [crops[..., 1].astype(np.float32)],
-            partial(
-                voronoi_loss,
-                weight=self.voronoi_weight,
-                mask_foreground=self.mask_foreground,
-            ),
+            1 + (1 if classes is None else len(classes)),
+            voronoi_crops,
+            partial(voronoi_loss, **options),
+            classes=classes,
+            weights=options.get("weights"),
             continued=continued,
         )
 
@@ -285,7 +314,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
         if self.detector is not None:
             return clone(self.detector)
         shared = self.get_params(deep=False)
-        own = {"targets", "threshold", "label_channel", "map_channel"}
+        own = {"targets", "threshold", "label_channel", "class_channel", "map_channel"}
         names = set(NucleiDetector._get_param_names()) & set(shared) - own
         return NucleiDetector(**{name: shared[name] for name in names})
 
@@ -294,66 +323,76 @@ class NucleiSegmenter(PixelNetworkEstimator):
 
         Returns
         -------
-        masks : array or list of ndarray of shape (height, width), int32
-            0 background, 1..n one id per nucleus; in the container of X.
+        masks : array or list of ndarray of shape (height, width[, 2]), int32
+            0 background, 1..n one id per nucleus; in the container of X. Where
+            classes were learnt the second plane holds that of each nucleus.
         """
         images = self._images_to_predict(X)
-        return images.wrap(list(self._predict_labels(images)))
+        return images.wrap(list(self._predict_masks(images)))
 
     def predict_proba(self, X) -> np.ndarray | list[np.ndarray]:
         """Return the probabilities of background and nucleus at each pixel.
 
         Returns
         -------
-        probabilities : array or list of ndarray of shape (height, width, 2), float32
-            Background first; they sum to 1.
+        probabilities : array or list of ndarray of shape \
+(height, width, 1 + n_classes), float32
+            Background first, then the classes in the order of `classes_`, or nucleus
+            where there are none; they sum to 1.
         """
         images = self._images_to_predict(X)
-        outputs = self._predict_pixels(images, _activate)
-        return images.wrap([output[..., :2].copy() for output in outputs])
+        n_channels = 1 + self._n_foreground()
+        outputs = self._predict_pixels(images, self._activation())
+        return images.wrap([output[..., :n_channels].copy() for output in outputs])
 
     def detect(self, X) -> list[np.ndarray]:
-        """Return the centroids of the nuclei, float (n, 2), row and column."""
+        """Return the centroids of the nuclei.
+
+        Returns
+        -------
+        points : list of ndarray of shape (n_points, 2 or 3), float64
+            Row and column in pixels, and the class where classes were learnt.
+        """
         images = self._images_to_predict(X)
-        return [centroids(labels) for labels in self._predict_labels(images)]
+        return [mask_points(mask) for mask in self._predict_masks(images)]
 
     def score(self, X, y) -> float:
         """Return the aggregated Jaccard index, the mean over images.
 
         Parameters
         ----------
-        y : array or list of ndarray of shape (height, width)
-            True label images.
+        y : array or list of ndarray of shape (height, width[, 2])
+            True label images. Where they have classes and classes were learnt, it is
+            the mean over the classes too; images without a class do not count in it.
         """
         masks = check_masks(y, None, caller=f"{type(self).__name__}.score")
-        return aggregated_jaccard_score(masks, list(self.predict(X)))
+        return class_jaccard(
+            masks, list(self.predict(X)), getattr(self, "classes_", None)
+        )
 
     def _images_to_predict(self, X) -> ImageBatch:
         self._check_is_fitted()
-        return self._check_images(X, reset=False, label_channel=self.label_channel)
+        return self._check_stacks(X, reset=False)
 
-    def _predict_labels(self, images: ImageBatch) -> Iterator[np.ndarray]:
+    def _predict_masks(self, images: ImageBatch) -> Iterator[np.ndarray]:
         diameters = self._diameters(images)
         areas = self.min_area / self._pixel_sizes(images) ** 2
-        outputs = self._predict_pixels(images, _activate)
+        outputs = self._predict_pixels(images, self._activation())
         for output, diameter, area in zip(outputs, diameters, areas, strict=True):
             yield self._decode(output, diameter, round(area))
 
+    def _activation(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        weights = self._trained_weights
+        if weights is not None:
+            weights = torch.tensor(weights)
+        return partial(activate, n_channels=1 + self._n_foreground(), weights=weights)
+
     def _decode(self, output: np.ndarray, diameter: float, min_area: int) -> np.ndarray:
-        probability = output[..., 1]
-        if self._targets == "voronoi":
-            mask = clean_mask(probability > self.threshold, min_area=min_area)
-            labels = split_touching(mask, diameter=diameter, intensity=probability)
-            return relabel(remove_small(labels, min_area))
-        return decode_instances(
-            probability,
-            output[..., 2],
+        return decode_outputs(
+            output,
+            targets=self._targets,
+            classes=getattr(self, "classes_", None),
             threshold=self.threshold,
             diameter=diameter,
             min_area=min_area,
         )
-
-
-def _activate(outputs: torch.Tensor) -> torch.Tensor:
-    """Soft-max of the first two channels; the inner distance stays as it is."""
-    return torch.cat([outputs[:, :2].softmax(1), outputs[:, 2:]], 1)

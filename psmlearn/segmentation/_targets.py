@@ -129,6 +129,36 @@ def voronoi_labels(points, shape, *, point_radius=2, edge_width=1):
     return labels
 
 
+def nearest_values(points, values, shape):
+    """Give every pixel the value of the nearest point.
+
+    Parameters
+    ----------
+    points : array-like of shape (n_points, 2 or 3)
+        Rows and columns in pixels, rounded to whole pixels.
+    values : array-like of shape (n_points,), int
+        Of points on one pixel the last counts.
+    shape : (height, width)
+
+    Returns
+    -------
+    ndarray of shape (height, width), int32
+        0 where there is no point at all.
+
+    Examples
+    --------
+    >>> from psmlearn.segmentation._targets import nearest_values
+    >>> nearest_values([(0, 1), (0, 6)], [1, 2], (1, 8))
+    array([[1, 1, 1, 1, 2, 2, 2, 2]], dtype=int32)
+    """
+    pixels, shape = _check_points(points, shape)
+    raster = np.zeros(shape, np.int32)
+    if len(pixels) == 0:
+        return raster
+    raster[pixels[:, 0], pixels[:, 1]] = values
+    return raster.ravel()[_nearest_pixel(pixels, shape)]
+
+
 def distance_target(labels):
     """Normalised distance of every pixel to the boundary of its own object.
 

@@ -225,6 +225,23 @@ def _require_mask(what: str, mask: np.ndarray) -> None:
     require(
         np.array_equal(ids, np.arange(1, len(ids) + 1)), f"{what}: ids are not 1..n."
     )
+    if mask.ndim == 3:
+        _require_classes(what, mask)
+
+
+def _require_classes(what: str, mask: np.ndarray) -> None:
+    is_object = mask[..., 0] > 0
+    outside = mask[~is_object]
+    require(
+        np.array_equal(outside[:, 0], outside[:, 1]),
+        f"{what}: the class is not 0 on background and -1 where ids are -1.",
+    )
+    pairs = np.unique(mask[is_object], axis=0)
+    require((pairs[:, 1:] >= 0).all(), f"{what}: objects have classes below 0.")
+    require(
+        len(pairs) == len(np.unique(pairs[:, 0])),
+        f"{what}: an object has more than one class.",
+    )
 
 
 def _require_map(what: str, values: np.ndarray, sums_to_one: bool) -> None:

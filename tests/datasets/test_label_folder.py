@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from psmlearn.datasets import load_label_folder, load_sample_image
+from psmlearn.datasets import load_label_folder, load_sample_image, make_nuclei
 from psmlearn.io import write_image, write_labels
 
 
@@ -40,6 +40,31 @@ def test_pairs_by_name(folder):
         assert all(isinstance(path, str) for path in data.images)
     (folder / "masks").rename(folder / "truth")
     assert load_label_folder(folder, masks="truth").masks[1].shape == (4, 5)
+
+
+def test_classes_beside_ids_in_one_folder(tmp_path):
+    made = make_nuclei(2, (40, 48), n_nuclei=5, stain="ki67", random_state=0)
+    for index, (image, mask) in enumerate(zip(made.images, made.masks, strict=True)):
+        write_image(tmp_path / f"{index}.png", image)
+        write_labels(tmp_path / f"{index}_inst.png", mask[..., 0])
+        write_labels(tmp_path / f"{index}_class.png", mask[..., 1])
+    options = {
+        **{"images": ".", "masks": ".", "classes": "."},
+        **{"mask_suffix": "_inst", "class_suffix": "_class"},
+    }
+    data = load_label_folder(tmp_path, **options)
+    assert data.names == ["0", "1"]
+    np.testing.assert_array_equal(np.stack(data.masks), made.masks)
+    # An object of two classes, and a class image that is not there.
+    mixed = np.array(made.masks[1, ..., 1])
+    row, column = np.argwhere(made.masks[1, ..., 0] == 3)[0]
+    mixed[row, column] = 9
+    write_labels(tmp_path / "1_class.png", mixed)
+    with pytest.raises(ValueError, match="1_class.*object 3 of .*several classes"):
+        load_label_folder(tmp_path, **options)
+    (tmp_path / "1_class.png").unlink()
+    with pytest.raises(FileNotFoundError, match="1 of 2 masks have no class.*: 1"):
+        load_label_folder(tmp_path, **options)
 
 
 def test_missing_masks(folder):

@@ -242,6 +242,51 @@ def test_a_batch_may_be_checked_again(paths):
         check_images(batch, n_channels=1)
 
 
+def test_masks_may_have_a_plane_of_classes():
+    rng = np.random.default_rng(3)
+    masks = rng.integers(-1, 4, (2, 20, 24, 2))
+    images = check_images(STACK[:2])
+    for y in (masks, list(masks), masks.astype(np.int8)):
+        checked = check_masks(y, images)
+        assert all(mask.dtype == np.int32 for mask in checked)
+        np.testing.assert_array_equal(checked, masks)
+    with pytest.raises(ValueError, match="mask 1.*holds the value -2"):
+        check_masks([masks[0], masks[1] - (np.arange(2) == 1)])
+    with pytest.raises(ValueError, match=r"mask 0.*\(20, 24, 3\)"):
+        check_masks([np.repeat(masks[0][..., :1], 3, axis=-1)])
+    with pytest.raises(ValueError, match="mask 1 has size"):
+        check_masks([masks[0], masks[1][:-1]], images)
+    stencil = np.zeros((20, 24, 2), int)
+    stencil[2:5, 2:5] = stencil[9:12, 9:12] = 255, 1
+    with pytest.raises(ValueError, match="0/255"):
+        check_masks([stencil])
+    # A class 255 is no stencil.
+    check_masks([np.maximum(masks[0], 0).clip(0, 1) * [7, 255]])
+
+
+def test_two_channels_may_hold_labels():
+    rng = np.random.default_rng(3)
+    ids, classes = rng.integers(-1, 400, (2, 8, 9)), rng.integers(-1, 3, (2, 8, 9))
+    image = rng.random((2, 8, 9, 3))
+    stack = np.concatenate([image, ids[..., None], classes[..., None]], axis=-1)
+    for channels in [(-2, -1), [3, 4]]:
+        batch = check_images(stack, label_channel=channels)
+        np.testing.assert_array_equal(batch[1][..., 3], ids[1])
+        part = pickle.loads(pickle.dumps(batch)).subset([1]).crop(0, 2, 3, 4, 5)
+        np.testing.assert_array_equal(part[..., 4], classes[1, 2:6, 3:8])
+        np.testing.assert_array_equal(part[..., :3], batch[1][2:6, 3:8, :3])
+    small = np.clip(stack * [255, 255, 255, 0.5, 1], 0, 255).astype(np.uint8)
+    batch = check_images(small, label_channel=(3, 4))
+    np.testing.assert_array_equal(batch[0][..., 3:], small[0][..., 3:])
+    assert batch[0][..., :3].max() <= 1
+    with pytest.raises(ValueError, match="divide by 65535"):
+        check_images(stack, label_channel=-1)
+    with pytest.raises(ValueError, match="no label_channel=7"):
+        check_images(stack, label_channel=(-1, 7))
+    with pytest.raises(ValueError, match="not labels"):
+        check_images(stack + 0.5 * (np.arange(5) == 4), label_channel=(3, 4))
+
+
 def test_label_channels_and_open_ranges():
     stack = np.concatenate([STACK / 255, np.full((3, 20, 24, 1), 300.0)], axis=-1)
     batch = check_images(stack, label_channel=-1)

@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from psmlearn.datasets import make_nuclei
 from psmlearn.io import (
     atomic_path,
+    check_masks,
     read_image,
     read_labels,
     write_image,
@@ -44,6 +46,23 @@ def test_labels_come_back(tmp_path, labels):
     write_labels(tmp_path / "labels.tif", labels)
     np.testing.assert_array_equal(read_labels(tmp_path / "labels.tif"), labels)
     assert os.listdir(tmp_path) == ["labels.tif"]
+
+
+def test_masks_with_classes_come_back(tmp_path):
+    data = make_nuclei(1, (60, 50), n_nuclei=5, stain="ki67", random_state=0)
+    mask = data.masks[0]
+    path = tmp_path / "classes.tif"
+    write_labels(path, mask)
+    np.testing.assert_array_equal(read_labels(path), mask)
+    stored = tifffile.imread(path)
+    assert stored.shape == (60, 50, 2) and stored.dtype == np.uint16
+    # Part of the image is unknown, and one object has no class.
+    mask[:20] = -1
+    mask[..., 1][mask[..., 0] == mask.max()] = 0
+    write_labels(path, mask)
+    np.testing.assert_array_equal(read_labels(path), mask)
+    (checked,) = check_masks([str(path)])
+    np.testing.assert_array_equal(checked, mask)
 
 
 @pytest.mark.parametrize(

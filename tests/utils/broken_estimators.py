@@ -87,6 +87,19 @@ class GapsInIds(OtsuLabeler):
         return 2 * super()._mask(image)
 
 
+class ClassOnBackground(OtsuLabeler):
+    def _mask(self, image):
+        ids = super()._mask(image)
+        return np.stack([ids, np.ones_like(ids)], axis=-1)
+
+
+class ClassesWithinObjects(OtsuLabeler):
+    def _mask(self, image):
+        ids = super()._mask(image)
+        kinds = 1 + np.indices(ids.shape)[1] % 2
+        return np.stack([ids, (kinds * (ids > 0)).astype(np.int32)], axis=-1)
+
+
 class Unchecked(OtsuLabeler):
     def _check_images(self, X, *, reset, **options):
         images = super()._check_images(
@@ -188,6 +201,8 @@ BROKEN = {
     AlwaysLists: ["check_container_kept"],
     WideIds: ["check_output_contract"],
     GapsInIds: ["check_output_contract"],
+    ClassOnBackground: ["check_output_contract"],
+    ClassesWithinObjects: ["check_output_contract"],
     Unchecked: [
         "check_bad_values_refused",
         "check_paths_equal_arrays",

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""All rows by name, those of each kind of data set."""
+
+from __future__ import annotations
+
+from benchmarks.accuracy.rows import ROWS, Row
+from benchmarks.accuracy.rows_ki67 import ROWS_KI67
+
+ALL_ROWS: dict[str, Row] = ROWS | ROWS_KI67
+
+
+def rows_of(kind: str, names: list[str]) -> list[str]:
+    """Keep the rows that run on data sets of a kind."""
+    return [name for name in names if ALL_ROWS[name].kind == kind]

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Classes of nuclei, named by stain: which are brown, which are blue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage as ndi
+from skimage.filters import apply_hysteresis_threshold
+
+from psmlearn._images._artefacts import artefact_mask
+from psmlearn._images._staining import guess_staining
+from psmlearn._images._stains import (
+    haematoxylin,
+    optical_density,
+    stain_amounts,
+    stain_vector,
+)
+from psmlearn.cluster._features import pixel_noise, smooth, wide_mean
+
+# Class ids are the places in these, from 1. The last stain is the counterstain.
+PRESETS = {
+    "ki67": {"positive": "dab", "negative": "haematoxylin"},
+    "he": {"nucleus": "haematoxylin"},
+}
+# Light of the empty slide: the palest pixels, if they are pale at all.
+_PALE = 0.98
+_LEAST_LIGHT = 0.5
+# Pixels of these mean densities show a stain's colour: less is tissue or glass, more
+# is too dark to have one. A brown haze is no chromogen: there it takes more.
+_COUNTERSTAIN_RANGE = (0.08, 0.6)
+_CHROMOGEN_RANGE = (0.2, 1.0)
+_MARGIN = 0.04  # of the cosine
+_LEAST_PIXELS = 200
+_MOST_DEGREES = 30.0
+_STEP = 5
+# A chromogen's pixels above this part of `min_stain` belong to a nucleus that passes.
+_WEAK = 2 / 3
+# Beyond this many times `min_stain` a pixel adds no more to its surroundings.
+_CAP = 3.0
+# How near to a chromogen's nucleus nothing else is looked for, in micrometres.
+_RIM = 0.5
+# Its rim ends where its smoothed mask is below this.
+_TRACE = 0.1
+# The darkest counterstain is cut: it would hide pale nuclei beside it.
+_DARKEST = 0.99
+_LEAST_WEIGHT = 0.02
+
+
+@dataclass
+class StainedImage:
+    """What the stains of an image tell.
+
+    Attributes
+    ----------
+    chromogen : ndarray of shape (height, width), uint8
+        Place (from 1) of the chromogen that stains a pixel's nucleus, 0 for none.
+    counterstain : ndarray of shape (height, width), float32
+        Amount of the counterstain, smoothed; the nuclei of chromogens painted over with
+        what surrounds them, so that pale nuclei beside them are found.
+    noise : float
+        Deviation that single-pixel noise alone would leave in `counterstain`.
+    vectors : ndarray of shape (n_stains, 3)
+        The stains' densities.
+    """
+
+    chromogen: np.ndarray
+    counterstain: np.ndarray
+    noise: float
+    vectors: np.ndarray
+
+
+def resolve_classes(classes) -> dict[str, str | np.ndarray]:
+    """Return the stains by the names of their classes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a preset or stain is unknown, or there are none, or too many.
+    """
+    if isinstance(classes, str):
+        if classes not in PRESETS:
+            raise ValueError(
+                f"classes={classes!r} is not known; give one of {sorted(PRESETS)} or a "
+                "dict of names and stains."
+            )
+        return PRESETS[classes]
+    if not isinstance(classes, Mapping) or not 1 <= len(classes) <= 3:
+        raise ValueError(
+            "classes: a preset's name or a dict of 1 to 3 names and their stains is "
+            f"expected, got {classes!r}"
+        )
+    for stain in classes.values():
+        stain_vector(stain)  # raises with what is wrong
+    return dict(classes)
+
+
+def stain_image(
+    colors: np.ndarray,
+    stains: list,
+    *,
+    estimate: bool,
+    min_stain: float,
+    smoothing: float,
+    background_sigma: float,
+    pixel_size: float,
+    clean: Callable[[np.ndarray], np.ndarray],
+) -> StainedImage:
+    """Unmix an image and find the nuclei of its chromogens; lengths in pixels.
+
+    Parameters
+    ----------
+    colors : ndarray of shape (height, width, 3), float32
+    stains : list of str or vectors
+        Two or three, of the classes: chromogens first, the counterstain last.
+    estimate : bool
+        Whether the stains' colours are looked up in the image.
+    min_stain : float
+        Density of a chromogen above its surroundings that makes a nucleus its own.
+    pixel_size : float
+        Micrometres per pixel.
+    clean : callable
+        Takes a mask and returns it without specks and holes.
+    """
+    light = _even_light(colors)
+    vectors = np.stack([stain_vector(stain) for stain in stains])
+    if estimate:
+        vectors = estimate_vectors(light, vectors)
+    amounts = stain_amounts(light, vectors, clip=False)
+    # Smoothed before they are cut at 0: noise around 0 is no stain.
+    planes = [
+        np.maximum(smooth(np.ascontiguousarray(amounts[..., k]), smoothing), 0)
+        for k in range(len(stains))
+    ]
+    raw, counterstain = np.maximum(amounts[..., -1], 0), planes[-1]
+    chromogen = _find_chromogens(planes[:-1], min_stain, background_sigma, clean)
+    artefacts = artefact_mask(colors, pixel_size=pixel_size) > 0
+    chromogen[artefacts] = 0
+    hidden = ((chromogen > 0) | artefacts).astype(np.float32)
+    kept = smooth(hidden, _RIM / pixel_size) < _TRACE
+    noise = pixel_noise(raw, counterstain, smoothing, kept)
+    counterstain = _paint_over(counterstain, kept, background_sigma)
+    return StainedImage(chromogen, counterstain, noise, vectors)
+
+
+def _find_chromogens(planes, min_stain: float, sigma: float, clean) -> np.ndarray:
+    """Tell for each pixel whose chromogen stains its nucleus, from 1; 0 for none."""
+    chromogen = np.zeros(planes[0].shape, np.uint8)
+    strongest = np.zeros(planes[0].shape, np.float32)
+    for number, plane in enumerate(planes, start=1):
+        capped = np.minimum(plane, np.float32(_CAP * min_stain))
+        above = plane - wide_mean(capped, sigma)
+        mask = apply_hysteresis_threshold(above, _WEAK * min_stain, min_stain)
+        mask &= above > strongest
+        chromogen[mask] = number
+        strongest[mask] = above[mask]
+    return _cleaned(chromogen, clean(chromogen > 0))
+
+
+def _cleaned(chromogen: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Cut to a cleaned mask; pixels that cleaning added go to the nearest."""
+    added = mask & (chromogen == 0)
+    if added.any():
+        rows, columns = ndi.distance_transform_edt(
+            chromogen == 0, return_distances=False, return_indices=True
+        )
+        chromogen = chromogen[rows, columns]
+    return np.where(mask, chromogen, 0).astype(np.uint8, copy=False)
+
+
+def _even_light(colors: np.ndarray) -> np.ndarray:
+    """Divide by the light of the empty slide, if there is some."""
+    white = np.quantile(colors[::3, ::3].reshape(-1, 3), _PALE, axis=0)
+    return np.minimum(colors / np.maximum(white, _LEAST_LIGHT).astype(np.float32), 1)
+
+
+def estimate_vectors(light: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Look up the stains' densities in an image.
+
+    A stain's direction is the median of the pixels that are clearly nearer to it than
+    to the others (where stains mix, or saturate to black, none is). It stays as named
+    where they are few or lie far away.
+
+    Parameters
+    ----------
+    light : ndarray of shape (height, width, 3), float32
+    vectors : ndarray of shape (n_stains, 3)
+        The stains as named, at length 1; the counterstain last.
+    """
+    density = optical_density(light.reshape(1, -1, 3)[:, ::_STEP])[0]
+    mean = density.mean(axis=1)
+    length = np.linalg.norm(density, axis=1)
+    directions = density / np.maximum(length, 1e-6)[:, np.newaxis]
+    likeness = directions @ vectors.T.astype(np.float32)
+    found = vectors.copy()
+    for k, vector in enumerate(vectors):
+        last = k == len(vectors) - 1
+        low, high = _COUNTERSTAIN_RANGE if last else _CHROMOGEN_RANGE
+        margin = likeness[:, k] - np.delete(likeness, k, axis=1).max(axis=1)
+        own = directions[(margin > _MARGIN) & (mean > low) & (mean < high)]
+        if len(own) < _LEAST_PIXELS:
+            continue
+        median = np.median(own, axis=0)
+        median /= np.linalg.norm(median)
+        if median @ vector > np.cos(np.deg2rad(_MOST_DEGREES)):
+            found[k] = median
+    return found
+
+
+def _paint_over(amount: np.ndarray, kept: np.ndarray, sigma: float) -> np.ndarray:
+    """Replace what is not kept by the mean around it; cut the darkest of the rest."""
+    values = amount[kept][::_STEP]
+    if not values.size:
+        return amount
+    amount = np.minimum(amount, np.quantile(values, _DARKEST).astype(np.float32))
+    if kept.all():
+        return amount
+    return np.where(kept, amount, _mean_around(amount, kept, sigma))
+
+
+def drop_faint(
+    ids: np.ndarray,
+    counterstain: np.ndarray,
+    *,
+    least: float,
+    sigma: float,
+    diameter: float,
+) -> np.ndarray:
+    """Drop objects that hardly stand out; the smaller, the more they must.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (height, width), int32
+    counterstain : ndarray of shape (height, width), float32
+    least : float
+        Density by which an object of a nucleus' size must exceed its surroundings;
+        one of half the diameter must by twice as much.
+    sigma : float
+        Deviation of the blur that gives the surroundings, in pixels.
+    diameter : float
+        Of a nucleus, in pixels.
+    """
+    around = _mean_around(counterstain, ids == 0, sigma)
+    inside = ids > 0
+    numbers = ids[inside]
+    areas = np.bincount(numbers, minlength=1)
+    excess = np.bincount(numbers, (counterstain - around)[inside], len(areas))
+    sides = np.sqrt(areas) / diameter
+    seen = excess / np.maximum(areas, 1) * np.minimum(sides, 1) >= least
+    return np.where(seen[ids], ids, 0)
+
+
+def _mean_around(values: np.ndarray, kept: np.ndarray, sigma: float) -> np.ndarray:
+    """Mean of the kept pixels around each pixel."""
+    weight = wide_mean(kept.astype(np.float32), sigma)
+    around = wide_mean(np.where(kept, values, np.float32(0)), sigma)
+    around /= np.maximum(weight, np.float32(_LEAST_WEIGHT))
+    return around
+
+
+def single_stain(colors: np.ndarray, stain) -> np.ndarray:
+    """Return the amount of one stain, told from haematoxylin, or from eosin."""
+    if isinstance(stain, str) and stain == "haematoxylin":
+        return haematoxylin(colors)
+    vector = stain_vector(stain)
+    near = vector @ stain_vector("haematoxylin") > np.cos(np.deg2rad(_MOST_DEGREES))
+    other = "eosin" if near else "haematoxylin"
+    return np.ascontiguousarray(stain_amounts(colors, [vector, other])[..., 0])
+
+
+_STAININGS = {
+    "he": "haematoxylin and eosin: pink, with no brown",
+    "fluorescence": "fluorescence: bright on a dark ground",
+}
+
+
+def wrong_staining(colors: np.ndarray) -> str | None:
+    """Tell what an image shows, if it is no immunohistochemistry."""
+    return _STAININGS.get(guess_staining(colors))

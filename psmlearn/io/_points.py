@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Points, such as the centres of cells, in CSV tables."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from psmlearn.io._paths import as_path
+from psmlearn.io._write import write_table
+
+_COLUMNS = ("row", "column", "class")
+
+
+def write_points(path: str | os.PathLike, points: np.ndarray) -> None:
+    """Write points as a CSV file of row, column and class, atomically.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Ends in .csv.
+    points : array-like of shape (n_points, 2) or (n_points, 3)
+        Row and column, and the class where there is a third column. Classes are
+        whole numbers.
+
+    Raises
+    ------
+    ValueError
+        If `points` have another shape, are not finite, or a class is no whole
+        number.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from psmlearn.io import read_points, write_points
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "cells.csv")
+    ...     write_points(path, [[10.5, 3.0, 1], [4.0, 8.25, 2]])
+    ...     read_points(path)
+    array([[10.5 ,  3.  ,  1.  ],
+           [ 4.  ,  8.25,  2.  ]])
+    """
+    array = np.asarray(points)
+    if array.ndim != 2 or array.shape[1] not in (2, 3) or array.dtype.kind not in "iuf":
+        raise ValueError(
+            f"Cannot write {as_path(path)!r}: points have shape {array.shape} and "
+            f"dtype {array.dtype}; expected numbers of shape (n_points, 2), or "
+            "(n_points, 3) with classes."
+        )
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"Cannot write {as_path(path)!r}: some points are not finite.")
+    columns = {name: array[:, i] for i, name in enumerate(_COLUMNS[: array.shape[1]])}
+    if "class" in columns:
+        classes = columns["class"].astype(np.int64)
+        if (classes != columns["class"]).any():
+            raise ValueError(
+                f"Cannot write {as_path(path)!r}: some classes, the third column of "
+                "the points, are no whole numbers."
+            )
+        columns["class"] = classes
+    write_table(path, columns)
+
+
+def read_points(
+    path: str | os.PathLike,
+    *,
+    row: str = "row",
+    column: str = "column",
+    label: str | None = "class",
+    classes: Mapping[str, int] | None = None,
+    delimiter: str = ",",
+) -> np.ndarray:
+    """Read points from a CSV file with a header.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    row, column : str, default="row" and "column"
+        Names of the columns that hold them, such as "y" and "x". Pixels are
+        centred on whole numbers.
+    label : str or None, default="class"
+        Name of the column of classes; None reads none. Where the file has no
+        "class", there are none.
+    classes : mapping of str to int or None, default=None
+        The class of each text, such as {"positive": 1, "negative": 2}; None
+        for files that hold whole numbers.
+    delimiter : str, default=","
+
+    Returns
+    -------
+    ndarray of shape (n_points, 2) or (n_points, 3), dtype float64
+        Row, column, and the class where there is one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no such table; the path and the line are named.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from psmlearn.io import read_points
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "cells.csv")
+    ...     with open(path, "w") as file:
+    ...         _ = file.write("class,x,y\\npositive,8,4\\n")
+    ...     read_points(path, row="y", column="x", classes={"positive": 1})
+    array([[4., 8., 1.]])
+    """
+    path = as_path(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"No such table of points: {path!r}.")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file, delimiter=delimiter)
+            header = [name.strip() for name in next(rows, [])]
+            names = _choose_columns(header, row, column, label, path)
+            places = [header.index(name) for name in names]
+            points = list(_parse_rows(rows, names, places, classes, path))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path!r} is no text in UTF-8: {error}.") from error
+    except csv.Error as error:
+        raise ValueError(f"{path!r} is a broken CSV file: {error}.") from error
+    return np.array(points, dtype=np.float64).reshape(-1, len(names))
+
+
+def _choose_columns(
+    header: list[str], row: str, column: str, label: str | None, path: str
+) -> list[str]:
+    """Return the names of the columns to read."""
+    names = [row, column]
+    if label is not None and (label in header or label != "class"):
+        names.append(label)
+    lost = [name for name in names if name not in header]
+    if lost:
+        raise ValueError(
+            f"{path!r} has no column {lost[0]!r}; it has "
+            f"{', '.join(map(repr, header)) or 'no header'}. Name the columns by row, "
+            "column and label, and their delimiter."
+        )
+    return names
+
+
+def _parse_rows(
+    rows: Iterator[list[str]],
+    names: list[str],
+    places: list[int],
+    classes: Mapping[str, int] | None,
+    path: str,
+) -> Iterator[list[float]]:
+    """Yield the numbers of each line that is not empty."""
+    for number, cells in enumerate(rows, start=2):
+        if not any(cell.strip() for cell in cells):
+            continue
+        where = f"{path!r}, line {number}"
+        if len(cells) <= max(places):
+            raise ValueError(f"{where}, has {len(cells)} cells; expected more.")
+        texts = [cells[place].strip() for place in places]
+        point = [
+            _parse_number(text, name, where)
+            for name, text in zip(names[:2], texts[:2], strict=True)
+        ]
+        if len(texts) == 3:
+            point.append(_parse_class(texts[2], classes, where))
+        yield point
+
+
+def _parse_number(text: str, name: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise ValueError(f"{where}: its {name!r} is {text!r}; expected a number.")
+    return value
+
+
+def _parse_class(text: str, classes: Mapping[str, int] | None, where: str) -> float:
+    if classes is not None:
+        if text not in classes:
+            raise ValueError(
+                f"{where}: its class is {text!r}; expected one of "
+                f"{', '.join(map(repr, classes))}."
+            )
+        return float(classes[text])
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value) or value != int(value):
+        raise ValueError(
+            f"{where}: its class is {text!r}; expected a whole number, or say what the "
+            f"texts are, as with classes={{{text!r}: 1}}."
+        )
+    return value

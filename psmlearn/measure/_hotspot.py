@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The field of a given area with the highest labelling index."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from html import escape
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.spatial import cKDTree
+
+from psmlearn.measure._cells import ImageCells, check_classes, check_number, read_cells
+from psmlearn.measure._result import NOTICE, percent
+
+# Centres tried along one radius. Finer ones find the same nuclei but for a few.
+_STEPS = 10
+
+Found = tuple[float, int, int, float, float]
+
+
+@dataclass(frozen=True, repr=False)
+class Hotspot:
+    """The field with the highest labelling index.
+
+    All nuclei in the field are counted; a pathologist counts tumour cells. For
+    research use only. Made by :func:`find_hotspot`.
+
+    Attributes
+    ----------
+    image : int or None
+        Number of the image, from 0; None where no field holds enough nuclei.
+    name : str or None
+        What the image is called.
+    row, column : float
+        Centre in pixels.
+    radius : float
+        Radius of the circle, or half the side of the square, in pixels.
+    field : {"circle", "square"}
+    area : float
+        Square millimetres.
+    n_positive, n_negative : int
+    index : float
+        Positive of all counted nuclei of the field; NaN where there is no field.
+    min_cells : int
+        Number of nuclei that a field had to hold.
+    warnings : tuple of str
+        What to bear in mind.
+    n_cells : int
+        Counted nuclei.
+    notice : str
+        What is counted, and what for.
+    """
+
+    image: int | None
+    name: str | None
+    row: float
+    column: float
+    radius: float
+    field: str
+    area: float
+    n_positive: int
+    n_negative: int
+    index: float
+    min_cells: int
+    warnings: tuple[str, ...] = ()
+    notice: ClassVar[str] = NOTICE
+
+    @property
+    def n_cells(self) -> int:
+        return self.n_positive + self.n_negative
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain numbers, strings, lists and dicts."""
+        result = {each.name: getattr(self, each.name) for each in fields(self)}
+        result["warnings"] = list(self.warnings)
+        return result | {"n_cells": self.n_cells, "notice": self.notice}
+
+    def summary(self) -> list[str]:
+        """Return the result in one or two short lines, without the notice."""
+        if self.image is None:
+            return [f"No hotspot of {self.area:g} mm²"]
+        return [
+            f"Hotspot of {self.area:g} mm²: labelling index {percent(self.index)} "
+            f"({self.n_positive} of {self.n_cells} nuclei)",
+            f"{self.name}, {self.field} at row {self.row:.0f}, column "
+            f"{self.column:.0f}",
+        ]
+
+    def __str__(self) -> str:
+        texts = [f"Warning: {text}" for text in self.warnings]
+        return "\n".join([*self.summary(), *texts, self.notice])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        lines = [escape(line) for line in str(self).split("\n")]
+        return f"<p>{'<br>'.join(lines[:-1])}<br><small>{lines[-1]}</small></p>"
+
+
+def find_hotspot(
+    y: ArrayLike | Sequence[ArrayLike],
+    *,
+    area: float,
+    pixel_size: float | Sequence[float],
+    field: str = "circle",
+    regions: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    positive: int = 1,
+    negative: int = 2,
+    min_cells: int = 500,
+    shape: tuple[int, int] | Sequence[tuple[int, int]] | None = None,
+    names: Sequence[str] | None = None,
+) -> Hotspot:
+    """Find the field of a given area with the highest labelling index.
+
+    Fields that lie in the image are tried on a grid of a tenth of their radius,
+    wherever there are nuclei, and counted with a search tree. Of equal ones that with
+    most nuclei is taken, then the first, uppermost, leftmost.
+
+    Parameters
+    ----------
+    y : list of arrays or paths, or array
+        For each image a label image (height, width, 2) with classes, or points
+        (n_points, 3) of row, column and class, as in :func:`labelling_index`.
+    area : float
+        Of the field, in square millimetres: 0.2 is about a high power field.
+    pixel_size : float or sequence of float
+        Micrometres per pixel, of all images or of each.
+    field : {"circle", "square"}, default="circle"
+        Form of the field.
+    regions : list of arrays, array or None, default=None
+        Masks (height, width), one for each image: only nuclei inside count. The field
+        itself may reach beyond the region.
+    positive, negative : int, default=1 and 2
+        The two classes. Nuclei of any other are not counted.
+    min_cells : int, default=500
+        Number of nuclei that a field must hold. Few nuclei reach a high index by
+        chance.
+    shape : (height, width) or sequence of these, default=None
+        Size of the images; needed for points without regions.
+    names : sequence of str, default=None
+        What to call the images; "image 0" and so on if None.
+
+    Returns
+    -------
+    hotspot : Hotspot
+        With ``image=None`` and NaN where no field holds ``min_cells`` nuclei.
+
+    Raises
+    ------
+    ValueError
+        If the field fits into no image, or a parameter makes no sense.
+
+    Warns
+    -----
+    UserWarning
+        If no field holds ``min_cells`` nuclei.
+
+    Notes
+    -----
+    The highest of many fields is high by choice: its index is above that of the
+    tissue around, and has no interval here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn.measure import find_hotspot
+    >>> points = np.array([[20, 20, 2], [25, 20, 2], [80, 75, 1], [84, 80, 1]])
+    >>> spot = find_hotspot(
+    ...     [points], area=1e-4, pixel_size=0.5, min_cells=2, shape=(100, 100)
+    ... )
+    >>> spot.n_positive, spot.n_negative, spot.index
+    (2, 0, 1.0)
+    """
+    check_classes(positive, negative)
+    check_number(area, "area", 0)
+    check_number(min_cells, "min_cells", 0, whole=True)
+    if field not in ("circle", "square"):
+        raise ValueError(f"field must be 'circle' or 'square', got {field!r}.")
+    cells = read_cells(y, regions, names)
+    sizes = _pixel_sizes(pixel_size, len(cells))
+    shapes = _shapes(shape, cells)
+    wide = math.sqrt(area / math.pi if field == "circle" else area / 4) * 1000.0
+    radii = [wide / size for size in sizes]
+    best, fullest, n_left_out = _search(
+        cells, (positive, negative), radii, field, shapes, min_cells
+    )
+    if n_left_out == len(cells):
+        raise ValueError(
+            f"A {field} of {area:g} mm² is {2 * wide:.0f} micrometres wide and fits "
+            "into no image; take a smaller area, or check pixel_size."
+        )
+    texts = _texts(best is None, n_left_out, area, min_cells, fullest)
+    if best is None:
+        warnings.warn(texts[0], UserWarning, stacklevel=2)
+        best = (None, (math.nan, 0, 0, math.nan, math.nan))
+    index, (share, n_cells, n_positive, row, column) = best
+    return Hotspot(
+        image=index,
+        name=None if index is None else cells[index].name,
+        row=row,
+        column=column,
+        radius=math.nan if index is None else radii[index],
+        field=field,
+        area=float(area),
+        n_positive=n_positive,
+        n_negative=n_cells - n_positive,
+        index=share,
+        min_cells=int(min_cells),
+        warnings=tuple(texts),
+    )
+
+
+def _search(
+    cells: list[ImageCells],
+    classes: tuple[int, int],
+    radii: list[float],
+    field: str,
+    shapes: list[tuple[int, int]],
+    min_cells: int,
+) -> tuple[tuple[int, Found] | None, int, int]:
+    """Best field of all images, nuclei of the fullest, images left out."""
+    best, fullest, n_left_out = None, 0, 0
+    for index, (image, radius) in enumerate(zip(cells, radii, strict=True)):
+        if 2 * radius > min(shapes[index]):
+            n_left_out += 1
+            continue
+        is_wanted = np.isin(image.classes, classes)
+        points = image.points[is_wanted]
+        is_positive = image.classes[is_wanted] == classes[0]
+        found, n_most = _best_field(
+            points, is_positive, radius, field, shapes[index], min_cells
+        )
+        fullest = max(fullest, n_most)
+        # Strictly better only, so that the first of equal images stays.
+        if found is not None and (best is None or found[:2] > best[1][:2]):
+            best = (index, found)
+    return best, fullest, n_left_out
+
+
+def _texts(
+    is_none: bool, n_left_out: int, area: float, min_cells: int, fullest: int
+) -> list[str]:
+    texts = []
+    if is_none:
+        texts.append(
+            f"No field of {area:g} mm² holds {min_cells} nuclei; the fullest holds "
+            f"{fullest}."
+        )
+    if n_left_out:
+        texts.append(f"Images smaller than the field, left out: {n_left_out}.")
+    return texts
+
+
+def _pixel_sizes(pixel_size: float | Sequence[float], n_images: int) -> list[float]:
+    if np.ndim(pixel_size) == 0:
+        check_number(pixel_size, "pixel_size", 0)
+        return [float(pixel_size)] * n_images
+    sizes = list(pixel_size)
+    if len(sizes) != n_images:
+        raise ValueError(
+            f"pixel_size holds {len(sizes)} numbers, but there are {n_images} images."
+        )
+    for size in sizes:
+        check_number(size, "pixel_size", 0)
+    return [float(size) for size in sizes]
+
+
+def _shapes(
+    shape: tuple[int, int] | Sequence[tuple[int, int]] | None,
+    cells: list[ImageCells],
+) -> list[tuple[int, int]]:
+    """Size of each image: its mask's, its region's, or the given one."""
+    if shape is None:
+        given = [None] * len(cells)
+    else:
+        given = [shape] * len(cells) if np.ndim(shape) == 1 else list(shape)
+    if len(given) != len(cells):
+        raise ValueError(
+            f"shape holds {len(given)} sizes, but there are {len(cells)} images."
+        )
+    shapes = []
+    for image, size in zip(cells, given, strict=True):
+        size = size if image.shape is None else image.shape
+        if size is None or len(size) != 2:
+            raise ValueError(
+                f"The points of {image.name} do not tell the size of the image: give "
+                "shape=(height, width), or regions."
+            )
+        shapes.append((int(size[0]), int(size[1])))
+    return shapes
+
+
+def _best_field(
+    points: np.ndarray,
+    is_positive: np.ndarray,
+    radius: float,
+    field: str,
+    shape: tuple[int, int],
+    min_cells: int,
+) -> tuple[Found | None, int]:
+    """Share, nuclei, positive ones, row and column of the best field of one image.
+
+    Also the number of nuclei of the fullest field.
+    """
+    if not len(points):
+        return None, 0
+    centres = _centres(points, radius, shape)
+    norm = 2 if field == "circle" else np.inf
+    n_cells = _count_within(points, centres, radius, norm)
+    enough = n_cells >= min_cells
+    if not enough.any():
+        return None, int(n_cells.max())
+    centres, counts = centres[enough], n_cells[enough]
+    n_positive = _count_within(points[is_positive], centres, radius, norm)
+    share = n_positive / counts
+    order = np.lexsort((centres[:, 1], centres[:, 0], -counts, -share))
+    first = order[0]
+    row, column = centres[first].tolist()
+    found = (float(share[first]), int(counts[first]), int(n_positive[first]))
+    return (*found, row, column), int(n_cells.max())
+
+
+def _centres(points: np.ndarray, radius: float, shape: tuple[int, int]) -> np.ndarray:
+    """Points of the grid that are nearest to some nucleus."""
+    # Pixels are centred on whole numbers, so the image begins at -0.5.
+    lowest, highest = radius - 0.5, np.subtract(shape, radius + 0.5)
+    step = radius / _STEPS
+    places = np.rint((np.clip(points, lowest, highest) - lowest) / step)
+    return np.minimum(lowest + np.unique(places, axis=0) * step, highest)
+
+
+def _count_within(
+    points: np.ndarray, centres: np.ndarray, radius: float, norm: float
+) -> np.ndarray:
+    if not len(points):
+        return np.zeros(len(centres), dtype=np.int64)
+    return cKDTree(points).query_ball_point(centres, radius, p=norm, return_length=True)

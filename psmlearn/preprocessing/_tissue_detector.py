@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""TissueDetector: the regions of images that are worth looking at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from numbers import Real
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from psmlearn._images._artefacts import DIRT, FOLD, PEN, artefact_mask
+from psmlearn._images._tissue import tissue_mask
+from psmlearn.base import BaseImageEstimator
+from psmlearn.io._batch import resolve_pixel_size
+
+__all__ = ["TissueDetector"]
+
+_KINDS = {"pen": PEN, "fold": FOLD, "dirt": DIRT}
+
+
+class TissueDetector(BaseImageEstimator):
+    """Find the tissue of images, without pen marks, folds and dirt.
+
+    The masks serve as `regions` wherever cells are counted. Nothing is learnt: `fit`
+    checks the images and notes their channels.
+
+    Parameters
+    ----------
+    exclude : sequence of {"pen", "fold", "dirt"} or None, \
+default=("pen", "fold", "dirt")
+        Artefacts that are taken out of the tissue; None or empty takes out none.
+    pixel_size : float, sequence of float or "file", default=0.25
+        Micrometres per pixel, for all images or one each; "file" reads it from the
+        images' files.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Channels of the images.
+
+    See Also
+    --------
+    tissue_mask : The tissue of one image.
+    artefact_mask : The artefacts of one image.
+
+    Notes
+    -----
+    Images are brightfield: RGB or grey, the first three channels count. The masks are
+    bool, not label images.
+
+    Examples
+    --------
+    >>> from psmlearn.datasets import make_nuclei
+    >>> from psmlearn.preprocessing import TissueDetector
+    >>> images = make_nuclei(2, (96, 96), random_state=0).images
+    >>> TissueDetector().fit(images).predict(images).mean(axis=(1, 2)) > 0.9
+    array([ True,  True])
+    """
+
+    _parameter_constraints: dict = {
+        "exclude": [list, tuple, set, frozenset, None],
+        "pixel_size": [
+            Interval(Real, 0, None, closed="neither"),
+            "array-like",
+            StrOptions({"file"}),
+        ],
+    }
+
+    def __init__(
+        self,
+        *,
+        exclude: Sequence[str] | None = ("pen", "fold", "dirt"),
+        pixel_size: float | Sequence[float] | str = 0.25,
+    ) -> None:
+        self.exclude = exclude
+        self.pixel_size = pixel_size
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Sequence[np.ndarray | str | os.PathLike], y=None):
+        """Check the images.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_images, height, width, n_channels) or list
+            Images, or paths of their files.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : TissueDetector
+        """
+        self._kinds()
+        self._check_images(X, reset=True)
+        return self
+
+    def predict(
+        self, X: Sequence[np.ndarray | str | os.PathLike]
+    ) -> np.ndarray | list[np.ndarray]:
+        """Find the tissue of images.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_images, height, width, n_channels) or list
+            Images, or paths of their files.
+
+        Returns
+        -------
+        masks : ndarray or list of ndarray of shape (height, width), bool
+            True on tissue that no excluded artefact spoils, in the container of `X`.
+        """
+        check_is_fitted(self)
+        kinds = self._kinds()
+        images = self._check_images(X, reset=False)
+        sizes = resolve_pixel_size(self.pixel_size, images)
+        return images.wrap(
+            _usable(images[index], float(size), kinds)
+            for index, size in enumerate(sizes)
+        )
+
+    def _kinds(self) -> list[int]:
+        unknown = [kind for kind in self.exclude or () if kind not in _KINDS]
+        if unknown:
+            raise ValueError(
+                f"exclude: {unknown[0]!r} is no artefact; expected any of "
+                f"{list(_KINDS)}"
+            )
+        return [_KINDS[kind] for kind in self.exclude or ()]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "n_features_in_")
+
+
+def _usable(image: np.ndarray, pixel_size: float, kinds: list[int]) -> np.ndarray:
+    image = image[..., : 3 if image.shape[2] >= 3 else 1]
+    tissue = tissue_mask(image, pixel_size=pixel_size)
+    if kinds and tissue.any():
+        tissue &= ~np.isin(artefact_mask(image, pixel_size=pixel_size), kinds)
+    return tissue

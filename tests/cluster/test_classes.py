@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Classes of nuclei by stain: who is brown, who is blue, and what is neither."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from psmlearn._images._stains import STAINS
+from psmlearn.cluster import SemanticClusterer
+from psmlearn.cluster._classes import drop_faint, estimate_vectors, resolve_classes
+from psmlearn.datasets import make_nuclei
+from psmlearn.metrics import detection_f1_score
+
+
+@pytest.fixture(scope="module")
+def ki67():
+    return make_nuclei(3, (200, 220), n_nuclei=35, stain="ki67", random_state=3)
+
+
+def _clusterer(**options):
+    return SemanticClusterer(classes="ki67", random_state=0, **options)
+
+
+def _class_f1(truth, masks):
+    return detection_f1_score(
+        list(truth), list(masks), radius=8, labels=[1, 2], average="micro"
+    )
+
+
+def _is_sound(mask):
+    """Ids without gaps, one class an object, none outside."""
+    ids, classes = mask[..., 0], mask[..., 1]
+    assert mask.dtype == np.int32
+    assert set(np.unique(ids)) == set(range(ids.max() + 1)) | {0}
+    assert (classes[ids == 0] == 0).all() and (classes[ids > 0] > 0).all()
+    for number in range(1, ids.max() + 1):
+        assert len(np.unique(classes[ids == number])) == 1
+
+
+def test_classes_are_named_by_stain(ki67):
+    model = _clusterer().fit(ki67.images)
+    masks = model.labels_
+    assert masks.shape == (*ki67.images.shape[:3], 2)
+    for mask in masks:
+        _is_sound(mask)
+    positive, negative = _class_f1(ki67.points, masks)
+    assert positive > 0.9 and negative > 0.75
+    assert model.classes_.tolist() == [1, 2]
+    assert model.class_names_ == ["positive", "negative"]
+    np.testing.assert_array_equal(model.predict(ki67.images), masks)
+
+
+def test_a_global_darkness_threshold_loses_what_is_found_here(ki67):
+    from scipy import ndimage as ndi
+    from skimage.filters import threshold_otsu
+
+    data = make_nuclei(
+        2, (240, 240), n_nuclei=40, stain="ki67", weak=0.6, random_state=5
+    )
+    masks = _clusterer().fit_predict(data.images)
+    found, by_darkness, n_true = 0, 0, 0
+    for image, truth, mask in zip(data.images, data.masks, masks, strict=True):
+        darkness = -np.log10(np.maximum(image / 255, 1 / 255)).mean(axis=-1)
+        darkness = ndi.gaussian_filter(darkness, 1.5)
+        dark = darkness > threshold_otsu(darkness)
+        blue = truth[..., 1] == 2
+        ids = truth[..., 0][blue]
+        size = np.bincount(ids, minlength=ids.max() + 1)
+        n_true += np.count_nonzero(size)
+        half = np.maximum(size, 1) / 2
+        found += (np.bincount(ids[mask[..., 0][blue] > 0], minlength=len(size)) > half)[
+            1:
+        ].sum()
+        by_darkness += (np.bincount(ids[dark[blue]], minlength=len(size)) > half)[
+            1:
+        ].sum()
+    assert found > 0.6 * n_true
+    assert by_darkness < 0.7 * found
+
+
+@pytest.mark.parametrize("background", [0.0, 3.0])
+def test_brown_haze_is_no_nucleus(background):
+    data = make_nuclei(
+        2,
+        (200, 220),
+        n_nuclei=30,
+        stain="ki67",
+        background=background,
+        random_state=4,
+    )
+    positive, negative = _class_f1(data.points, _clusterer().fit_predict(data.images))
+    assert positive > 0.8 and negative > 0.7
+
+
+@pytest.mark.parametrize(("share", "absent"), [(0.0, 1), (1.0, 2)])
+def test_images_with_none_of_one_class(share, absent):
+    data = make_nuclei(
+        2,
+        (200, 200),
+        n_nuclei=30,
+        stain="ki67",
+        positive_fraction=share,
+        random_state=6,
+    )
+    masks = _clusterer().fit_predict(data.images)
+    scores = _class_f1(data.points, masks)
+    assert scores[2 - absent] > 0.65  # the other class
+    n_absent = sum(
+        len(np.unique(mask[..., 0][mask[..., 1] == absent])) for mask in masks
+    )
+    assert n_absent <= 3
+
+
+def test_artefacts_hold_no_nuclei():
+    data = make_nuclei(
+        2, (512, 512), n_nuclei=80, stain="ki67", artefacts=True, random_state=1
+    )
+    masks = _clusterer().fit_predict(data.images)
+    inside = sum(
+        (mask[..., 0][marks] > 0).sum()
+        for mask, marks in zip(masks, data.artefacts, strict=True)
+    )
+    assert inside < 0.1 * data.artefacts.sum()
+    assert min(_class_f1(data.points, masks)) > 0.5
+
+
+def test_an_empty_field_is_empty():
+    rng = np.random.default_rng(0)
+    white = np.full((160, 160, 3), 245, np.uint8)
+    noisy = np.clip(rng.normal(240, 3, (160, 160, 3)), 0, 255).astype(np.uint8)
+    stroma = make_nuclei(
+        1, (160, 160), n_nuclei=0, stain="ki67", random_state=1
+    ).images[0]
+    for image in (white, noisy, stroma):
+        assert _clusterer().fit_predict([image])[0].max() == 0
+
+
+def test_the_order_of_the_stains_makes_the_ids(ki67):
+    names = {"tumour": STAINS["dab"] * 3, "other": "haematoxylin"}
+    same = SemanticClusterer(classes=names, random_state=0).fit(ki67.images)
+    np.testing.assert_array_equal(same.labels_, _clusterer().fit_predict(ki67.images))
+    assert same.class_names_ == ["tumour", "other"]
+
+
+def test_three_stains(ki67):
+    classes = {"brown": "dab", "pink": "eosin", "blue": "haematoxylin"}
+    masks = SemanticClusterer(classes=classes, random_state=0).fit_predict(ki67.images)
+    brown = sum((mask[..., 1] == 1).sum() for mask in masks)
+    assert brown > 0.5 * sum((mask[..., 1] == 1).sum() for mask in ki67.masks)
+    for mask in masks:
+        _is_sound(mask)
+
+
+def test_one_class_is_the_plain_mask():
+    images = make_nuclei(2, (120, 120), n_nuclei=12, random_state=0).images
+    plain = SemanticClusterer(random_state=0).fit_predict(images)
+    named = SemanticClusterer(classes="he", random_state=0).fit(images)
+    np.testing.assert_array_equal(named.labels_[..., 0], plain)
+    np.testing.assert_array_equal(named.labels_[..., 1], plain > 0)
+    assert named.class_names_ == ["nucleus"]
+
+
+def test_only_brown_nuclei(ki67):
+    model = SemanticClusterer(classes={"positive": "dab"}, random_state=0)
+    masks = model.fit_predict(ki67.images)
+    scores = _class_f1(ki67.points, masks)
+    assert scores[0] > 0.7
+
+
+def test_transform_stacks_ids_and_classes(ki67):
+    model = _clusterer().fit(ki67.images)
+    stack = model.transform(ki67.images)
+    assert stack.shape == (*ki67.images.shape[:3], 5)
+    np.testing.assert_array_equal(stack[..., 3:], model.labels_)
+    names = ["red", "green", "blue", "mask", "class"]
+    assert model.get_feature_names_out().tolist() == names
+
+
+def test_min_stain_decides_who_is_positive(ki67):
+    n_positive = [
+        sum((mask[..., 1] == 1).sum() for mask in masks)
+        for masks in (
+            _clusterer(min_stain=least).fit_predict(ki67.images)
+            for least in (0.12, 0.6, 2.4)
+        )
+    ]
+    assert n_positive[0] > n_positive[1] > n_positive[2]
+
+
+def test_vectors_are_found_near_the_named_ones():
+    rng = np.random.default_rng(0)
+    true = np.array([[0.40, 0.52, 0.76], [0.85, 0.46, 0.25]])
+    true /= np.linalg.norm(true, axis=1, keepdims=True)
+    named = np.stack([STAINS["dab"], STAINS["haematoxylin"]])
+    which = rng.integers(2, size=(100, 100))
+    density = true[which] * rng.uniform(0.5, 1.0, (100, 100, 1))
+    light = (10**-density).astype(np.float32)
+    np.testing.assert_allclose(estimate_vectors(light, named), true, atol=0.01)
+    # Of one stain alone the other stays as named; far colours are not taken.
+    blue = (10 ** -(true[1] * rng.uniform(0.3, 1, (100, 100, 1)))).astype(np.float32)
+    np.testing.assert_array_equal(estimate_vectors(blue, named)[0], named[0])
+    green = np.broadcast_to(np.float32([0.2, 0.9, 0.2]), (100, 100, 3)).copy()
+    np.testing.assert_array_equal(estimate_vectors(green, named), named)
+
+
+def test_faint_objects_go_by_contrast_and_size():
+    stain = np.zeros((60, 120), np.float32)
+    ids = np.zeros(stain.shape, np.int32)
+    for number, (side, amount) in enumerate([(20, 0.05), (20, 0.03), (10, 0.05)], 1):
+        part = np.s_[10 : 10 + side, 35 * number - 25 : 35 * number - 25 + side]
+        ids[part], stain[part] = number, amount
+    kept = drop_faint(ids, stain, least=0.04, sigma=16, diameter=20)
+    assert np.unique(kept).tolist() == [0, 1]
+    none = np.zeros_like(ids)
+    assert drop_faint(none, stain, least=0.04, sigma=16, diameter=20).max() == 0
+
+
+def test_other_stainings_are_warned_of(ki67):
+    he = make_nuclei(1, (200, 220), n_nuclei=30, random_state=0).images
+    with pytest.warns(UserWarning, match="image 3 looks like haematoxylin and eosin"):
+        _clusterer().fit([*ki67.images, *he])
+    dark = np.zeros((128, 128, 3), np.uint8)
+    dark[40:60, 40:60, 2] = 200
+    with pytest.warns(UserWarning, match="fluorescence"):
+        _clusterer().fit([dark])
+    model = _clusterer()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(ki67.images).predict(ki67.images)
+    with pytest.warns(UserWarning, match="1 of 1 images"):
+        model.predict(he)
+
+
+def test_bad_classes_are_refused(ki67):
+    with pytest.raises(ValueError, match="'classes' parameter"):
+        SemanticClusterer(classes="ki-67").fit(ki67.images)
+    with pytest.raises(ValueError, match="1 to 3 names"):
+        SemanticClusterer(classes={}).fit(ki67.images)
+    with pytest.raises(ValueError, match="'ink' is not known"):
+        SemanticClusterer(classes={"a": "ink"}).fit(ki67.images)
+    with pytest.raises(ValueError, match="told apart"):
+        SemanticClusterer(classes={"a": "dab", "b": "dab"}).fit(ki67.images)
+    with pytest.raises(ValueError, match="classes are told by colour"):
+        _clusterer().fit(ki67.images[..., :1])
+    with pytest.raises(ValueError, match="not known"):
+        resolve_classes("brown")
+
+
+def test_parameters_are_left_alone(ki67):
+    classes = {"positive": "dab", "negative": "haematoxylin"}
+    model = SemanticClusterer(classes=classes).fit(ki67.images)
+    assert model.classes is classes and classes == clone(model).classes

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The hotspot, against counting every field by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from psmlearn.measure import find_hotspot
+
+
+def scatter(seed, n, shape, classes=(1, 2)):
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(0, 1, (n, 2)) * (np.array(shape) - 1)
+    return np.column_stack([places, rng.choice(classes, n)])
+
+
+def best_by_hand(points, radius, field, shape, min_cells):
+    """Look at every point of the grid that is nearest to a nucleus."""
+    lowest, highest = radius - 0.5, np.array(shape) - radius - 0.5
+    best = None
+    for row, column, _ in points:
+        centre = np.clip([row, column], lowest, highest)
+        steps = np.rint((centre - lowest) / (radius / 10))
+        centre = np.minimum(lowest + steps * (radius / 10), highest)
+        gap = np.abs(points[:, :2] - centre)
+        if field == "circle":
+            inside = gap[:, 0] ** 2 + gap[:, 1] ** 2 <= radius**2
+        else:
+            inside = gap.max(axis=1) <= radius
+        n_cells = int(inside.sum())
+        if n_cells < min_cells:
+            continue
+        share = (points[inside, 2] == 1).sum() / n_cells
+        key = (-share, -n_cells, *centre)
+        best = key if best is None or key < best else best
+    return best
+
+
+@pytest.mark.parametrize("field", ["circle", "square"])
+@pytest.mark.parametrize("seed", range(8))
+def test_agrees_with_counting_by_hand(field, seed):
+    shape = (120 + 10 * seed, 200)
+    points = scatter(seed, 150, shape)
+    area, pixel_size = 0.0008, 0.5
+    half = np.sqrt(area / (np.pi if field == "circle" else 4)) * 1000 / pixel_size
+    expected = best_by_hand(points, half, field, shape, min_cells=5)
+    spot = find_hotspot(
+        [points],
+        area=area,
+        pixel_size=pixel_size,
+        field=field,
+        min_cells=5,
+        shape=shape,
+    )
+    assert spot.radius == pytest.approx(half)
+    assert (-spot.index, -spot.n_cells) == expected[:2]
+    assert (spot.row, spot.column) == pytest.approx(expected[2:])
+    assert spot.n_positive == round(spot.index * spot.n_cells)
+
+
+def test_finds_a_planted_cluster():
+    points = scatter(0, 2000, (1000, 1000), classes=[2])
+    cluster = np.random.default_rng(1).normal((300, 700), 25, (60, 2))
+    points = np.vstack([points, np.column_stack([cluster, np.ones(60)])])
+    spot = find_hotspot(
+        points, area=0.002, pixel_size=0.5, min_cells=20, shape=(1000, 1000)
+    )
+    assert np.hypot(spot.row - 300, spot.column - 700) < spot.radius
+    assert spot.index > 0.7
+
+
+def test_field_stays_in_the_image_and_the_nuclei_in_the_region():
+    mask = np.zeros((60, 80, 2), dtype=np.int32)
+    mask[0, 0], mask[59, 79], mask[30, 40] = (1, 1), (2, 1), (3, 2)
+    options = {"area": 1e-4, "pixel_size": 0.5, "field": "square", "min_cells": 1}
+    spot = find_hotspot([mask], **options)
+    assert (spot.row, spot.column, spot.radius) == (9.5, 9.5, 10.0)
+    region = np.zeros((60, 80), dtype=bool)
+    region[20:, :] = True
+    spot = find_hotspot([mask], regions=[region], **options)
+    assert (spot.row, spot.column) == (49.5, 69.5)
+    region[40:, :] = False
+    spot = find_hotspot([mask], regions=[region], **options)
+    assert (spot.index, spot.n_negative) == (0.0, 1)
+
+
+def test_best_image_wins_and_pixel_sizes_may_differ():
+    few, many = scatter(0, 40, (99, 99), [2]), scatter(1, 40, (99, 99), [1])
+    options = {"area": 0.0004, "min_cells": 2, "shape": [(99, 99)] * 3}
+    spot = find_hotspot(
+        [few, many, many], pixel_size=[0.25, 0.5, 0.5], names="abc", **options
+    )
+    assert (spot.image, spot.name, spot.index) == (1, "b", 1.0)
+    assert spot.radius == pytest.approx(np.sqrt(0.0004 / np.pi) * 2000)
+
+
+def test_no_field_with_enough_nuclei_is_told():
+    points = scatter(0, 30, (100, 100))
+    with pytest.warns(UserWarning, match="No field of 0.0001 mm² holds 500 nuclei"):
+        spot = find_hotspot([points], area=1e-4, pixel_size=0.5, shape=(100, 100))
+    assert spot.image is None and np.isnan(spot.index) and spot.n_cells == 0
+    assert "the fullest holds" in str(spot)
+    with pytest.warns(UserWarning, match="the fullest holds 0"):
+        find_hotspot([np.empty((0, 3))], area=1e-4, pixel_size=0.5, shape=(100, 100))
+
+
+def test_images_below_the_field_are_left_out():
+    points = scatter(0, 30, (100, 100))
+    spot = find_hotspot(
+        [points, points],
+        area=1e-3,
+        pixel_size=0.5,
+        shape=[(20, 100), (100, 100)],
+        min_cells=1,
+    )
+    assert spot.image == 1 and "left out: 1" in spot.warnings[0]
+
+
+def test_result_is_plain_and_carries_the_notice():
+    points = scatter(2, 30, (100, 100))
+    spot = find_hotspot(
+        [points], area=1e-3, pixel_size=0.5, shape=(100, 100), min_cells=1
+    )
+    for shown in (str(spot), repr(spot), spot._repr_html_()):
+        assert spot.notice in shown and "Hotspot of 0.001 mm²" in shown
+    assert json.loads(json.dumps(spot.to_dict()))["notice"] == spot.notice
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"area": 0}, "area must be a number above 0"),
+        ({"area": 1.0}, "fits into no image"),
+        ({"pixel_size": -1}, "pixel_size must be a number above 0"),
+        ({"pixel_size": [1, 1]}, "2 numbers, but there are 1 images"),
+        ({"field": "hexagon"}, "'circle' or 'square'"),
+        ({"min_cells": 0}, "min_cells must be a whole number above 0"),
+        ({"shape": None}, "give shape="),
+        ({"shape": [(9, 9), (9, 9)]}, "2 sizes, but there are 1 images"),
+    ],
+)
+def test_bad_parameters_are_told(options, message):
+    given = {"area": 1e-4, "pixel_size": 0.5, "shape": (100, 100), "min_cells": 1}
+    with pytest.raises(ValueError, match=message):
+        find_hotspot([scatter(0, 9, (100, 100))], **{**given, **options})
