@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from psmlearn._images._checks import as_label_image
-from psmlearn.io import read_labels
+from psmlearn.io import read_image, read_labels
 from psmlearn.io._paths import as_path, is_path
 from psmlearn.metrics._centres import measure_objects
 from psmlearn.metrics._checks import _named_regions
@@ -60,7 +61,7 @@ def read_cells(
 ) -> list[ImageCells]:
     """Bring masks or points of all images, with their regions, into one form."""
     items = list_items(y)
-    names = check_names(names, len(items))
+    names = check_names(names, items)
     planes = list_regions(regions, len(items))
     cells = []
     for index, (item, plane) in enumerate(zip(items, planes, strict=True)):
@@ -96,14 +97,17 @@ def read_item(item: ArrayLike, name: str) -> np.ndarray:
         raise ValueError(f"{name} is no array: {error}; {_EXPECTED}.") from error
 
 
-def check_names(names: Sequence[str] | None, n_images: int) -> list[str]:
-    """Return one name for each image."""
+def check_names(names: Sequence[str] | None, items: Sequence) -> list[str]:
+    """Return one name for each image: that of its file, if it has one."""
     if names is None:
-        return [f"image {index}" for index in range(n_images)]
+        return [
+            Path(as_path(item)).stem if is_path(item) else f"image {index}"
+            for index, item in enumerate(items)
+        ]
     names = [str(name) for name in names]
-    if len(names) != n_images:
+    if len(names) != len(items):
         raise ValueError(
-            f"names holds {len(names)} names, but there are {n_images} images."
+            f"names holds {len(names)} names, but there are {len(items)} images."
         )
     return names
 
@@ -147,6 +151,10 @@ def list_regions(
 
 
 def _plane(region: ArrayLike, name: str) -> np.ndarray:
+    if is_path(region):
+        name, region = str(region), read_image(as_path(region))
+        if region.dtype == np.uint8 and set(np.unique(region)) <= {0, 255}:
+            region = region > 0  # black and white: a mask, not region 255
     region = np.asarray(region)
     if region.ndim != 2 or region.dtype.kind not in "biu":
         raise ValueError(

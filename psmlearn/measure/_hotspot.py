@@ -132,7 +132,7 @@ def find_hotspot(
         Micrometres per pixel, of all images or of each.
     field : {"circle", "square"}, default="circle"
         Form of the field.
-    regions : list of arrays, array or None, default=None
+    regions : list of arrays or paths, array or None, default=None
         Masks (height, width), one for each image: only nuclei inside count. The field
         itself may reach beyond the region.
     positive, negative : int, default=1 and 2

@@ -51,7 +51,7 @@ def stain_intensity(
     stain, counterstain : str or three floats, default="dab" and "haematoxylin"
         Names ("dab", "haematoxylin", "eosin") or optical densities of red, green and
         blue light.
-    regions : list of arrays, array or None, default=None
+    regions : list of arrays or paths, array or None, default=None
         Masks (height, width), one for each image; nuclei whose centre lies outside
         get NaN, and so do not count in any score.
     radius : float, default=None

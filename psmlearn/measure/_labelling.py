@@ -54,7 +54,7 @@ def labelling_index(
         For each image (field) a label image (height, width, 2) with the classes in
         the second plane, or points (n_points, 3) of row, column and class. One array
         alone is one image; a stack (n_images, height, width, 2) is several.
-    regions : list of arrays, array or None, default=None
+    regions : list of arrays or paths, array or None, default=None
         One for each image: a boolean mask (height, width), or whole numbers, 0
         outside and 1..n for several regions, each of which gets its own row. A
         nucleus counts where its centre lies inside. None is the whole image.

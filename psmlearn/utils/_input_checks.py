@@ -215,6 +215,9 @@ def _require_points(what: str, points: np.ndarray, shape: tuple[int, ...]) -> No
 
 
 def _require_mask(what: str, mask: np.ndarray) -> None:
+    if mask.dtype == bool:  # where something is, such as tissue: no objects
+        require(mask.ndim == 2, f"{what}: a bool mask has shape {mask.shape}.")
+        return
     require(mask.dtype == np.int32, f"{what}: masks are int32, not {mask.dtype}.")
     require(
         mask.ndim == 2 or (mask.ndim == 3 and mask.shape[2] == 2),

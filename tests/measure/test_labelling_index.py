@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from psmlearn.io import write_labels, write_table
+from psmlearn.io import write_image, write_labels, write_table
 from psmlearn.measure import LabellingIndex, labelling_index, stain_intensity
 from psmlearn.measure._intervals import (
     bootstrap_fields,
@@ -56,6 +56,21 @@ def test_paths_and_stacks_are_read(mask, tmp_path):
     assert result.n_positive == 2
     with pytest.raises(ValueError, match="a mask without classes has no index"):
         labelling_index([tmp_path / "one.tif"], min_cells=0)
+
+
+def test_regions_are_read_from_files(mask, tmp_path):
+    region = np.zeros(mask.shape[:2], bool)
+    region[:, :10] = True
+    write_labels(tmp_path / "one.tif", mask)
+    write_image(tmp_path / "roi.png", region.astype(np.uint8) * 255)
+    write_labels(tmp_path / "numbers.tif", region.astype(np.int32) * 2)
+    files = [tmp_path / "one.tif"]
+    plain = labelling_index(mask, regions=[region], min_cells=0)
+    read = labelling_index(files, regions=[tmp_path / "roi.png"], min_cells=0)
+    assert read.n_cells == plain.n_cells < labelling_index(mask, min_cells=0).n_cells
+    assert read.per_image["image"] == ["one"] and read.per_region is None
+    numbered = labelling_index(files, regions=[tmp_path / "numbers.tif"], min_cells=0)
+    assert numbered.per_region["region"] == [2]
 
 
 def test_classes_are_parameters(mask):

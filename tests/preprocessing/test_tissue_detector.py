@@ -12,12 +12,7 @@ from psmlearn.preprocessing import TissueDetector, artefact_mask, tissue_mask
 from psmlearn.utils.estimator_checks import parametrize_with_image_checks
 
 
-@parametrize_with_image_checks(
-    [TissueDetector()],
-    expected_failed_checks=lambda estimator: {
-        "check_output_contract": "regions are bool masks, not label images"
-    },
-)
+@parametrize_with_image_checks([TissueDetector()])
 def test_image_checks(estimator, check):
     check(estimator)
 
