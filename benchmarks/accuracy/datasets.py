@@ -20,8 +20,8 @@ from psmlearn.metrics._centres import measure_objects
 
 QUICK_IMAGES = 4
 QUICK_SIZE = 384
-# In micrometres. The fields are 40x at half resolution. The glioma's is told nowhere:
-# nuclei there are about 17 pixels wide.
+# In micrometres. The fields are 40x at half resolution. The glioma's is told nowhere;
+# it is guessed from its nuclei, whose true outlines are about 17 pixels wide.
 FIELDS_PIXEL_SIZE = 0.5
 GLIOMA_PIXEL_SIZE = 0.4
 

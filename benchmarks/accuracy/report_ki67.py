@@ -186,7 +186,7 @@ def _comparison(found: dict, best: str, rows: dict) -> str:
 
 def _gain(gain: float, low: float, high: float) -> str:
     told = f"{gain:+.3f}"
-    if round(gain, 3) >= TARGET:
+    if gain >= TARGET:
         told = f"**{told}**"
     return f"{told} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
 

@@ -201,8 +201,14 @@ def stain_vector(stain):
     return vector / length
 
 
-def _unmixing_of(stains):
-    """Matrix from densities to the amounts of two or three stains."""
+def check_stains(stains):
+    """Vectors of two or three stains, if they can be told apart.
+
+    Raises
+    ------
+    ValueError
+        If they cannot, or are too few or too many.
+    """
     if isinstance(stains, str) or not 2 <= len(stains) <= 3:
         raise ValueError(
             f"stains: 2 or 3 names or vectors are expected, got {stains!r}; 3 channels "
@@ -214,7 +220,7 @@ def _unmixing_of(stains):
             "stains: these densities cannot be told apart (two are nearly parallel, or "
             f"three lie in one plane): {vectors.round(3).tolist()}"
         )
-    return np.linalg.pinv(vectors)
+    return vectors
 
 
 def stain_amounts(image, stains, *, clip=True):
@@ -256,7 +262,7 @@ def stain_amounts(image, stains, *, clip=True):
     >>> stain_amounts(brown[None, None], ["haematoxylin", "dab"]).round(2)
     array([[[0. , 0.8]]], dtype=float32)
     """
-    weights = _unmixing_of(stains).astype(np.float32)
+    weights = np.linalg.pinv(check_stains(stains)).astype(np.float32)
     image = _check(image)
     height, width, n_channels = image.shape
     if n_channels != 3:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,15 +11,17 @@ import numpy as np
 from scipy import ndimage as ndi
 from skimage.filters import apply_hysteresis_threshold
 
-from psmlearn._images._artefacts import artefact_mask
+from psmlearn._images._artefacts import FOLD, artefact_mask
 from psmlearn._images._staining import guess_staining
 from psmlearn._images._stains import (
+    check_stains,
     haematoxylin,
     optical_density,
     stain_amounts,
     stain_vector,
 )
 from psmlearn.cluster._features import pixel_noise, smooth, wide_mean
+from psmlearn.io._batch import ImageBatch
 
 # Class ids are the places in these, from 1. The last stain is the counterstain.
 PRESETS = {
@@ -44,6 +47,8 @@ _CAP = 3.0
 _RIM = 0.5
 # Its rim ends where its smoothed mask is below this.
 _TRACE = 0.1
+# The palest tenth of a fold has at least this part of its middle density.
+_EVEN = 0.42
 # The darkest counterstain is cut: it would hide pale nuclei beside it.
 _DARKEST = 0.99
 _LEAST_WEIGHT = 0.02
@@ -92,8 +97,12 @@ def resolve_classes(classes) -> dict[str, str | np.ndarray]:
             "classes: a preset's name or a dict of 1 to 3 names and their stains is "
             f"expected, got {classes!r}"
         )
-    for stain in classes.values():
-        stain_vector(stain)  # raises with what is wrong
+    vectors = [stain_vector(stain) for stain in classes.values()]  # names what is wrong
+    if len(vectors) > 1:
+        try:
+            check_stains(vectors)
+        except ValueError as error:
+            raise ValueError(f"classes={classes!r}: {error}") from error
     return dict(classes)
 
 
@@ -136,13 +145,27 @@ def stain_image(
     ]
     raw, counterstain = np.maximum(amounts[..., -1], 0), planes[-1]
     chromogen = _find_chromogens(planes[:-1], min_stain, background_sigma, clean)
-    artefacts = artefact_mask(colors, pixel_size=pixel_size) > 0
+    artefacts = _find_artefacts(colors, smoothing, pixel_size)
     chromogen[artefacts] = 0
     hidden = ((chromogen > 0) | artefacts).astype(np.float32)
     kept = smooth(hidden, _RIM / pixel_size) < _TRACE
     noise = pixel_noise(raw, counterstain, smoothing, kept)
     counterstain = _paint_over(counterstain, kept, background_sigma)
     return StainedImage(chromogen, counterstain, noise, vectors)
+
+
+def _find_artefacts(colors: np.ndarray, smoothing: float, pixel_size: float):
+    """Find pen, dirt and folds; a dense nest of nuclei, which has gaps, is no fold."""
+    marks = artefact_mask(colors, pixel_size=pixel_size)
+    found = (marks > 0) & (marks != FOLD)
+    folds, n_folds = ndi.label(marks == FOLD)
+    if n_folds:
+        density = smooth(optical_density(colors).mean(axis=-1), smoothing)
+        for number, box in enumerate(ndi.find_objects(folds), start=1):
+            inside = folds[box] == number
+            pale, middle = np.quantile(density[box][inside], (0.1, 0.5))
+            found[box] |= inside & (pale > _EVEN * middle)
+    return found
 
 
 def _find_chromogens(planes, min_stain: float, sigma: float, clean) -> np.ndarray:
@@ -189,7 +212,7 @@ def estimate_vectors(light: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     vectors : ndarray of shape (n_stains, 3)
         The stains as named, at length 1; the counterstain last.
     """
-    density = optical_density(light.reshape(1, -1, 3)[:, ::_STEP])[0]
+    density = optical_density(light[::2, ::2]).reshape(-1, 3)
     mean = density.mean(axis=1)
     length = np.linalg.norm(density, axis=1)
     directions = density / np.maximum(length, 1e-6)[:, np.newaxis]
@@ -276,6 +299,19 @@ _STAININGS = {
 }
 
 
-def wrong_staining(colors: np.ndarray) -> str | None:
-    """Tell what an image shows, if it is no immunohistochemistry."""
-    return _STAININGS.get(guess_staining(colors))
+def warn_of_staining(images: ImageBatch, classes, caller: str, stacklevel: int) -> None:
+    """Warn of images that cannot hold several classes that stains tell apart."""
+    if classes is None or len(resolve_classes(classes)) < 2:
+        return
+    found = [_STAININGS.get(guess_staining(image[..., :3])) for image in images]
+    wrong = [i for i, kind in enumerate(found) if kind]
+    if wrong:
+        first = wrong[0]
+        warnings.warn(
+            f"{caller}: {len(wrong)} of {len(images)} images do not look like the "
+            f"stains of classes={classes!r}; {images.names[first]} looks like "
+            f"{found[first]}. Classes of such images mean nothing; leave them out, or "
+            "use classes=None.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )

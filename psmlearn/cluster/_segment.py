@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 
 import numpy as np
@@ -20,7 +19,7 @@ from psmlearn.cluster._classes import (
     resolve_classes,
     single_stain,
     stain_image,
-    wrong_staining,
+    warn_of_staining,
 )
 from psmlearn.cluster._features import CHANNELS, fit_scale, pixel_features
 from psmlearn.cluster._kmeans import assign, draw_pixels, fit_kmeans
@@ -77,22 +76,8 @@ class ImageClustering:
         names = [] if self.classes is None else resolve_classes(self.classes)
         self.class_names_ = list(names)
 
-    def _warn_of_staining(self, images: ImageBatch) -> None:
-        """Warn of images that cannot hold the classes that are asked for."""
-        if len(self.class_names_) < 2:
-            return
-        found = [wrong_staining(images[i][..., :3]) for i in range(len(images))]
-        wrong = [i for i, kind in enumerate(found) if kind]
-        if wrong:
-            first = wrong[0]
-            warnings.warn(
-                f"{type(self).__name__}: {len(wrong)} of {len(images)} images do not "
-                f"look like the stains of classes={self.classes!r}; "
-                f"{images.names[first]} looks like {found[first]}. Classes of such "
-                "images mean nothing; leave them out, or pass classes=None.",
-                UserWarning,
-                stacklevel=3,
-            )
+    def _warn_of_staining(self, images: ImageBatch, stacklevel: int = 4) -> None:
+        warn_of_staining(images, self.classes, type(self).__name__, stacklevel)
 
     def _progress(self, n_images: int):
         """Go through the images, behind a bar where `verbose` asks for it."""

@@ -73,8 +73,8 @@ class SemanticClusterer(
         the counterstain. A stain is "haematoxylin", "eosin", "dab", or its optical
         densities (red, green, blue). Up to three.
     stain_vectors : {"image", "named"}, default="image"
-        With several classes: whether the stains' colours are looked up in each
-        image, near the named ones, or taken as named.
+        With several classes: whether the stains' colours are looked up in each image,
+        near the named ones, or taken as named.
     min_stain : float, default=0.12
         With several classes: optical density by which a stain other than the
         counterstain must exceed its surroundings somewhere in a nucleus of its
@@ -83,8 +83,9 @@ class SemanticClusterer(
     min_contrast : float or "auto", default="auto"
         Optical density of haematoxylin by which the foreground's mean must exceed
         the rest of the image. If it does not, only objects that stand out by half
-        as much again are kept ("auto" in `foreground`), or none. 0 takes the
-        clusters as they are. "auto" is 0.12; 0.045 for a counterstain beside others.
+        as much again are kept ("auto" in `foreground`), or none. 0 takes all that
+        is not paler than its surroundings. "auto" is 0.12; 0.045 for a
+        counterstain beside others.
     smoothing : float, default=0.375
         Deviation of the Gaussian that smooths haematoxylin and map, in micrometres.
     background_radius : float, default=4.0
@@ -93,7 +94,7 @@ class SemanticClusterer(
     background_weight : float, default=0.75
         Part of the surroundings that is taken away, from 0 to 1.
     nucleus_diameter : float, default=5.0
-        Typical diameter of nuclei in micrometres, for splitting.
+        Typical diameter of nuclei, for splitting; micrometres.
     min_area : float, default=4.0
         Smaller pieces of foreground are dropped, before touching nuclei are split;
         square micrometres.
@@ -109,14 +110,14 @@ class SemanticClusterer(
     n_init : int, default=4
         Starts of one k-means, the best is kept.
     max_iter : int, default=50
-        Iterations of one start at most.
+        Most iterations of one start.
     pixel_size : float, sequence of float or "file", default=0.25
         Micrometres per pixel, for all images or one each; "file" reads it from the
         images' files.
     random_state : int, RandomState instance or None, default=None
         An int gives the same masks in every run.
     verbose : int, default=0
-        1 shows a progress bar.
+        1 shows progress.
 
     Attributes
     ----------
@@ -134,7 +135,7 @@ class SemanticClusterer(
     inertia_ : float
         Sum of squared distances of all pixels to their centres.
     n_iter_ : int
-        Iterations of k-means, the most of any image.
+        Most iterations of any image.
     n_features_in_ : int
         Channels of the images, or columns of the table.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -278,7 +279,7 @@ class SemanticClusterer(
         self.__dict__.pop("feature_names_in_", None)
         images = self._check_images(X, reset=True)
         self._check_channels()
-        self._warn_of_staining(images)
+        self._warn_of_staining(images, 5)  # past scikit-learn's fit context
         pixel_sizes = resolve_pixel_size(self.pixel_size, images)
         self._scope = self.fit_scope
         if self.fit_scope == "all":

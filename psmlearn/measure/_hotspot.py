@@ -326,12 +326,21 @@ def _best_field(
 
 
 def _centres(points: np.ndarray, radius: float, shape: tuple[int, int]) -> np.ndarray:
-    """Points of the grid that are nearest to some nucleus."""
+    """Points of a grid over the image whose fields may hold some nucleus."""
     # Pixels are centred on whole numbers, so the image begins at -0.5.
     lowest, highest = radius - 0.5, np.subtract(shape, radius + 0.5)
     step = radius / _STEPS
-    places = np.rint((np.clip(points, lowest, highest) - lowest) / step)
-    return np.minimum(lowest + np.unique(places, axis=0) * step, highest)
+    # What lies beyond the reach of all nuclei is left out, row by row of the grid.
+    last = np.ceil((highest - lowest) / step - 1e-9).astype(int)
+    is_near = np.zeros(last + 1, bool)
+    low, high = (
+        np.clip((points + side * radius - lowest) / step, 0, last).astype(int)
+        for side in (-1, 1)
+    )
+    for corner in np.unique(np.hstack([low, high + 1]) // _STEPS, axis=0) * _STEPS:
+        top, left, bottom, right = corner
+        is_near[top : bottom + _STEPS, left : right + _STEPS] = True
+    return np.minimum(lowest + np.argwhere(is_near) * step, highest)
 
 
 def _count_within(

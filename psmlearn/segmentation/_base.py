@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -33,6 +34,7 @@ from psmlearn.segmentation._classes import (
     known_classes,
 )
 from psmlearn.segmentation._masks import training_masks
+from psmlearn.segmentation._outputs import activate
 from psmlearn.segmentation._targets import distance_target
 
 __all__ = ["PixelNetworkEstimator", "Targets"]
@@ -186,6 +188,13 @@ class PixelNetworkEstimator(NetworkEstimator):
         """Return how many channels of the network are foreground."""
         classes = getattr(self, "classes_", None)
         return 1 if classes is None else len(classes)
+
+    def _activation(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return what turns outputs into probabilities, and leaves the distance."""
+        weights = self._trained_weights
+        if weights is not None:
+            weights = torch.tensor(weights)
+        return partial(activate, n_channels=1 + self._n_foreground(), weights=weights)
 
     # -- training --------------------------------------------------------------
 

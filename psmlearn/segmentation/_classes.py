@@ -75,9 +75,12 @@ def class_weights(
     if class_weight is None:
         return np.ones(len(classes), np.float32)
     if not isinstance(class_weight, dict):
-        counts = np.maximum(counts, 1)
-        weights = 1 / (np.sqrt(counts) if class_weight == "sqrt" else counts)
-        return (weights * counts.sum() / (weights @ counts)).astype(np.float32)
+        present = counts > 0
+        known = np.where(present, counts, 1)
+        weights = 1 / (np.sqrt(known) if class_weight == "sqrt" else known)
+        weights *= counts.sum() / max(weights @ counts, 1e-12)
+        # A class that these images lack (warm start) is not what is rare in them.
+        return np.where(present, weights, 1).astype(np.float32)
     strangers = sorted(set(class_weight) - set(classes.tolist()))
     if strangers:
         raise ValueError(
@@ -85,10 +88,10 @@ def class_weights(
             f"classes {classes.tolist()}."
         )
     weights = np.array([class_weight.get(c, 1.0) for c in classes.tolist()], float)
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+    if not (np.isfinite(weights).all() and (weights > 0).all()):
         raise ValueError(
-            f"class_weight={class_weight}: finite weights of 0 or more, not all 0, "
-            "are expected."
+            f"class_weight={class_weight}: finite weights above 0 are expected; to "
+            "leave a class out, set its objects to class 0 in the masks."
         )
     return weights.astype(np.float32)
 

@@ -222,7 +222,7 @@ default=None
     def _fit_masks(self, images: ImageBatch, y, *, continued: bool, **how) -> None:
         masks = self._training_masks(images, y)
         classes = self._find_classes(class_planes(masks), continued)
-        loss, n_planes = pixel_loss, 1
+        loss, n_planes, weights = pixel_loss, 1, None
         if classes is not None:
             weights = self._number_classes(masks, classes)
             loss, n_planes = partial(pixel_loss, weights=weights), 2
@@ -233,6 +233,7 @@ default=None
             lambda crops: [crops[..., k].astype(np.int64) for k in range(1, n_planes)],
             loss,
             classes=classes,
+            weights=weights,
             continued=continued,
             **how,
         )
@@ -241,7 +242,7 @@ default=None
         masks, points = self._points_to_learn(images, y)
         values = [found[:, 2] for found in points] if points[0].shape[1] == 3 else None
         classes = self._find_classes(values, continued)
-        loss = heatmap_loss
+        loss, weights = heatmap_loss, None
         if classes is not None:
             places = [class_places(each, classes) for each in values]
             weights = self._class_weights(classes, class_counts(places, len(classes)))
@@ -261,6 +262,7 @@ default=None
             _heat_crops,
             loss,
             classes=classes,
+            weights=weights,
             continued=continued,
             **how,
         )
@@ -285,13 +287,28 @@ default=None
         """
         self._check_is_fitted()
         images = self._check_stacks(X, reset=False)
-        outputs = self._predict_pixels(images, lambda outputs: outputs.softmax(1))
+        outputs = self._predict_pixels(images, self._activation())
         return [
             self._peaks(output[..., 1:], pixel_size)
             for output, pixel_size in zip(
                 outputs, self._pixel_sizes(images), strict=True
             )
         ]
+
+    def predict_proba(self, X) -> np.ndarray | list[np.ndarray]:
+        """Return the probability of each pixel to be a nucleus' centre.
+
+        Returns
+        -------
+        probabilities : array or list of ndarray of shape \
+(height, width, 1 + n_classes), float32
+            Background first, then the classes in the order of `classes_`, or nucleus
+            where there are none; they sum to 1. With ``targets="mask"`` those of
+            foreground, not of centres.
+        """
+        self._check_is_fitted()
+        images = self._check_stacks(X, reset=False)
+        return images.wrap(list(self._predict_pixels(images, self._activation())))
 
     def _peaks(self, scores: np.ndarray, pixel_size: float) -> np.ndarray:
         """Return the points of an image, (n, 2 or 3), from (height, width, classes)."""

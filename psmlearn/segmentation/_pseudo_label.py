@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from psmlearn.activation import SelfActivationMapper
 from psmlearn.base import BaseImageEstimator
 from psmlearn.cluster import SemanticClusterer
+from psmlearn.cluster._classes import resolve_classes, warn_of_staining
 from psmlearn.io._batch import ImageBatch, resolve_pixel_size
 from psmlearn.segmentation._classes import forget_unsure_classes
 from psmlearn.segmentation._segmenter import NucleiSegmenter
@@ -176,6 +177,8 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
     def _make_parts(self, images: ImageBatch):
         """Return unfitted labeler and segmenter, with seeds."""
         rng = check_random_state(self.random_state)
+        if self.classes is not None:
+            resolve_classes(self.classes)  # before anything is trained
         # Maps are arrays that know no file: the clusterer is told the numbers.
         sizes = resolve_pixel_size(self.pixel_size, images)
         size = float(sizes[0]) if (sizes == sizes[0]).all() else sizes.tolist()
@@ -241,25 +244,29 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
     @available_if(_segmenter_has("predict"))
     def predict(self, X) -> np.ndarray | list[np.ndarray]:
         """Return the label image of each image, as the segmenter does."""
-        return self._fitted_segmenter().predict(X)
+        return self._fitted_segmenter(X).predict(X)
 
     @available_if(_segmenter_has("predict_proba"))
     def predict_proba(self, X) -> np.ndarray | list[np.ndarray]:
         """Return the class probabilities of each pixel, as the segmenter does."""
-        return self._fitted_segmenter().predict_proba(X)
+        return self._fitted_segmenter(X).predict_proba(X)
 
     @available_if(_segmenter_has("detect"))
     def detect(self, X) -> list[np.ndarray]:
         """Return the points of each image, as the segmenter does."""
-        return self._fitted_segmenter().detect(X)
+        return self._fitted_segmenter(X).detect(X)
 
     @available_if(_segmenter_has("score"))
     def score(self, X, y) -> float:
         """Return the segmenter's score, the aggregated Jaccard index by default."""
         return self._fitted_segmenter().score(X, y)
 
-    def _fitted_segmenter(self):
+    def _fitted_segmenter(self, X=None):
+        """Return the segmenter; images of another staining are warned of."""
         check_is_fitted(self)
+        if X is not None and self.labeler is None and self.classes is not None:
+            images = self._check_images(X, reset=False)
+            warn_of_staining(images, self.classes, type(self).__name__, 4)
         return self.segmenter_
 
 

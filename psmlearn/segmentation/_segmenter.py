@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from numbers import Real
 
 import numpy as np
-import torch
 from sklearn.base import _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
@@ -18,7 +17,6 @@ from psmlearn.segmentation._classes import class_jaccard, mask_points
 from psmlearn.segmentation._losses import instance_loss, voronoi_loss
 from psmlearn.segmentation._masks import class_planes
 from psmlearn.segmentation._outputs import (
-    activate,
     decode_outputs,
     voronoi_crops,
     voronoi_planes,
@@ -380,12 +378,6 @@ class NucleiSegmenter(PixelNetworkEstimator):
         outputs = self._predict_pixels(images, self._activation())
         for output, diameter, area in zip(outputs, diameters, areas, strict=True):
             yield self._decode(output, diameter, round(area))
-
-    def _activation(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        weights = self._trained_weights
-        if weights is not None:
-            weights = torch.tensor(weights)
-        return partial(activate, n_channels=1 + self._n_foreground(), weights=weights)
 
     def _decode(self, output: np.ndarray, diameter: float, min_area: int) -> np.ndarray:
         return decode_outputs(

@@ -128,6 +128,19 @@ def test_artefacts_hold_no_nuclei():
     assert min(_class_f1(data.points, masks)) > 0.5
 
 
+def test_a_dense_nest_in_pale_stroma_is_no_fold():
+    side, step, blue = 440, 22, STAINS["haematoxylin"]
+    rows, columns = np.mgrid[:side, :side]
+    density = np.full((side, side), 0.1)
+    truth = [(r, c) for r in range(60, 380, step) for c in range(60, 380, step)]
+    for row, column in truth:
+        density[(rows - row) ** 2 + (columns - column) ** 2 < 100] = 0.6
+    image = (255 * 10 ** -(density[..., None] * blue)).astype(np.uint8)
+    mask = _clusterer().fit_predict([image])[0]
+    found = [mask[row, column, 0] for row, column in truth]
+    assert len(set(found) - {0}) > 0.9 * len(truth)
+
+
 def test_an_empty_field_is_empty():
     rng = np.random.default_rng(0)
     white = np.full((160, 160, 3), 245, np.uint8)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -18,13 +19,14 @@ def scatter(seed, n, shape, classes=(1, 2)):
 
 
 def best_by_hand(points, radius, field, shape, min_cells):
-    """Look at every point of the grid that is nearest to a nucleus."""
+    """Look at every field on the grid."""
     lowest, highest = radius - 0.5, np.array(shape) - radius - 0.5
+    sides = []
+    for end in highest:
+        side = np.arange(lowest, end, radius / 10)
+        sides.append(np.append(side, end))
     best = None
-    for row, column, _ in points:
-        centre = np.clip([row, column], lowest, highest)
-        steps = np.rint((centre - lowest) / (radius / 10))
-        centre = np.minimum(lowest + steps * (radius / 10), highest)
+    for centre in itertools.product(*sides):
         gap = np.abs(points[:, :2] - centre)
         if field == "circle":
             inside = gap[:, 0] ** 2 + gap[:, 1] ** 2 <= radius**2
@@ -37,6 +39,22 @@ def best_by_hand(points, radius, field, shape, min_cells):
         key = (-share, -n_cells, *centre)
         best = key if best is None or key < best else best
     return best
+
+
+def test_the_field_need_not_lie_at_a_nucleus():
+    angle = np.linspace(0, 2 * np.pi, 21)[:-1]
+    ring = np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    positive = np.column_stack([300 + 90 * ring, np.ones(20)])
+    negative = np.column_stack([300 + 130 * ring, np.full(20, 2)])
+    area = np.pi * 0.05**2
+    spot = find_hotspot(
+        np.vstack([positive, negative]),
+        area=area,
+        pixel_size=0.5,
+        min_cells=20,
+        shape=(600, 600),
+    )
+    assert spot.index == 1 and spot.n_cells == 20
 
 
 @pytest.mark.parametrize("field", ["circle", "square"])

@@ -132,7 +132,9 @@ def test_weights_follow_how_often_classes_occur():
     assert class_weights(None, classes, counts).tolist() == [1, 1]
     assert class_weights({9: 2}, classes, counts).tolist() == [1, 2]
     assert np.isfinite(class_weights("balanced", classes, np.array([4, 0]))).all()
-    for bad in ({9: -1}, {9: np.nan}, {3: 0, 9: 0}):
+    absent = class_weights("sqrt", classes, np.array([100, 0]))
+    assert absent.tolist() == [1, 1]
+    for bad in ({9: -1}, {9: np.nan}, {3: 0, 9: 1}):
         with pytest.raises(ValueError, match="finite weights"):
             class_weights(bad, classes, counts)
     with pytest.raises(ValueError, match=r"\[4\].*\[3, 9\]"):

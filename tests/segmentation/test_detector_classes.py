@@ -31,6 +31,22 @@ def data():
     return make_nuclei(3, (64, 80), n_nuclei=10, stain="ki67", random_state=0)
 
 
+@pytest.mark.parametrize("targets", ["heatmap", "mask"])
+def test_probabilities_are_those_that_points_come_from(data, targets):
+    y = data.masks if targets == "mask" else data.points
+    detector = NucleiDetector(**SMALL, targets=targets).fit(data.images, y)
+    found = detector.predict_proba(data.images)
+    assert found.shape == (3, 64, 80, 3) and found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-5)
+    # What the classes weighed is taken back: a heavier one is no likelier for it.
+    weights = detector._trained_weights
+    detector._trained_weights = None
+    raw = detector.predict_proba(data.images)
+    ratio = (raw[..., 1] / raw[..., 2]) / (found[..., 1] / found[..., 2])
+    np.testing.assert_allclose(ratio, weights[0] / weights[1], rtol=1e-3)
+    detector._trained_weights = weights
+
+
 @pytest.mark.parametrize(
     ("targets", "kind"),
     [("heatmap", "points"), ("heatmap", "masks"), ("mask", "masks")],
@@ -47,7 +63,7 @@ def test_it_learns_where_nuclei_of_each_class_are(targets, kind):
     detector = NucleiDetector(
         **{
             **SMALL,
-            "max_epochs": 10,
+            "max_epochs": 16,
             "steps_per_epoch": 25,
             "learning_rate": 5e-3,
             "patch_size": 64,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClusterMixin, clone
 
-from psmlearn import NucleiSegmenter, PseudoLabelSegmenter
+from psmlearn import NucleiSegmenter, PseudoLabelSegmenter, SelfActivationMapper
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import check_images
 from psmlearn.metrics import detection_f1_score
@@ -93,6 +93,27 @@ def test_classes_reach_the_default_labeler(data):
     labeler, segmenter = clone(model)._make_parts(check_images(data.images))
     assert labeler["clusters"].classes == "ki67"
     assert isinstance(segmenter, NucleiSegmenter)
+
+
+@pytest.mark.parametrize("classes", ["ki-67", {"n": "DAB"}, {"a": "dab", "b": "dab"}])
+def test_bad_classes_are_told_before_anything_is_trained(data, classes, monkeypatch):
+    def train(self, X, y=None):
+        raise AssertionError("the mapper trains")
+
+    monkeypatch.setattr(SelfActivationMapper, "fit", train)
+    with pytest.raises(ValueError, match="classes|stain"):
+        PseudoLabelSegmenter(classes=classes, device="cpu").fit(data.images)
+
+
+def test_images_of_another_staining_are_warned_of_in_prediction(data):
+    segmenter = NucleiSegmenter(**SEGMENTER | {"max_epochs": 1, "steps_per_epoch": 1})
+    model = PseudoLabelSegmenter(classes="ki67", random_state=0)
+    model.n_features_in_, model.n_pseudo_objects_ = 3, [1]
+    model.segmenter_ = segmenter.fit(data.images, data.masks)
+    model.predict(data.images)  # no warning
+    pink = make_nuclei(1, (128, 128), n_nuclei=25, random_state=0).images
+    with pytest.warns(UserWarning, match="image 0 looks like haematoxylin and eosin"):
+        model.predict(pink)
 
 
 def test_classes_are_not_for_a_labeler_of_ones_own(data):
