@@ -334,7 +334,7 @@ def test_answers_are_those_of_the_segmenter(data):
     detecting = PseudoLabelSegmenter(
         make_small(SemanticClusterer), make_small(NucleiDetector), random_state=0
     ).fit(data.images)
-    assert not hasattr(detecting, "predict_proba")
+    assert not hasattr(detecting, "detect")
     assert detecting.predict(data.images)[0].shape[1] == 2
 
 
