@@ -55,9 +55,8 @@ class SemanticClusterer(
     image_weight : float, default=1.0
         Weight of the image beside heat colours in "jet" (the paper's beta).
     fit_scope : {"image", "all"}, default="image"
-        "image": each image is clustered by itself, which follows its stain, and
-        `fit` learns only a seed. "all": one set of clusters for all images, found
-        on a sample of their pixels.
+        "image": each image is clustered by itself, `fit` learns only a seed. "all":
+        one set of clusters for all images, found on a sample of their pixels.
     foreground : {"auto", "paper"}, int or callable, default="auto"
         Which clusters are nuclei. "auto": those whose mean score (haematoxylin and
         map, weighted as in "concat") is above Otsu's threshold of all pixels' scores;
@@ -73,8 +72,7 @@ class SemanticClusterer(
         the counterstain. A stain is "haematoxylin", "eosin", "dab", or its optical
         densities (red, green, blue). Up to three.
     stain_vectors : {"image", "named"}, default="image"
-        With several classes: whether the stains' colours are looked up in each image,
-        near the named ones, or taken as named.
+        Whether several classes' stains are looked up in each image, or as named.
     min_stain : float, default=0.12
         With several classes: optical density by which a stain other than the
         counterstain must exceed its surroundings somewhere in a nucleus of its
@@ -126,7 +124,7 @@ class SemanticClusterer(
     class_names_ : list of str
         Names of the classes; none without classes.
     classes_ : ndarray of shape (n_classes,), int
-        Their ids, from 1.
+        Their ids.
     cluster_centers_ : ndarray of shape (n_images, n_clusters, n_features) or \
 (n_clusters, n_features)
         Centres, of each image or of all. Clusters that an image lacks are NaN.
