@@ -158,11 +158,16 @@ ROWS_KI67 = {
     "clusterer-ki67": Row(
         run_clusterer,
         'SemanticClusterer(classes="ki67")',
-        "none",
+        "none (defaults judged on every other image)",
         is_trained=False,
         kind="ki67",
     ),
-    "psmlearn-ki67": Row(run_default, "psmlearn, defaults", "none", kind="ki67"),
+    "psmlearn-ki67": Row(
+        run_default,
+        "psmlearn, defaults",
+        "none (defaults judged on every other image)",
+        kind="ki67",
+    ),
     "supervised-ki67": Row(
         run_supervised,
         "psmlearn's detector on true points",
