@@ -62,6 +62,8 @@ class StainedImage:
     ----------
     chromogen : ndarray of shape (height, width), uint8
         Place (from 1) of the chromogen that stains a pixel's nucleus, 0 for none.
+    chromogen_stain : ndarray of shape (height, width), float32
+        Amount of the strongest chromogen, smoothed.
     counterstain : ndarray of shape (height, width), float32
         Amount of the counterstain, smoothed; the nuclei of chromogens painted over with
         what surrounds them, so that pale nuclei beside them are found.
@@ -72,6 +74,7 @@ class StainedImage:
     """
 
     chromogen: np.ndarray
+    chromogen_stain: np.ndarray
     counterstain: np.ndarray
     noise: float
     vectors: np.ndarray
@@ -151,7 +154,8 @@ def stain_image(
     kept = smooth(hidden, _RIM / pixel_size) < _TRACE
     noise = pixel_noise(raw, counterstain, smoothing, kept)
     counterstain = _paint_over(counterstain, kept, background_sigma)
-    return StainedImage(chromogen, counterstain, noise, vectors)
+    stain = np.max(planes[:-1], axis=0)
+    return StainedImage(chromogen, stain, counterstain, noise, vectors)
 
 
 def _find_artefacts(colors: np.ndarray, smoothing: float, pixel_size: float):

@@ -43,6 +43,8 @@ class PixelFeatures:
         by it.
     chromogen : ndarray of shape (height, width), uint8 or None
         With classes: whose nuclei are stained by a chromogen; see `_classes`.
+    chromogen_stain : ndarray of shape (height, width), float32 or None
+        With classes: smoothed amount of the strongest chromogen.
     """
 
     planes: np.ndarray
@@ -51,6 +53,7 @@ class PixelFeatures:
     noise: float
     score: np.ndarray | None = None
     chromogen: np.ndarray | None = None
+    chromogen_stain: np.ndarray | None = None
 
     def put_on_scale(self, scale: FeatureScale | None, map_weight: float) -> None:
         """Scale the planes of "concat" in place and score the pixels."""
@@ -118,14 +121,19 @@ def concat_planes(
     *,
     background_sigma: float,
     background_weight: float,
+    is_relative: bool = False,
 ) -> np.ndarray:
-    """Stack the amount of haematoxylin above its surroundings and the map."""
+    """Stack the amount of haematoxylin above its surroundings and the map.
+
+    With `is_relative` the excess counts less in darker surroundings: else the edge of
+    a section, far darker than any nucleus, has the clusters to itself.
+    """
     local = stain
     if background_weight > 0:
         background = wide_mean(stain, background_sigma)
-        background *= -np.float32(background_weight)
-        background += stain
-        local = background
+        local = stain - np.float32(background_weight) * background
+        if is_relative:
+            local /= 1 + background
     planes = [local.ravel()]
     if heat is not None:
         planes.append(heat.ravel())
@@ -194,15 +202,12 @@ def pixel_features(
     colors, heat = split_map(image)
     if unmix is None:
         raw = amount(colors)
-        stain, chromogen = smooth(raw, smoothing), None
+        stain, chromogen, own = smooth(raw, smoothing), None, None
         noise = pixel_noise(raw, stain, smoothing)
     else:
         stained = unmix(np.ascontiguousarray(colors))
-        stain, chromogen, noise = (
-            stained.counterstain,
-            stained.chromogen,
-            stained.noise,
-        )
+        stain, noise = stained.counterstain, stained.noise
+        chromogen, own = stained.chromogen, stained.chromogen_stain
     if fusion == "jet":
         planes = jet_planes(colors, heat, image_weight)
     else:
@@ -211,8 +216,11 @@ def pixel_features(
             None if heat is None else smooth(np.ascontiguousarray(heat), smoothing),
             background_sigma=background_sigma,
             background_weight=background_weight,
+            is_relative=unmix is not None,
         )
-    return PixelFeatures(planes, stain, heat, noise, chromogen=chromogen)
+    return PixelFeatures(
+        planes, stain, heat, noise, chromogen=chromogen, chromogen_stain=own
+    )
 
 
 def pixel_noise(

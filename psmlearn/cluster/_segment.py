@@ -8,11 +8,13 @@ from functools import partial
 import numpy as np
 from scipy import ndimage as ndi
 
+from psmlearn._images._frame import inner_box
 from psmlearn._images._instances import (
     clean_mask,
     relabel,
     remove_small,
     split_touching,
+    typical_diameter,
 )
 from psmlearn.cluster._classes import (
     drop_faint,
@@ -22,7 +24,7 @@ from psmlearn.cluster._classes import (
     warn_of_staining,
 )
 from psmlearn.cluster._features import CHANNELS, fit_scale, pixel_features
-from psmlearn.cluster._kmeans import assign, draw_pixels, fit_kmeans
+from psmlearn.cluster._kmeans import assign, draw_pixels, fit_kmeans, silhouette
 from psmlearn.cluster._naming import (
     cluster_statistics,
     name_foreground,
@@ -32,12 +34,25 @@ from psmlearn.cluster._naming import (
 )
 from psmlearn.io._batch import ImageBatch, resolve_pixel_size
 
+# Square micrometres: less is no nucleus, and less of a stained one is debris.
+_MIN_AREA = 4.0
+_MIN_STAINED_AREA = 5.0
 # Optical density by which nuclei exceed the rest: haematoxylin of H&E, and the pale
 # counterstain of immunohistochemistry.
 _CONTRAST = 0.12
-_COUNTERSTAIN_CONTRAST = 0.045
-# Pale nuclei lie close: their surroundings are narrower.
-_COUNTERSTAIN_REACH = 0.75
+_COUNTERSTAIN_CONTRAST = 0.04
+# Pale nuclei lie close: their surroundings are narrower than those of a chromogen's.
+_CHROMOGEN_REACH = 0.875
+_COUNTERSTAIN_REACH = 0.656
+# A chromogen's nucleus exceeds its surroundings by this part of `min_stain`, as a mean;
+# the smaller, the more.
+_MEAN_STAIN = 0.4
+# Nuclei measure this in micrometres where "auto" does not look it up. Where it does,
+# what the first look finds is wider than a nucleus: some are not split yet.
+_DIAMETER = 5.0
+_FOUND_TOO_WIDE = 0.875
+_FEWEST_NUCLEI = 20
+_MOST_RESIZED = 1.6
 # With classes, no nucleus covers so many squares of the typical diameter.
 _LARGEST = 20
 
@@ -99,9 +114,18 @@ class ImageClustering:
         )
 
     @property
+    def _has_classes(self) -> bool:
+        return len(self.class_names_) > 1
+
+    @property
     def _reach(self) -> float:
         """Part of `background_radius` that is a pixel's surroundings."""
-        return _COUNTERSTAIN_REACH if len(self.class_names_) > 1 else 1.0
+        return _COUNTERSTAIN_REACH if self._has_classes else 1.0
+
+    @property
+    def _diameter(self) -> float:
+        """Diameter of a nucleus in micrometres, as the other lengths reckon it."""
+        return _DIAMETER if self.nucleus_diameter == "auto" else self.nucleus_diameter
 
     def _stain_options(self, pixel_size: float) -> dict:
         """Say how the stain of nuclei is found: one stain, or one for each class."""
@@ -110,13 +134,14 @@ class ImageClustering:
         stains = list(resolve_classes(self.classes).values())
         if len(stains) == 1:
             return {"amount": partial(single_stain, stain=stains[0])}
+        cleaning = self._cleaning(pixel_size, self._least_area)
         options = {
             "stains": stains,
             "estimate": self.stain_vectors == "image",
             "min_stain": self.min_stain,
             "smoothing": self.smoothing / pixel_size,
-            "background_sigma": self.background_radius / pixel_size,
-            "clean": partial(clean_mask, **self._cleaning(pixel_size, self.min_area)),
+            "background_sigma": _CHROMOGEN_REACH * self.background_radius / pixel_size,
+            "clean": partial(clean_mask, **cleaning),
             "pixel_size": pixel_size,
         }
         return {"unmix": partial(stain_image, **options)}
@@ -129,11 +154,17 @@ class ImageClustering:
             "opening_radius": self.opening_radius / pixel_size,
         }
 
+    @property
+    def _least_area(self) -> float:
+        if self.min_area != "auto":
+            return self.min_area
+        return _MIN_STAINED_AREA if self._has_classes else _MIN_AREA
+
     def _least_contrast(self) -> float:
         """Return `min_contrast`; counterstains are paler than the stain of H&E."""
         if self.min_contrast != "auto":
             return self.min_contrast
-        return _COUNTERSTAIN_CONTRAST if len(self.class_names_) > 1 else _CONTRAST
+        return _COUNTERSTAIN_CONTRAST if self._has_classes else _CONTRAST
 
     def _scaled(self, image: np.ndarray, pixel_size: float):
         """Return the features of an image, on one scale."""
@@ -150,12 +181,12 @@ class ImageClustering:
     def _n_clusters(self) -> int:
         if self.n_clusters != "auto":
             return self.n_clusters
-        return 4 if len(self.class_names_) > 1 else 2
+        return 4 if self._has_classes else 2
 
     def _named_foreground(self, statistics) -> np.ndarray:
         """Tell which clusters are nuclei, as `foreground` says."""
         foreground = self.foreground
-        if foreground == "auto" and len(self.class_names_) > 1:
+        if foreground == "auto" and self._has_classes:
             foreground = max(1, len(statistics["n_pixels"]) // 2)
         return name_foreground(foreground, statistics)
 
@@ -180,7 +211,8 @@ class ImageClustering:
         n_each = max(1, -(-self.n_samples // len(images)))
         drawn = []
         for i in self._progress(len(images)):
-            planes = self._features(images[i], pixel_sizes[i]).planes
+            image = images[i]
+            planes = self._features(image[self._box(image)], pixel_sizes[i]).planes
             drawn.append(planes[:, draw_pixels(planes.shape[1], n_each, rng)])
         sample = np.concatenate(drawn, axis=1)
         if self.fusion == "concat":
@@ -189,7 +221,8 @@ class ImageClustering:
         self.cluster_centers_, self.n_iter_ = self._k_means(sample, rng)
         statistics = []
         for i in self._progress(len(images)):
-            features = self._scaled(images[i], pixel_sizes[i])
+            image = images[i]
+            features = self._scaled(image[self._box(image)], pixel_sizes[i])
             labels = assign(features.planes, self.cluster_centers_)
             statistics.append(
                 cluster_statistics(features, labels, self.cluster_centers_)
@@ -198,6 +231,36 @@ class ImageClustering:
 
     def _cluster_image(self, image: np.ndarray, pixel_size: float):
         """Return mask, centres, foreground, inertia and iterations of one image."""
+        box = self._box(image)
+        part = image[box]
+        pixel_size /= self._magnification(part, pixel_size)
+        inner, *rest = self._cluster_part(part, pixel_size)
+        if inner.shape[:2] == image.shape[:2]:
+            return inner, *rest
+        mask = np.zeros((*image.shape[:2], *inner.shape[2:]), inner.dtype)
+        mask[box] = inner
+        return mask, *rest
+
+    def _box(self, image: np.ndarray) -> tuple[slice, slice]:
+        """Return where an image lies within its black border."""
+        if not self._has_classes:  # black may be fluorescence's ground
+            return np.s_[:, :]
+        return inner_box(image[..., :3])
+
+    def _magnification(self, image: np.ndarray, pixel_size: float) -> float:
+        """Tell how much larger than usual the nuclei of an image are, at first look."""
+        if self.nucleus_diameter != "auto" or not self._has_classes:
+            return 1.0
+        if self._scope == "all":
+            return 1.0
+        ids = self._cluster_part(image, pixel_size)[0][..., 0]
+        if ids.max() < _FEWEST_NUCLEI:
+            return 1.0
+        found = _FOUND_TOO_WIDE * typical_diameter(ids) * pixel_size / _DIAMETER
+        return float(np.clip(found, 1 / _MOST_RESIZED, _MOST_RESIZED))
+
+    def _cluster_part(self, image: np.ndarray, pixel_size: float):
+        """As `_cluster_image`, within the black border and at one size of nuclei."""
         features = self._scaled(image, pixel_size)
         planes = features.planes
         centers, n_iter = self._centers(planes, np.random.default_rng(self._seed))
@@ -210,8 +273,16 @@ class ImageClustering:
         foreground = chosen[labels].reshape(image.shape[:2])
         mask = self._objects(features, foreground, pixel_size)
         if self.classes is not None:
-            mask = self._with_classes(mask, features.chromogen, pixel_size)
+            mask = self._with_classes(mask, features, pixel_size)
         return mask, centers, chosen, inertia, n_iter
+
+    def _silhouette(self, image: np.ndarray, pixel_size: float) -> float:
+        """Score the clusters of an image by a sample of its pixels."""
+        planes = self._scaled(image[self._box(image)], pixel_size).planes
+        rng = np.random.default_rng(self._seed)
+        centers = self._centers(planes, rng)[0]
+        places = draw_pixels(planes.shape[1], self.n_samples, rng)
+        return silhouette(planes[:, places], centers)
 
     def _objects(self, features, foreground: np.ndarray, pixel_size: float):
         """Clean the foreground and split it into objects, if anything stands out."""
@@ -219,7 +290,7 @@ class ImageClustering:
         if features.chromogen is not None:
             foreground = foreground & (features.chromogen == 0)
         if stands_out(features, foreground, least):
-            ids = self._instances(foreground, self.min_area, pixel_size)
+            ids = self._instances(foreground, self._least_area, pixel_size)
             if features.chromogen is None:
                 return ids
             ids, is_tissue = self._drop_large(ids, pixel_size)
@@ -229,7 +300,7 @@ class ImageClustering:
         if self.foreground != "auto":
             return np.zeros(foreground.shape, np.int32)
         foreground = rare_foreground(features, least)
-        min_area = max(self.min_area, 0.25 * self.nucleus_diameter**2)
+        min_area = max(self._least_area, 0.25 * self._diameter**2)
         ids = self._instances(foreground, min_area, pixel_size)
         if features.chromogen is None:
             return ids
@@ -241,38 +312,44 @@ class ImageClustering:
         """Drop what is far too large for nuclei; tell whether that was the most."""
         areas = np.bincount(ids.ravel())
         areas[0] = 0
-        large = areas > _LARGEST * (self.nucleus_diameter / pixel_size) ** 2
+        large = areas > _LARGEST * (self._diameter / pixel_size) ** 2
         is_tissue = 2 * areas[large].sum() > areas.sum()
         return np.where(large[ids], 0, ids), bool(is_tissue)
 
-    def _drop_faint(self, ids: np.ndarray, stain: np.ndarray, pixel_size: float):
+    def _drop_faint(self, ids, stain, pixel_size: float, least: float | None = None):
         return drop_faint(
             ids,
             stain,
-            least=self._least_contrast(),
-            sigma=self.background_radius / pixel_size,
-            diameter=self.nucleus_diameter / pixel_size,
+            least=self._least_contrast() if least is None else least,
+            sigma=_CHROMOGEN_REACH * self.background_radius / pixel_size,
+            diameter=self._diameter / pixel_size,
         )
 
-    def _instances(self, mask, min_area: float, pixel_size: float) -> np.ndarray:
+    def _instances(
+        self, mask, min_area: float, pixel_size: float, intensity=None
+    ) -> np.ndarray:
         """Clean a mask and give each object its id."""
         mask = clean_mask(mask, **self._cleaning(pixel_size, min_area))
         if not self.instances:
             return ndi.label(mask)[0].astype(np.int32, copy=False)
-        return split_touching(mask, diameter=self.nucleus_diameter / pixel_size)
+        diameter = self._diameter / pixel_size
+        return split_touching(mask, diameter=diameter, intensity=intensity)
 
-    def _with_classes(self, ids, chromogen, pixel_size: float) -> np.ndarray:
+    def _with_classes(self, ids, features, pixel_size: float) -> np.ndarray:
         """Add the nuclei of the chromogens; return ids and classes, (h, w, 2)."""
         n_classes = len(self.class_names_)
         classes = np.where(ids > 0, n_classes, 0).astype(np.int32)
         for number in range(1, n_classes):
-            own = self._instances(chromogen == number, self.min_area, pixel_size)
+            mask, stain = features.chromogen == number, features.chromogen_stain
+            own = self._instances(mask, self._least_area, pixel_size, stain)
             own = self._drop_large(own, pixel_size)[0]
+            least = _MEAN_STAIN * self.min_stain
+            own = self._drop_faint(own, stain, pixel_size, least)
             inside = own > 0
             ids = np.where(inside, own + ids.max(), ids)
             classes[inside] = number
         # Counted nuclei: what a split cuts off is none.
-        ids = remove_small(ids, round(self.min_area / pixel_size**2))
+        ids = remove_small(ids, round(self._least_area / pixel_size**2))
         classes[ids == 0] = 0
         return np.stack([relabel(ids), classes], axis=-1)
 

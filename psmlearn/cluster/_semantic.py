@@ -13,7 +13,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from psmlearn.base import BaseImageEstimator
 from psmlearn.cluster._classes import PRESETS
-from psmlearn.cluster._kmeans import draw_pixels, silhouette
 from psmlearn.cluster._segment import ImageClustering
 from psmlearn.cluster._table import TableClustering, is_table
 from psmlearn.io._batch import resolve_pixel_size
@@ -82,20 +81,22 @@ class SemanticClusterer(
         Optical density of haematoxylin by which the foreground's mean must exceed
         the rest of the image. If it does not, only objects that stand out by half
         as much again are kept ("auto" in `foreground`), or none. 0 takes all that
-        is not paler than its surroundings. "auto" is 0.12; 0.045 for a
+        is not paler than its surroundings. "auto" is 0.12; 0.04 for a
         counterstain beside others.
     smoothing : float, default=0.375
         Deviation of the Gaussian that smooths haematoxylin and map, in micrometres.
     background_radius : float, default=4.0
-        Deviation of the blur that gives a pixel's surroundings, in micrometres; for
-        a counterstain beside others three quarters of it.
+        Deviation of the blur that gives a pixel's surroundings, in micrometres; with
+        several classes seven eighths of it, for their counterstain two thirds.
     background_weight : float, default=0.75
         Part of the surroundings that is taken away, from 0 to 1.
-    nucleus_diameter : float, default=5.0
-        Typical diameter of nuclei, for splitting; micrometres.
-    min_area : float, default=4.0
+    nucleus_diameter : float or "auto", default="auto"
+        Typical diameter of nuclei, for splitting; micrometres. "auto" is 5.0; with
+        several classes it is looked up in each image (``fit_scope="image"``), and
+        all lengths and areas, made for nuclei of 5.0, follow it.
+    min_area : float or "auto", default="auto"
         Smaller pieces of foreground are dropped, before touching nuclei are split;
-        square micrometres.
+        square micrometres. "auto" is 4.0, with several classes 5.0.
     max_hole_area : float, default=25.0
         Holes up to this area are filled, as in nuclei of a dark rim and a pale
         inside; square micrometres.
@@ -182,8 +183,11 @@ class SemanticClusterer(
         "smoothing": [Interval(Real, 0, None, closed="left")],
         "background_radius": [Interval(Real, 0, None, closed="neither")],
         "background_weight": [Interval(Real, 0, 1, closed="both")],
-        "nucleus_diameter": [Interval(Real, 0, None, closed="neither")],
-        "min_area": [Interval(Real, 0, None, closed="left")],
+        "nucleus_diameter": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"auto"}),
+        ],
+        "min_area": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "max_hole_area": [Interval(Real, 0, None, closed="left")],
         "opening_radius": [Interval(Real, 0, None, closed="left")],
         "instances": ["boolean"],
@@ -215,8 +219,8 @@ class SemanticClusterer(
         smoothing=0.375,
         background_radius=4.0,
         background_weight=0.75,
-        nucleus_diameter=5.0,
-        min_area=4.0,
+        nucleus_diameter="auto",
+        min_area="auto",
         max_hole_area=25.0,
         opening_radius=0.5,
         instances=True,
@@ -367,15 +371,9 @@ class SemanticClusterer(
         if self._is_table_like_fit(X):
             return self._score_table(X)
         images = self._check_images(X, reset=False)
-        pixel_sizes = resolve_pixel_size(self.pixel_size, images)
-        values = []
-        for i in self._progress(len(images)):
-            planes = self._scaled(images[i], pixel_sizes[i]).planes
-            rng = np.random.default_rng(self._seed)
-            centers = self._centers(planes, rng)[0]
-            places = draw_pixels(planes.shape[1], self.n_samples, rng)
-            values.append(silhouette(planes[:, places], centers))
-        return float(np.mean(values))
+        sizes = resolve_pixel_size(self.pixel_size, images)
+        places = self._progress(len(images))
+        return float(np.mean([self._silhouette(images[i], sizes[i]) for i in places]))
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the channels of `transform`'s output."""
