@@ -102,7 +102,7 @@ class ImageClustering:
 
         return tqdm(range(n_images), desc=type(self).__name__)
 
-    def _features(self, image: np.ndarray, pixel_size: float):
+    def _features(self, image: np.ndarray, pixel_size: float, zoom: float = 1.0):
         return pixel_features(
             image,
             fusion=self.fusion,
@@ -110,7 +110,7 @@ class ImageClustering:
             background_sigma=self._reach * self.background_radius / pixel_size,
             background_weight=self.background_weight,
             image_weight=self.image_weight,
-            **self._stain_options(pixel_size),
+            **self._stain_options(pixel_size, zoom),
         )
 
     @property
@@ -127,8 +127,12 @@ class ImageClustering:
         """Diameter of a nucleus in micrometres, as the other lengths reckon it."""
         return _DIAMETER if self.nucleus_diameter == "auto" else self.nucleus_diameter
 
-    def _stain_options(self, pixel_size: float) -> dict:
-        """Say how the stain of nuclei is found: one stain, or one for each class."""
+    def _stain_options(self, pixel_size: float, zoom: float) -> dict:
+        """Say how the stain of nuclei is found: one stain, or one for each class.
+
+        Artefacts are as large as they are, however large the nuclei: there `zoom`,
+        by which `pixel_size` follows these, is taken back.
+        """
         if self.classes is None:
             return {}
         stains = list(resolve_classes(self.classes).values())
@@ -142,7 +146,7 @@ class ImageClustering:
             "smoothing": self.smoothing / pixel_size,
             "background_sigma": _CHROMOGEN_REACH * self.background_radius / pixel_size,
             "clean": partial(clean_mask, **cleaning),
-            "pixel_size": pixel_size,
+            "pixel_size": pixel_size * zoom,
         }
         return {"unmix": partial(stain_image, **options)}
 
@@ -166,9 +170,9 @@ class ImageClustering:
             return self.min_contrast
         return _COUNTERSTAIN_CONTRAST if self._has_classes else _CONTRAST
 
-    def _scaled(self, image: np.ndarray, pixel_size: float):
+    def _scaled(self, image: np.ndarray, pixel_size: float, zoom: float = 1.0):
         """Return the features of an image, on one scale."""
-        features = self._features(image, pixel_size)
+        features = self._features(image, pixel_size, zoom)
         if self.fusion == "jet":
             scale = None
         elif self._scope == "all":
@@ -233,8 +237,8 @@ class ImageClustering:
         """Return mask, centres, foreground, inertia and iterations of one image."""
         box = self._box(image)
         part = image[box]
-        pixel_size /= self._magnification(part, pixel_size)
-        inner, *rest = self._cluster_part(part, pixel_size)
+        zoom = self._magnification(part, pixel_size)
+        inner, *rest = self._cluster_part(part, pixel_size / zoom, zoom)
         if inner.shape[:2] == image.shape[:2]:
             return inner, *rest
         mask = np.zeros((*image.shape[:2], *inner.shape[2:]), inner.dtype)
@@ -259,9 +263,9 @@ class ImageClustering:
         found = _FOUND_TOO_WIDE * typical_diameter(ids) * pixel_size / _DIAMETER
         return float(np.clip(found, 1 / _MOST_RESIZED, _MOST_RESIZED))
 
-    def _cluster_part(self, image: np.ndarray, pixel_size: float):
+    def _cluster_part(self, image: np.ndarray, pixel_size: float, zoom: float = 1.0):
         """As `_cluster_image`, within the black border and at one size of nuclei."""
-        features = self._scaled(image, pixel_size)
+        features = self._scaled(image, pixel_size, zoom)
         planes = features.planes
         centers, n_iter = self._centers(planes, np.random.default_rng(self._seed))
         labels, inertia = assign(planes, centers, return_inertia=True)

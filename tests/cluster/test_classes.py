@@ -267,3 +267,66 @@ def test_parameters_are_left_alone(ki67):
     classes = {"positive": "dab", "negative": "haematoxylin"}
     model = SemanticClusterer(classes=classes).fit(ki67.images)
     assert model.classes is classes and classes == clone(model).classes
+
+
+def _as_floats(image):
+    return image.astype(np.float32) / 255
+
+
+def test_a_black_border_is_no_nucleus(ki67):
+    image = _as_floats(ki67.images[0])
+    framed = np.pad(image, ((3, 0), (3, 1), (0, 0)))
+    model = _clusterer()
+    mask = model.fit_predict([framed])[0]
+    assert not mask[:3].any() and not mask[:, :3].any() and not mask[:, -1].any()
+    np.testing.assert_array_equal(mask[3:, 3:-1], model.fit_predict([image])[0])
+
+
+def test_the_dark_edge_of_a_section_hides_no_pale_nuclei(ki67):
+    image = _as_floats(ki67.images[0])
+    # A tenth of the image far darker than any nucleus, and as blue.
+    dark = np.concatenate([image, image[:20] * np.float32([0.02, 0.06, 0.25])])
+    alone, beside = (
+        len(np.unique(mask[:170, :, 0][mask[:170, :, 1] == 2]))
+        for mask in (_clusterer().fit_predict([each])[0] for each in (image, dark))
+    )
+    assert beside > 0.85 * alone
+
+
+def test_lengths_follow_the_size_of_nuclei(ki67):
+    from skimage.transform import rescale
+
+    images = [_as_floats(image) for image in ki67.images]
+    large = [rescale(image, 1.4, channel_axis=-1, order=1) for image in images]
+    counts = {}
+    for name, diameter in (("auto", "auto"), ("fixed", 5.0)):
+        model = _clusterer(nucleus_diameter=diameter)
+        counts[name] = [
+            sum(mask[..., 0].max() for mask in model.fit_predict(each))
+            for each in (images, large)
+        ]
+    ratio = {name: large / small for name, (small, large) in counts.items()}
+    assert abs(ratio["auto"] - 1) < abs(ratio["fixed"] - 1)
+    assert 0.9 < ratio["auto"] < 1.1
+
+
+def test_few_nuclei_tell_no_size():
+    data = make_nuclei(1, (160, 160), n_nuclei=6, stain="ki67", random_state=2)
+    masks = [
+        _clusterer(nucleus_diameter=diameter).fit_predict(data.images)
+        for diameter in ("auto", 5.0)
+    ]
+    np.testing.assert_array_equal(*masks)
+
+
+def test_a_faintly_brown_speck_is_no_nucleus():
+    """The same stain in a whole nucleus makes a positive one."""
+    image = np.full((120, 120, 3), 0.9, np.float32)
+    rows, columns = np.mgrid[:120, :120]
+    brown = np.float32([0.85, 0.76, 0.64])
+    nucleus = (rows - 40) ** 2 + (columns - 40) ** 2 < 12**2
+    speck = (rows - 80) ** 2 + (columns - 80) ** 2 < 5**2
+    image[nucleus] = image[speck] = brown
+    mask = _clusterer(nucleus_diameter=8.0, min_area=2.0).fit_predict([image])[0]
+    assert mask[40, 40, 1] == 1
+    assert mask[80, 80, 1] == 0
