@@ -95,27 +95,6 @@ def centroids(labels):
     return np.stack(sums, axis=1) / n_pixels[:, np.newaxis]
 
 
-def typical_diameter(labels):
-    """Diameter of the disc as large as the typical object, in pixels.
-
-    Half of all foreground belongs to larger objects: specks count little.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from psmlearn._images._instances import typical_diameter
-    >>> labels = np.zeros((20, 20), int)
-    >>> labels[:10, :10], labels[15, 15] = 1, 2
-    >>> round(typical_diameter(labels), 1)
-    11.3
-    """
-    sizes = np.sort(areas(labels))
-    if not len(sizes):
-        return 0.0
-    area = sizes[np.searchsorted(np.cumsum(sizes), sizes.sum() / 2)]
-    return float(np.sqrt(4 * area / np.pi))
-
-
 def relabel(labels):
     """Number the objects 1..n in the order of their ids; 0 and -1 stay.
 

@@ -14,8 +14,8 @@ from psmlearn._images._instances import (
     relabel,
     remove_small,
     split_touching,
-    typical_diameter,
 )
+from psmlearn._images._sizes import NUCLEUS_DIAMETER, nuclear_zoom
 from psmlearn.cluster._classes import (
     drop_faint,
     resolve_classes,
@@ -47,12 +47,6 @@ _COUNTERSTAIN_REACH = 0.656
 # A chromogen's nucleus exceeds its surroundings by this part of `min_stain`, as a mean;
 # the smaller, the more.
 _MEAN_STAIN = 0.4
-# Nuclei measure this in micrometres where "auto" does not look it up. Where it does,
-# what the first look finds is wider than a nucleus: some are not split yet.
-_DIAMETER = 5.0
-_FOUND_TOO_WIDE = 0.875
-_FEWEST_NUCLEI = 20
-_MOST_RESIZED = 1.6
 # With classes, no nucleus covers so many squares of the typical diameter.
 _LARGEST = 20
 
@@ -125,7 +119,8 @@ class ImageClustering:
     @property
     def _diameter(self) -> float:
         """Diameter of a nucleus in micrometres, as the other lengths reckon it."""
-        return _DIAMETER if self.nucleus_diameter == "auto" else self.nucleus_diameter
+        is_known = self.nucleus_diameter != "auto"
+        return self.nucleus_diameter if is_known else NUCLEUS_DIAMETER
 
     def _stain_options(self, pixel_size: float, zoom: float) -> dict:
         """Say how the stain of nuclei is found: one stain, or one for each class.
@@ -237,7 +232,7 @@ class ImageClustering:
         """Return mask, centres, foreground, inertia and iterations of one image."""
         box = self._box(image)
         part = image[box]
-        zoom = self._magnification(part, pixel_size)
+        zoom = self._zoom(part, pixel_size)
         inner, *rest = self._cluster_part(part, pixel_size / zoom, zoom)
         if inner.shape[:2] == image.shape[:2]:
             return inner, *rest
@@ -251,17 +246,13 @@ class ImageClustering:
             return np.s_[:, :]
         return inner_box(image[..., :3])
 
-    def _magnification(self, image: np.ndarray, pixel_size: float) -> float:
+    def _zoom(self, image: np.ndarray, pixel_size: float) -> float:
         """Tell how much larger than usual the nuclei of an image are, at first look."""
-        if self.nucleus_diameter != "auto" or not self._has_classes:
+        is_known = self.nucleus_diameter != "auto" or self._scope == "all"
+        if is_known or not self._has_classes:
             return 1.0
-        if self._scope == "all":
-            return 1.0
-        ids = self._cluster_part(image, pixel_size)[0][..., 0]
-        if ids.max() < _FEWEST_NUCLEI:
-            return 1.0
-        found = _FOUND_TOO_WIDE * typical_diameter(ids) * pixel_size / _DIAMETER
-        return float(np.clip(found, 1 / _MOST_RESIZED, _MOST_RESIZED))
+        mask = self._cluster_part(image, pixel_size)[0]
+        return nuclear_zoom(mask[..., 0], pixel_size)
 
     def _cluster_part(self, image: np.ndarray, pixel_size: float, zoom: float = 1.0):
         """As `_cluster_image`, within the black border and at one size of nuclei."""

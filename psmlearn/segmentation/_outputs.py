@@ -14,6 +14,7 @@ from psmlearn._images._instances import (
     remove_small,
     split_touching,
 )
+from psmlearn._images._sizes import NUCLEUS_DIAMETER, nuclear_zoom
 from psmlearn.segmentation._classes import class_places
 from psmlearn.segmentation._targets import nearest_values, voronoi_labels
 
@@ -41,8 +42,9 @@ def decode_outputs(
     targets: str,
     classes: np.ndarray | None,
     threshold: float,
-    diameter: float,
-    min_area: int,
+    nucleus_diameter: float | str,
+    min_area: float,
+    pixel_size: float,
 ) -> np.ndarray:
     """Return the mask of an image from the activated outputs of the network.
 
@@ -52,14 +54,41 @@ def decode_outputs(
         Background, the classes (one where there are none), and inner distance
         with ``targets="instances"``.
     classes : ndarray of shape (n_classes,) or None
-    diameter, min_area
-        In pixels.
+    nucleus_diameter : float or "auto"
+        In micrometres; "auto" looks it up in what is found first, and `min_area`
+        follows it.
+    min_area : float
+        In square micrometres.
+    pixel_size : float
+        Micrometres per pixel.
 
     Returns
     -------
     mask : ndarray of shape (height, width), or (height, width, 2) with classes, int32
     """
-    options = {"threshold": threshold, "diameter": diameter, "min_area": min_area}
+    is_known = nucleus_diameter != "auto"
+    diameter = nucleus_diameter if is_known else NUCLEUS_DIAMETER
+
+    def decode(step):
+        return _decode(
+            output,
+            targets=targets,
+            classes=classes,
+            threshold=threshold,
+            diameter=diameter / step,
+            min_area=round(min_area / step**2),
+        )
+
+    mask = decode(pixel_size)
+    if is_known:
+        return mask
+    zoom = nuclear_zoom(mask if mask.ndim == 2 else mask[..., 0], pixel_size)
+    return mask if zoom == 1 else decode(pixel_size / zoom)
+
+
+def _decode(output, *, targets, classes, diameter, **options) -> np.ndarray:
+    """Return the mask of an image for nuclei of one size; lengths in pixels."""
+    options["diameter"] = diameter
     if targets == "voronoi":
         decode, rest = _decode_mask, ()
     else:

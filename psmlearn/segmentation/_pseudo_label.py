@@ -17,11 +17,19 @@ from psmlearn.activation import SelfActivationMapper
 from psmlearn.base import BaseImageEstimator
 from psmlearn.cluster import SemanticClusterer
 from psmlearn.cluster._classes import resolve_classes, warn_of_staining
-from psmlearn.io._batch import ImageBatch, resolve_pixel_size
-from psmlearn.segmentation._classes import forget_unsure_classes
+from psmlearn.io._batch import ImageBatch, check_masks, resolve_pixel_size
+from psmlearn.segmentation._classes import (
+    class_jaccard,
+    forget_unsure_classes,
+    mask_points,
+)
 from psmlearn.segmentation._segmenter import NucleiSegmenter
+from psmlearn.segmentation._stained import put_stained_first
 
 __all__ = ["PseudoLabelSegmenter"]
+
+# Of pale nuclei a network finds more than the masks hold, most of them pale ground.
+_THRESHOLD_OF_CLASSES = 0.75
 
 
 def _segmenter_has(name: str):
@@ -42,11 +50,17 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         of :class:`SelfActivationMapper` ("maps") and :class:`SemanticClusterer`
         ("clusters") with their defaults.
     segmenter : estimator, default=None
-        Trained on what the labeler predicts. None takes :class:`NucleiSegmenter`.
+        Trained on what the labeler predicts. None takes :class:`NucleiSegmenter`;
+        with several classes its threshold is 0.75 and its nucleus_diameter "auto".
     classes : "ki67", "he", dict or None, default=None
         Classes of cells that the default labeler tells by their stain, as in
         :class:`SemanticClusterer`: with "ki67" 1 is positive (brown) and 2 negative
         (blue), and all masks are (height, width, 2).
+    class_source : {"stain", "network"}, default="stain"
+        With several `classes`, what tells them in prediction. "stain": the labeler
+        finds the nuclei of the chromogens in the image, and the network those of the
+        counterstain, which are pale and hard to tell from the ground. "network": it
+        tells all of them; `predict_proba` always is its own.
     n_rounds : int, default=1
         Rounds of training. From the second on the masks are the segmenter's own,
         pixels of doubt unknown.
@@ -92,6 +106,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         "labeler": [HasMethods(["fit", "predict"]), None],
         "segmenter": [HasMethods(["fit", "predict"]), None],
         "classes": [str, dict, None],
+        "class_source": [StrOptions({"stain", "network"})],
         "n_rounds": [Interval(Integral, 1, None, closed="left")],
         "doubt": [Interval(Real, 0, 0.5, closed="left")],
         "pixel_size": [
@@ -110,6 +125,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         segmenter=None,
         *,
         classes=None,
+        class_source="stain",
         n_rounds=1,
         doubt=0.15,
         pixel_size=0.25,
@@ -120,6 +136,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         self.labeler = labeler
         self.segmenter = segmenter
         self.classes = classes
+        self.class_source = class_source
         self.n_rounds = n_rounds
         self.doubt = doubt
         self.pixel_size = pixel_size
@@ -205,6 +222,10 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             segmenter = NucleiSegmenter(
                 pixel_size=self.pixel_size, device=self.device, verbose=self.verbose
             )
+            if self._n_classes() > 1:
+                segmenter.set_params(
+                    threshold=_THRESHOLD_OF_CLASSES, nucleus_diameter="auto"
+                )
         else:
             segmenter = clone(self.segmenter)
         if self.random_state is not None:
@@ -243,8 +264,23 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
 
     @available_if(_segmenter_has("predict"))
     def predict(self, X) -> np.ndarray | list[np.ndarray]:
-        """Return the label image of each image, as the segmenter does."""
-        return self._fitted_segmenter(X).predict(X)
+        """Return the label image of each image, as the segmenter does.
+
+        With ``class_source="stain"`` and several classes, nuclei of chromogens are
+        those of the labeler.
+        """
+        masks = self._fitted_segmenter(X).predict(X)
+        if not self._goes_by_stain():
+            return masks
+        stained = self.labeler_.predict(X)
+        last = self._n_classes()
+        images = self._check_images(X, reset=False)
+        return images.wrap(
+            [
+                put_stained_first(*pair, last)
+                for pair in zip(masks, stained, strict=True)
+            ]
+        )
 
     @available_if(_segmenter_has("predict_proba"))
     def predict_proba(self, X) -> np.ndarray | list[np.ndarray]:
@@ -253,13 +289,27 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
 
     @available_if(_segmenter_has("detect"))
     def detect(self, X) -> list[np.ndarray]:
-        """Return the points of each image, as the segmenter does."""
+        """Return the points of each image, as the segmenter does; see `predict`."""
+        if self._goes_by_stain():
+            return [mask_points(mask) for mask in self.predict(X)]
         return self._fitted_segmenter(X).detect(X)
 
     @available_if(_segmenter_has("score"))
     def score(self, X, y) -> float:
         """Return the segmenter's score, the aggregated Jaccard index by default."""
-        return self._fitted_segmenter().score(X, y)
+        if not self._goes_by_stain():
+            return self._fitted_segmenter().score(X, y)
+        masks = check_masks(y, None, caller=f"{type(self).__name__}.score")
+        return class_jaccard(
+            masks, list(self.predict(X)), np.arange(1, self._n_classes() + 1)
+        )
+
+    def _n_classes(self) -> int:
+        return 0 if self.classes is None else len(resolve_classes(self.classes))
+
+    def _goes_by_stain(self) -> bool:
+        """Tell whether the labeler has a say in prediction."""
+        return self.class_source == "stain" and self._n_classes() > 1
 
     def _fitted_segmenter(self, X=None):
         """Return the segmenter; images of another staining are warned of."""

@@ -67,8 +67,9 @@ class NucleiSegmenter(PixelNetworkEstimator):
         What becomes of the activation map in X. "drop": where `label_channel` is
         given, the last of two or four remaining channels is the map and is not an
         input of the network. "input": it is one. An int names the channel to drop.
-    nucleus_diameter : float, default=5.0
-        Typical diameter of a nucleus in micrometres.
+    nucleus_diameter : float or "auto", default=5.0
+        Typical diameter of a nucleus in micrometres, for splitting. "auto" looks it
+        up in each image, and `min_area`, made for nuclei of 5.0, follows it.
     min_area : float, default=4.0
         Smaller objects are dropped, in square micrometres.
     threshold : float, default=0.5
@@ -158,6 +159,10 @@ class NucleiSegmenter(PixelNetworkEstimator):
         "detector": [HasMethods(["fit", "predict"]), None],
         "voronoi_weight": [Interval(Real, 0, None, closed="left")],
         "mask_foreground": ["boolean"],
+        "nucleus_diameter": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"auto"}),
+        ],
         "min_area": [Interval(Real, 0, None, closed="left")],
     }
 
@@ -313,6 +318,8 @@ class NucleiSegmenter(PixelNetworkEstimator):
             return clone(self.detector)
         shared = self.get_params(deep=False)
         own = {"targets", "threshold", "label_channel", "class_channel", "map_channel"}
+        if self.nucleus_diameter == "auto":
+            own.add("nucleus_diameter")
         names = set(NucleiDetector._get_param_names()) & set(shared) - own
         return NucleiDetector(**{name: shared[name] for name in names})
 
@@ -373,18 +380,17 @@ class NucleiSegmenter(PixelNetworkEstimator):
         return self._check_stacks(X, reset=False)
 
     def _predict_masks(self, images: ImageBatch) -> Iterator[np.ndarray]:
-        diameters = self._diameters(images)
-        areas = self.min_area / self._pixel_sizes(images) ** 2
         outputs = self._predict_pixels(images, self._activation())
-        for output, diameter, area in zip(outputs, diameters, areas, strict=True):
-            yield self._decode(output, diameter, round(area))
+        for output, size in zip(outputs, self._pixel_sizes(images), strict=True):
+            yield self._decode(output, size)
 
-    def _decode(self, output: np.ndarray, diameter: float, min_area: int) -> np.ndarray:
+    def _decode(self, output: np.ndarray, pixel_size: float) -> np.ndarray:
         return decode_outputs(
             output,
             targets=self._targets,
             classes=getattr(self, "classes_", None),
             threshold=self.threshold,
-            diameter=diameter,
-            min_area=min_area,
+            nucleus_diameter=self.nucleus_diameter,
+            min_area=self.min_area,
+            pixel_size=pixel_size,
         )

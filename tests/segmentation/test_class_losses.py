@@ -152,8 +152,9 @@ def _decode(output):
         targets="instances",
         classes=np.array([2, 5]),
         threshold=0.5,
-        diameter=10,
+        nucleus_diameter=10,
         min_area=4,
+        pixel_size=1,
     )
 
 
