@@ -330,3 +330,10 @@ def test_a_faintly_brown_speck_is_no_nucleus():
     mask = _clusterer(nucleus_diameter=8.0, min_area=2.0).fit_predict([image])[0]
     assert mask[40, 40, 1] == 1
     assert mask[80, 80, 1] == 0
+
+
+@pytest.mark.parametrize("deviation", [10, 45])
+def test_noise_is_no_nucleus(deviation):
+    noise = np.random.default_rng(0).normal(220, deviation, (200, 200, 3))
+    image = np.clip(noise, 0, 255).astype(np.uint8)
+    assert not _clusterer().fit_predict([image])[0].any()

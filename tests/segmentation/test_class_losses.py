@@ -215,3 +215,25 @@ def test_unsure_classes_are_forgotten_but_never_all():
     one = [np.minimum(mask, 1)]
     forget_unsure_classes(one, [proba[..., :2]], 0.3)
     assert one[0][0, :, 1].tolist() == [1, 1, 1, 0]
+
+
+def test_decoding_follows_the_size_of_nuclei():
+    rows, columns = np.mgrid[:240, :240]
+    near = np.hypot(rows % 48 - 24, columns % 48 - 24)
+    output = np.zeros((240, 240, 3), np.float32)
+    output[..., 1] = near < 15  # 25 nuclei of 7.5 micrometres
+    output[..., 0] = 1 - output[..., 1]
+    output[..., 2] = np.clip(1 - near / 15, 0, 1)
+    output[2:7, 2:7, 1] = 1  # and a speck of 1.6 square micrometres
+    options = {
+        "targets": "instances",
+        "classes": None,
+        "threshold": 0.5,
+        "min_area": 1.5,
+        "pixel_size": 0.25,
+    }
+    fixed, auto = (
+        decode_outputs(output, nucleus_diameter=diameter, **options)
+        for diameter in (5.0, "auto")
+    )
+    assert fixed.max() == 26 and auto.max() == 25

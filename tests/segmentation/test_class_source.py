@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Prediction with classes: what the stain tells, and what the network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from psmlearn import NucleiSegmenter, PseudoLabelSegmenter
+from psmlearn.datasets import make_nuclei
+from psmlearn.segmentation._classes import class_jaccard, mask_points
+from psmlearn.segmentation._stained import put_stained_first
+
+
+def _stack(ids, classes):
+    return np.stack([np.array(ids), np.array(classes)], axis=-1)
+
+
+def test_a_network_nucleus_seen_again_is_dropped():
+    network = _stack([[1, 1, 1, 0, 2, 2]], [[2, 2, 2, 0, 2, 2]])
+    stain = _stack([[5, 5, 0, 0, 0, 0]], [[1, 1, 0, 0, 0, 0]])
+    merged = put_stained_first(network, stain, 2)
+    assert merged.dtype == np.int32
+    assert merged[..., 0].tolist() == [[1, 1, 0, 0, 2, 2]]
+    assert merged[..., 1].tolist() == [[1, 1, 0, 0, 2, 2]]
+
+
+def test_a_nucleus_that_is_cut_keeps_its_larger_part():
+    network = _stack([[1, 1, 1, 1, 1, 1]], [[2] * 6])
+    stain = _stack([[0, 3, 0, 0, 0, 0]], [[0, 1, 0, 0, 0, 0]])
+    merged = put_stained_first(network, stain, 2)
+    assert merged[..., 0].tolist() == [[0, 1, 2, 2, 2, 2]]
+
+
+def test_the_network_names_no_chromogen_and_the_stain_no_counterstain():
+    network = _stack([[1, 1, 0, 0]], [[1, 1, 0, 0]])
+    stain = _stack([[0, 0, 0, 4]], [[0, 0, 0, 2]])
+    merged = put_stained_first(network, stain, 2)
+    assert merged[..., 0].tolist() == [[1, 1, 0, 0]]
+    assert merged[..., 1].tolist() == [[2, 2, 0, 0]]
+
+
+def test_empty_masks_stay_empty():
+    empty = np.zeros((4, 5, 2), np.int32)
+    assert not put_stained_first(empty, empty, 2).any()
+
+
+@pytest.fixture(scope="module")
+def trained():
+    data = make_nuclei(2, (128, 128), n_nuclei=25, stain="ki67", random_state=1)
+    segmenter = NucleiSegmenter(
+        max_epochs=3, steps_per_epoch=8, patch_size=64, batch_size=4, threshold=0.3
+    )
+    model = PseudoLabelSegmenter(segmenter=segmenter, classes="ki67", random_state=0)
+    return data, model.fit(data.images)
+
+
+def test_the_labeler_finds_what_a_chromogen_stains(trained):
+    data, model = trained
+    for mask, stained in zip(
+        model.predict(data.images), model.labeler_.predict(data.images), strict=True
+    ):
+        brown = stained[..., 1] == 1
+        assert brown.any()
+        np.testing.assert_array_equal(mask[..., 1] == 1, brown)
+        pairs = np.unique(np.stack([mask[brown, 0], stained[brown, 0]]), axis=1)
+        assert pairs.shape[1] == len(np.unique(stained[brown, 0]))
+
+
+def test_the_network_may_tell_all_classes(trained):
+    data, model = trained
+    other = PseudoLabelSegmenter(classes="ki67", class_source="network")
+    other.__dict__.update(
+        {name: getattr(model, name) for name in vars(model) if name.endswith("_")}
+    )
+    np.testing.assert_array_equal(
+        other.predict(data.images), model.segmenter_.predict(data.images)
+    )
+    assert other.score(data.images, data.masks) == model.segmenter_.score(
+        data.images, data.masks
+    )
+
+
+def test_points_and_score_are_those_of_the_masks(trained):
+    data, model = trained
+    masks = model.predict(data.images)
+    for points, mask in zip(model.detect(data.images), masks, strict=True):
+        np.testing.assert_array_equal(points, mask_points(mask))
+    assert model.score(data.images, data.masks) == class_jaccard(
+        list(data.masks), list(masks), np.array([1, 2])
+    )
+
+
+def test_an_unknown_source_is_refused():
+    with pytest.raises(ValueError, match="class_source"):
+        PseudoLabelSegmenter(class_source="labels").fit(np.zeros((1, 32, 32, 3)))
+
+
+def test_the_default_segmenter_is_set_for_classes():
+    plain, classed = (
+        PseudoLabelSegmenter(classes=classes)._make_parts(_images())[1]
+        for classes in (None, "ki67")
+    )
+    assert (plain.threshold, plain.nucleus_diameter) == (0.5, 5.0)
+    assert (classed.threshold, classed.nucleus_diameter) == (0.75, "auto")
+
+
+def _images():
+    from psmlearn.io._batch import check_images
+
+    return check_images(np.full((1, 32, 32, 3), 0.9, np.float32))
