@@ -27,6 +27,7 @@ _SAMPLE_NAME = "sample"
 _SAMPLE_PIXEL_SIZE = "0.5"
 _PIXEL_SIZE = "0.25"
 _INDEX_NAME = "labelling_index.csv"
+_STAINS = ("haematoxylin", "dab")
 # Those of LabellingIndexDisplay: told apart by the colour-blind, too.
 _CLASS_COLORS = {1: (255, 70, 60), 2: (0, 215, 255)}
 
@@ -90,9 +91,11 @@ def segment(
     (CSV).
 
     With --classes ki67, the label images have the class as their second sample, and
-    the points of each image (row, column, class) and the labelling index, the share
-    of positive nuclei, per image and overall, are written as CSV, too. It counts
-    all nuclei, not tumour cells alone; for research use only.
+    the table of nuclei the class and the mean amounts of haematoxylin and DAB; the
+    points of each image (row, column, class) and the labelling index, the share of
+    positive nuclei, with H-score and Allred score, per image and overall, are
+    written as CSV, too. It counts all nuclei, not tumour cells alone; for research
+    use only.
     """
     if not quiet:
         _show_messages()
@@ -258,7 +261,9 @@ def _write_one(
     from psmlearn.io import write_image, write_labels, write_table
     from psmlearn.measure import nuclei_table
 
-    table = nuclei_table(labels, image, pixel_size=float(pixel_size))
+    # Two stains are told from each other; haematoxylin alone from eosin, as well.
+    stains = _STAINS if labels.ndim == 3 and image.shape[2] >= 3 else _STAINS[:1]
+    table = nuclei_table(labels, image, pixel_size=float(pixel_size), stains=stains)
     how = {"class_colors": _CLASS_COLORS} if labels.ndim == 3 else {}
     write_image(output / f"{name}_overlay.png", overlay_labels(image, labels, **how))
     write_image(output / f"{name}_map.png", color_map(activation_map))
@@ -288,10 +293,13 @@ def _write_classes(
     points = [np.column_stack([table[key] for key in columns]) for table in tables]
     for name, of_image in zip(names, points, strict=True):
         write_points(output / f"{name}_points.csv", of_image)
+    # The same numbers as stain_intensity gives, but measured once.
+    has_stain = all("mean_dab" in table for table in tables)
+    intensity = [table["mean_dab"] for table in tables] if has_stain else None
     with warnings.catch_warnings():
         # The result says it, too.
         warnings.simplefilter("ignore", UserWarning)
-        result = labelling_index(points, names=names)
+        result = labelling_index(points, intensity=intensity, names=names)
     write_table(output / _INDEX_NAME, result.table)
     click.echo(str(result))
     return ["*_points.csv", _INDEX_NAME]

@@ -26,6 +26,7 @@ from psmlearn.io import (
     read_points,
     resolve_pixel_size,
 )
+from psmlearn.measure import h_score, stain_intensity
 
 KINDS = {"overlay.png", "map.png", "labels.tif", "nuclei.csv"}
 
@@ -106,7 +107,7 @@ def test_the_files_hold_what_was_found(fixed_model, folder, tmp_path):
     assert row["label"] == "1"
     assert float(row["area"]) == 20 * 0.25**2
     assert (float(row["centroid_row"]), float(row["centroid_column"])) == (1.5, 2.0)
-    assert float(row["mean_haematoxylin"]) >= 0
+    assert float(row["mean_haematoxylin"]) >= 0 and "mean_dab" not in row
 
 
 def test_an_image_without_nuclei(fixed_model, folder, tmp_path, monkeypatch):
@@ -161,6 +162,17 @@ def test_classes_give_points_and_the_labelling_index(
     assert points.tolist() == [[3.0, 1.5, 1.0], [3.0, 7.5, 2.0], [3.0, 13.5, 2.0]]
     assert read_points(out / "b_points.csv").shape == (0, 3)
     assert [row["class"] for row in read_rows(out / "a_nuclei.csv")] == ["1", "2", "2"]
+    images = [read_image(folder / name) for name in ("a.png", "a.tif", "b.png")]
+    masks = [predict(None, [name])[0] for name in ("a.png", "a.tif", "b.png")]
+    intensity = stain_intensity(images, masks)
+    nuclei = read_rows(out / "a_nuclei.csv")
+    dab = [float(row["mean_dab"]) for row in nuclei]
+    assert dab == pytest.approx(intensity[0], abs=1e-5) and min(dab) > 0
+    (blue,) = stain_intensity(
+        images[:1], masks[:1], stain="haematoxylin", counterstain="dab"
+    )
+    found = [float(row["mean_haematoxylin"]) for row in nuclei]
+    assert found == pytest.approx(blue, abs=1e-5)
     # The two classes have outlines of two colours.
     overlay = read_image(out / "a_overlay.png")
     assert not np.array_equal(overlay[2, 0], overlay[2, 6])
@@ -173,6 +185,12 @@ def test_classes_give_points_and_the_labelling_index(
     assert float(rows["all"]["low"]) < 1 / 3 < float(rows["all"]["high"])
     assert rows["b"]["index"] == "nan"
     assert "tumour cells" in rows["all"]["notice"]
+    assert float(rows["all"]["h_score"]) == pytest.approx(h_score(intensity))
+    per_image = h_score(intensity, average=None)
+    scores = [float(rows[name]["h_score"]) for name in ("a", "a-2", "b")]
+    assert scores == pytest.approx(list(per_image), nan_ok=True)
+    assert f"H-score {h_score(intensity):.0f} of 300, Allred" in done.output
+    assert "3 counted, at least 500" in rows["a"]["warnings"]
     assert "a: 3 nuclei (1 positive, 2 negative), mean area" in done.output
     assert "b: 0 nuclei (0 positive, 0 negative)\n" in done.output
     assert "Labelling index 33.3 %" in done.output

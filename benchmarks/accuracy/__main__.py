@@ -109,6 +109,7 @@ def _score_runs(options, dataset: datasets.DataSet) -> list[dict]:
             run, predictions = read_run(folder, dataset)
             if dataset.kind == "ki67":
                 run["counts"] = count_images(dataset, predictions)
+                run["names"] = dataset.names
             else:
                 run["scores"] = {
                     name: PROTOCOLS[name](dataset.masks, predictions)

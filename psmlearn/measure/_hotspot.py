@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 from psmlearn.measure._cells import ImageCells, check_classes, check_number, read_cells
-from psmlearn.measure._result import NOTICE, percent
+from psmlearn.measure._result import NOTICE, percent, plain
 
 # Centres tried along one radius. Finer ones find the same nuclei but for a few.
 _STEPS = 10
@@ -75,10 +75,9 @@ class Hotspot:
         return self.n_positive + self.n_negative
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain numbers, strings, lists and dicts."""
+        """Return all of it as plain numbers, strings, lists and dicts; None for NaN."""
         result = {each.name: getattr(self, each.name) for each in fields(self)}
-        result["warnings"] = list(self.warnings)
-        return result | {"n_cells": self.n_cells, "notice": self.notice}
+        return plain(result | {"n_cells": self.n_cells, "notice": self.notice})
 
     def summary(self) -> list[str]:
         """Return the result in one or two short lines, without the notice."""

@@ -60,7 +60,8 @@ def labelling_index(
         nucleus counts where its centre lies inside. None is the whole image.
     intensity : list of arrays, default=None
         What :func:`stain_intensity` gives for these nuclei: adds H-score and Allred
-        score. Without regions, or with the same ones.
+        score, overall, per image and per region. Measured without regions, or with
+        the same ones.
     positive, negative : int, default=1 and 2
         The two classes. Nuclei of any other are not counted.
     confidence_level : float, default=0.95
@@ -72,8 +73,8 @@ def labelling_index(
         since nuclei of one field are alike; "nuclei" is Wilson's interval. "auto" is
         "fields" from 5 images with nuclei on, else "nuclei".
     min_cells : int, default=500
-        With fewer nuclei the result carries a warning, and a `UserWarning` is given.
-        0 asks for none.
+        With fewer nuclei the result carries a warning, and a `UserWarning` is given;
+        rows of images and regions with fewer carry one, too. 0 asks for none.
     names : sequence of str, default=None
         What to call the images; "image 0" and so on if None.
     random_state : int, RandomState instance or None, default=0
@@ -140,24 +141,27 @@ def labelling_index(
     values = check_intensity(intensity, [image.is_inside for image in cells])
     classes = (positive, negative)
     counts = np.array([_count(image.classes, classes) for image in cells])
+    others = np.array([len(image.classes) for image in cells]) - counts.sum(axis=1)
     texts = []
     interval, unit, method = _interval(
         counts, confidence_level, n_bootstrap, unit, random_state, texts
     )
     n_positive, n_negative = (int(n) for n in counts.sum(axis=0))
-    n_other = sum(len(image.classes) for image in cells) - n_positive - n_negative
-    texts[:0] = _warn_of_counts(n_positive + n_negative, n_other, min_cells)
-    per_image = {"image": [image.name for image in cells]}
-    per_image |= _columns(counts, confidence_level)
+    n_cells, n_other = n_positive + n_negative, int(others.sum())
+    told = _texts_of_counts(n_cells, n_other, min_cells)
+    if n_cells < min_cells:
+        warnings.warn(told[0], UserWarning, stacklevel=2)
+    texts[:0] = told
+    kept = None
     if values is not None:
         kept = [v[_is_either(c, classes)] for v, c in zip(values, cells, strict=True)]
-        per_image["h_score"] = h_score(kept, average=None).tolist()
-        per_image["allred_score"] = allred_score(kept, average=None).tolist()
+    per_image = {"image": [image.name for image in cells]}
+    per_image |= _columns(counts, others, kept, confidence_level, min_cells)
     return LabellingIndex(
         n_positive=n_positive,
         n_negative=n_negative,
         n_other=n_other,
-        index=_share(n_positive, n_positive + n_negative),
+        index=_share(n_positive, n_cells),
         interval=interval,
         confidence_level=float(confidence_level),
         unit=unit,
@@ -165,10 +169,10 @@ def labelling_index(
         n_fields=int((counts.sum(axis=1) > 0).sum()),
         min_cells=int(min_cells),
         per_image=per_image,
-        per_region=_per_region(cells, classes, confidence_level),
+        per_region=_per_region(cells, classes, values, confidence_level, min_cells),
         warnings=tuple(texts),
-        h_score=None if values is None else h_score(kept),
-        allred_score=None if values is None else allred_score(kept),
+        h_score=None if kept is None else h_score(kept),
+        allred_score=None if kept is None else allred_score(kept),
     )
 
 
@@ -194,13 +198,28 @@ def _share(n_positive: int, n_cells: int) -> float:
     return n_positive / n_cells if n_cells else float("nan")
 
 
-def _columns(counts: np.ndarray, level: float) -> Columns:
-    """Columns of a table with a row for each row of counts."""
+def _columns(
+    counts: np.ndarray,
+    others: np.ndarray,
+    values: list[np.ndarray] | None,
+    level: float,
+    min_cells: int,
+) -> Columns:
+    """Columns of a table with a row for each row of counts.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_rows, 2), int
+    others : ndarray of shape (n_rows,), int
+        Nuclei of other classes.
+    values : list of n_rows arrays, or None
+        Intensities of the counted nuclei.
+    """
     n_positive, n_negative = counts.reshape(-1, 2).T
     n_cells = n_positive + n_negative
     low, high = wilson_interval(n_positive, n_cells, level)
     pairs = zip(n_positive.tolist(), n_cells.tolist(), strict=True)
-    return {
+    columns = {
         "n_positive": n_positive.tolist(),
         "n_negative": n_negative.tolist(),
         "n_cells": n_cells.tolist(),
@@ -208,22 +227,41 @@ def _columns(counts: np.ndarray, level: float) -> Columns:
         "low": low.tolist(),
         "high": high.tolist(),
     }
+    if values is not None:
+        columns["h_score"] = h_score(values, average=None).tolist()
+        columns["allred_score"] = allred_score(values, average=None).tolist()
+    columns["warnings"] = [
+        " ".join(_texts_of_counts(int(n), int(n_other), min_cells))
+        for n, n_other in zip(n_cells, others, strict=True)
+    ]
+    return columns
 
 
 def _per_region(
-    cells: list[ImageCells], classes: tuple[int, int], level: float
+    cells: list[ImageCells],
+    classes: tuple[int, int],
+    values: list[np.ndarray] | None,
+    level: float,
+    min_cells: int,
 ) -> Columns | None:
     """Columns with a row for each numbered region; None where there are none."""
     if all(image.region_ids is None for image in cells):
         return None
-    names, ids, counts = [], [], []
-    for image in cells:
+    names, ids, counts, others, kept = [], [], [], [], []
+    for index, image in enumerate(cells):
         region_ids = [1] if image.region_ids is None else image.region_ids.tolist()
+        is_counted = _is_either(image, classes)
         for region in region_ids:
+            inside = image.regions == region
             names.append(image.name)
             ids.append(region)
-            counts.append(_count(image.classes[image.regions == region], classes))
-    columns = _columns(np.array(counts, dtype=np.int64).reshape(-1, 2), level)
+            counts.append(_count(image.classes[inside], classes))
+            others.append(np.count_nonzero(inside & ~is_counted))
+            if values is not None:
+                kept.append(values[index][inside & is_counted])
+    table = np.array(counts, dtype=np.int64).reshape(-1, 2)
+    scored = None if values is None else kept
+    columns = _columns(table, np.array(others), scored, level, min_cells)
     return {"image": names, "region": ids} | columns
 
 
@@ -267,8 +305,8 @@ def _interval(
     return (float(low), float(high)), "nuclei", _WILSON
 
 
-def _warn_of_counts(n_cells: int, n_other: int, min_cells: int) -> list[str]:
-    """Say what is wrong with the counts, and warn where they are too few."""
+def _texts_of_counts(n_cells: int, n_other: int, min_cells: int) -> list[str]:
+    """Say what is wrong with counts; first where they are too few."""
     texts = []
     if n_cells == 0:
         texts.append("No positive or negative nucleus was found: there is no index.")
@@ -276,8 +314,6 @@ def _warn_of_counts(n_cells: int, n_other: int, min_cells: int) -> list[str]:
         texts.append(
             f"Too few nuclei: {n_cells} counted, at least {min_cells} expected."
         )
-    if n_cells < min_cells:
-        warnings.warn(texts[0], UserWarning, stacklevel=3)
     if n_other:
         texts.append(f"Nuclei of other or unknown class, not counted: {n_other}.")
     return texts

@@ -36,6 +36,15 @@ def percent_range(low: float, high: float) -> str:
     return "-" if math.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
+def plain(value: Any) -> Any:
+    """Turn NaN, which JSON has no word for, into None; tuples into lists."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 @dataclass(frozen=True, repr=False)
 class LabellingIndex:
     """Share of positive nuclei, with its interval, overall and one by one.
@@ -63,14 +72,14 @@ class LabellingIndex:
     min_cells : int
         Number of nuclei below which a warning stands.
     per_image : dict of str to list
-        Columns "image", "n_positive", "n_negative", "n_cells", "index", "low" and
-        "high", with a row for each image; "h_score" and "allred_score" where
-        intensities were given.
+        Columns "image", "n_positive", "n_negative", "n_cells", "index", "low",
+        "high" and "warnings" (a text, empty where there is nothing to say), with a
+        row for each image; "h_score" and "allred_score" where intensities were given.
     per_region : dict of str to list, or None
         The same columns and "region", with a row for each region; None where regions
         had no numbers.
     warnings : tuple of str
-        What to bear in mind.
+        What to bear in mind of all images together.
     h_score, allred_score : float or None
         Of all counted nuclei, where intensities were given.
     n_cells : int
@@ -78,7 +87,8 @@ class LabellingIndex:
     notice : str
         What is counted, and what for.
     table : dict of str to list
-        All rows in one table, for :func:`psmlearn.io.write_table`.
+        All rows in one table, for :func:`psmlearn.io.write_table`: images, regions,
+        then all together. Each has its own "warnings".
     """
 
     n_positive: int
@@ -115,20 +125,21 @@ class LabellingIndex:
             "high": self.interval[1],
             "h_score": self.h_score,
             "allred_score": self.allred_score,
+            "warnings": " ".join(self.warnings),
         }
         rows = [*_rows(self.per_image), *_rows(self.per_region or {}), overall]
         columns = {key: [row.get(key, "") for row in rows] for key in overall}
         if self.h_score is None:
             del columns["h_score"], columns["allred_score"]
+        texts = columns.pop("warnings")
         units = ["nuclei"] * (len(rows) - 1) + [self.unit]
-        return columns | {"unit": units, "notice": [self.notice] * len(rows)}
+        told = {"unit": units, "warnings": texts, "notice": [self.notice] * len(rows)}
+        return columns | told
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain numbers, strings, lists and dicts."""
+        """Return all of it as plain numbers, strings, lists and dicts; None for NaN."""
         result = {each.name: getattr(self, each.name) for each in fields(self)}
-        result["interval"] = list(self.interval)
-        result["warnings"] = list(self.warnings)
-        return result | {"n_cells": self.n_cells, "notice": self.notice}
+        return plain(result | {"n_cells": self.n_cells, "notice": self.notice})
 
     def summary(self) -> list[str]:
         """Return the overall result in a few short lines, without the notice."""

@@ -46,6 +46,16 @@ def h_score(
     --------
     allred_score : From 0 to 8.
 
+    Notes
+    -----
+    That the thresholds begin at 0.2 and `min_stain` of
+    :class:`~psmlearn.SemanticClusterer` is 0.12 is no contradiction: they cut different
+    numbers. Here it is the mean over all pixels of a nucleus, from white paper on, in
+    the published colours of the stains. There it is the excess over the surroundings,
+    at the brownest place of a nucleus, in the colours of the image, after the light of
+    the empty slide was divided out. So a positive nucleus whose mean is below 0.2
+    scores nothing here, and a negative one in a brown haze may score.
+
     References
     ----------
     .. [1] K. S. McCarty et al., "Estrogen receptor analyses: correlation of
@@ -87,7 +97,7 @@ def allred_score(
         gives it. NaN does not count. One flat array is one image.
     thresholds : three floats, default=(0.2, 0.4, 0.6)
         Intensities from which a nucleus is weakly, moderately and strongly stained,
-        as in :func:`h_score`.
+        as in :func:`h_score`; see its notes on `min_stain`.
     average : {"micro", None}, default="micro"
         Whether to score all nuclei together, or each image.
 

@@ -33,7 +33,7 @@ from psmlearn.segmentation._classes import (
     class_weights,
     known_classes,
 )
-from psmlearn.segmentation._masks import training_masks
+from psmlearn.segmentation._masks import refuse_forgotten_classes, training_masks
 from psmlearn.segmentation._outputs import activate
 from psmlearn.segmentation._targets import distance_target
 
@@ -95,7 +95,13 @@ class PixelNetworkEstimator(NetworkEstimator):
                     "which channel of X holds the ids."
                 )
             channels = (channels, self.class_channel)
-        return self._check_images(X, reset=reset, label_channel=channels)
+        try:
+            return self._check_images(X, reset=reset, label_channel=channels)
+        except ValueError:
+            # Ids beyond 1 are no image; better told as what they are.
+            if channels is not None and self.class_channel is None:
+                refuse_forgotten_classes(X, channels, type(self).__name__)
+            raise
 
     def _label_channels(self, n_channels: int) -> list[int]:
         """Return the channels that hold ids and classes, in this order."""
@@ -138,6 +144,8 @@ class PixelNetworkEstimator(NetworkEstimator):
     def _training_masks(self, images: ImageBatch, y) -> list[np.ndarray]:
         """Return the masks to train on, from channels of X or from y, checked."""
         channels = self._label_channels(images.n_channels)
+        if len(channels) == 1:
+            refuse_forgotten_classes(images, channels[0], type(self).__name__)
         return training_masks(images, y, channels, type(self).__name__)
 
     # -- classes ---------------------------------------------------------------

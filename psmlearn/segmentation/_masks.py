@@ -8,9 +8,13 @@ import warnings
 import numpy as np
 
 from psmlearn._images._instances import relabel
-from psmlearn.io._batch import ImageBatch, check_masks
+from psmlearn.io._batch import ImageBatch, check_images, check_masks
 
-__all__ = ["class_planes", "training_masks"]
+__all__ = ["class_planes", "refuse_forgotten_classes", "training_masks"]
+
+# An image's grey values are more, and have wider gaps, than classes and ids.
+_MOST_CLASSES = 20
+_LEAST_FILLED = 0.25
 
 
 def training_masks(
@@ -65,6 +69,101 @@ def class_planes(masks: list[np.ndarray]) -> list[np.ndarray] | None:
     if masks[0].ndim == 2:
         return None
     return [mask[..., 1] for mask in masks]
+
+
+def refuse_forgotten_classes(X, label_channel: int, name: str) -> None:
+    """Refuse stacks of ids and classes of which only one was named as labels.
+
+    The other would be an input of the network and tell it the labels. A channel is
+    taken for it only where it agrees with the labels object by object, in all images.
+
+    Parameters
+    ----------
+    X : images
+        Nothing is said of those that are no images for another reason.
+    label_channel : int
+        The only channel of labels that was named.
+    name : str
+        The estimator's.
+
+    Raises
+    ------
+    ValueError
+        If another channel holds ids or classes of the same objects.
+
+    Warns
+    -----
+    UserWarning
+        If another channel is 1 on all objects and 0 elsewhere: one class, or a mask
+        that is meant as an input.
+    """
+    try:
+        images = X
+        if not isinstance(X, ImageBatch):
+            images = check_images(X, value_range=None, label_channel=label_channel)
+    except (TypeError, ValueError):
+        return
+    n_channels = images.n_channels
+    label = label_channel % n_channels
+    others = [i for i in range(n_channels) if i != label]
+    # Ids come before classes, should both orders fit.
+    pairs = sorted([(i, label) for i in others] + [(label, i) for i in others])
+    for ids, classes in pairs:
+        n_ids, n_classes = _count_pairs(images, ids, classes, ids == label)
+        if not n_classes or (ids != label and n_ids <= n_classes):
+            continue
+        what, leaks = ("classes", classes) if ids == label else ("ids", ids)
+        text = (
+            f"{name}: channel {leaks - n_channels} of X seems to hold the {what} of "
+            f"the objects in label_channel={label_channel}, and would show the network "
+            f"what it is to learn. Pass label_channel={ids - n_channels}, "
+            f"class_channel={classes - n_channels}, as for the stacks of "
+            "SemanticClusterer(classes=...), or leave that channel out."
+        )
+        if n_classes > 1 or ids != label:
+            raise ValueError(text)
+        warnings.warn(text, UserWarning, stacklevel=5)
+
+
+def _count_pairs(
+    images: ImageBatch, ids: int, classes: int, is_known: bool
+) -> tuple[int, int]:
+    """Return the most ids of an image and the highest class; 0 where they do not fit.
+
+    Parameters
+    ----------
+    is_known : bool
+        Whether `ids` is known to hold ids; some may be of class 0, unknown, then.
+    """
+    n_ids, n_classes = 0, 0
+    for i in range(len(images)):
+        planes = images.stored(i)
+        plane, kinds = planes[..., ids], planes[..., classes]
+        inside = plane > 0
+        stray = kinds > 0
+        # Told of nearly all images at once, before anything is sorted.
+        if (stray & ~inside).any() or not (is_known or (stray == inside).all()):
+            return 0, 0
+        numbers, kinds = plane[inside], kinds[inside]
+        if not (_are_whole(numbers) and _are_whole(kinds)):
+            return 0, 0
+        if not numbers.size:
+            continue
+        highest, last = int(kinds.max()), int(numbers.max())
+        if highest > _MOST_CLASSES:
+            return 0, 0
+        unique = np.unique(numbers)
+        both = np.unique(numbers.astype(np.int64) * (highest + 1) + kinds.astype(int))
+        if len(both) > len(unique):
+            return 0, 0
+        if not is_known and len(unique) < _LEAST_FILLED * last:
+            return 0, 0
+        n_ids, n_classes = max(n_ids, len(unique)), max(n_classes, highest)
+    return n_ids, n_classes
+
+
+def _are_whole(values: np.ndarray) -> bool:
+    return values.dtype.kind != "f" or bool((values == np.rint(values)).all())
 
 
 def _ids(mask: np.ndarray) -> np.ndarray:

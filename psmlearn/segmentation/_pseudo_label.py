@@ -48,7 +48,8 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
     labeler : estimator, default=None
         Its ``fit(X)`` and ``predict(X)`` give label images. None takes the pipeline
         of :class:`SelfActivationMapper` ("maps") and :class:`SemanticClusterer`
-        ("clusters") with their defaults.
+        ("clusters") with their defaults; with several classes the clusterer alone,
+        whose stains a map adds nothing to.
     segmenter : estimator, default=None
         Trained on what the labeler predicts. None takes :class:`NucleiSegmenter`;
         with several classes its threshold is 0.75 and its nucleus_diameter "auto".
@@ -205,11 +206,12 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
                     "The default labeler takes images with 1 or 3 channels, got "
                     f"{images.n_channels}; pass a labeler that knows yours."
                 )
-            maps = SelfActivationMapper(device=self.device, verbose=self.verbose)
-            clusters = SemanticClusterer(
+            labeler = SemanticClusterer(
                 pixel_size=size, classes=self.classes, verbose=self.verbose
             )
-            labeler = Pipeline([("maps", maps), ("clusters", clusters)])
+            if self._n_classes() < 2:
+                maps = SelfActivationMapper(device=self.device, verbose=self.verbose)
+                labeler = Pipeline([("maps", maps), ("clusters", labeler)])
         else:
             if self.classes is not None:
                 raise ValueError(

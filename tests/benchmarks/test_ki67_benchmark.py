@@ -255,11 +255,15 @@ def test_ki67_rows_are_kept_scored_and_drawn(folder, monkeypatch):
     # Two images of three are perfect: of 12 positive nuclei seven, and one too many.
     assert float(lines[1]["f1_positive_6px"]) == pytest.approx(14 / (12 + 8), abs=1e-5)
     assert float(lines[2]["f1_positive_6px"]) == pytest.approx(14 / (12 + 7), abs=1e-5)
-    assert all(line["baseline"] == "colour-stains" for line in lines)
+    named = [f"baseline_f1_{k}_{r}px" for k in ki67.CLASSES for r in ki67.RADII]
+    assert {line[name] for line in lines for name in named} == {"colour-stains"}
     assert float(lines[0]["gain_f1_negative_10px"]) == 0
     text = (out / "ki67_table.md").read_text()
     assert "| psmlearn, defaults | none | 3 | " in text
-    assert "less that of the best baseline here, “Threshold of each stain" in text
+    assert "| *best baseline* | *Threshold of each stain* |" in text
+    # Of both images of the first half one is wrong.
+    halves = [float(lines[1][f"f1_positive_6px_{half}"]) for half in report_ki67.HALVES]
+    assert halves == pytest.approx([6 / (8 + 4), 1.0], abs=1e-5)
     for name in ("ki67-glioma-index.png", "ki67-glioma-overlays.jpg"):
         assert (folder / "figures" / name).stat().st_size > 10_000
 
@@ -268,13 +272,88 @@ def test_ki67_rows_are_kept_scored_and_drawn(folder, monkeypatch):
     assert (kept / "seed-0" / "run.json").stat().st_mtime_ns == stamp
 
 
+def make_runs(shares, n_images=6, seeds=1):
+    """Give runs of rows that match a share of nuclei, by row, radius and class."""
+    rng = np.random.default_rng(1)
+    true = rng.integers(30, 60, (n_images, 1, 2)).repeat(len(ki67.RADII), axis=1)
+    found = {}
+    for row, share in shares.items():
+        matched = [rng.binomial(true, share) for _ in range(seeds)]
+        found[row] = [
+            {
+                "dataset": "ki67-fields",
+                "row": row,
+                "seed": seed,
+                "n_images": n_images,
+                "names": [f"{n_images - i}" for i in range(n_images)],
+                "counts": np.stack([one, true, true + 2], axis=-1),
+                **dict.fromkeys(report_ki67.COSTS, 1.0),
+                "machine": {"threads": 1},
+                "versions": {"commit": "x"},
+            }
+            for seed, one in enumerate(matched)
+        ]
+    return found
+
+
+def test_each_class_and_radius_has_its_own_best_baseline():
+    log_hue = np.array([[0.9, 0.3], [0.9, 0.3], [0.2, 0.3], [0.2, 0.3]])
+    stains = np.array([[0.5, 0.6], [0.5, 0.6], [0.5, 0.6], [0.5, 0.6]])
+    shares = {"colour-log-hue": log_hue, "colour-stains": stains}
+    found = make_runs(shares | {"psmlearn-ki67": np.full((4, 2), 0.7)})
+    best = report_ki67.best_baselines(found)
+    assert (
+        best.rows
+        == [["colour-log-hue", "colour-stains"]] * 2 + [["colour-stains"] * 2] * 2
+    )
+    for i in range(4):
+        for j in range(2):
+            own = found[best.rows[i][j]][0]["counts"][:, i, j]
+            np.testing.assert_array_equal(best.counts[:, i, j], own)
+    # One family over all would have given the first radius away.
+    assert report_ki67.best_baseline(found) == "colour-stains"
+    psm = found["psmlearn-ki67"][0]["counts"]
+    gains = ki67.compare([psm], best.counts, n_draws=50)
+    alone = ki67.compare([psm], found["colour-log-hue"][0]["counts"], n_draws=50)
+    assert gains["f1_positive_5px"] == alone["f1_positive_5px"]
+    assert gains["f1_negative_5px"] != alone["f1_negative_5px"]
+    text = report_ki67._comparison(found, best, registry.ALL_ROWS)
+    head, _, names, hue, *_ = text.splitlines()
+    assert head.startswith("| row | + 5 px | − 5 px |")
+    assert names.startswith(
+        "| *best baseline* | *LoG blobs* | *Threshold of each stain* | *LoG blobs* |"
+    )
+    assert "class by colour | it is the best | −" in hue
+    assert "in favour of the baselines" in text.splitlines()[-1]
+    assert report_ki67.best_baselines({"psmlearn-ki67": []}) is None
+
+
+def test_halves_are_every_other_image_by_file_name(tmp_path):
+    found = make_runs({"psmlearn-ki67": np.full((4, 2), 0.7)}, seeds=2)
+    runs = found["psmlearn-ki67"]
+    # Names run backwards, so the first by name is the last image.
+    counts = runs[1]["counts"][[5, 3, 1]].sum(axis=0)
+    halves = report_ki67.f1_of_halves(runs)
+    np.testing.assert_allclose(halves["looked_at"][1], ki67.pooled(counts)[2])
+    others = runs[0]["counts"][[4, 2, 0]].sum(axis=0)
+    np.testing.assert_allclose(halves["scored_only"][0], ki67.pooled(others)[2])
+    report_ki67.write_tables(tmp_path, runs, registry.ALL_ROWS)
+    text = (tmp_path / "ki67_table.md").read_text()
+    assert "| + 5 px, looked at | + 5 px, scored only | − 5 px, looked at |" in text
+    assert "the first (3 images)" in text and "the others (3 images)" in text
+    *_, mean = csv.DictReader((tmp_path / "ki67_table.csv").read_text().splitlines())
+    expected = halves["scored_only"][:, 3, 1].mean()
+    found = float(mean["f1_negative_12px_scored_only"])
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
 def test_six_images_of_bcdata_are_told_apart():
     counts = np.ones((6, len(ki67.RADII), 2, 3), int)
     run = {"row": "colour-log-hue", "seed": 0, "n_images": 6, "counts": counts}
     costs = {"fit_seconds": 1, "predict_seconds": 1, "cpu_seconds": 1}
     run |= {"peak_memory_gib": 1, "machine": {"threads": 1}} | costs
     parts = report_ki67._markdown(
-        "bcdata", {"colour-log-hue": [run]}, "colour-log-hue", registry.ALL_ROWS
+        "bcdata", {"colour-log-hue": [run]}, None, registry.ALL_ROWS
     )
     assert parts[0] == "### bcdata, 6 images, format only"
     assert "too few" in parts[1] and not any("MP" in part for part in parts)

@@ -222,6 +222,55 @@ def test_other_stainings():
     assert guess_staining(grass) == "other"
 
 
+def fluorescence(seed, covered, color, haze):
+    """Bright nuclei on ground of 0.02 to 0.15, with light out of focus."""
+    rng = np.random.default_rng(seed)
+
+    def even(width):
+        field = ndimage.gaussian_filter(rng.normal(size=(192, 192)), width)
+        return (field - field.min()) / np.ptp(field)
+
+    cells = even(6)
+    cells = (cells > np.quantile(cells, 1 - covered)).astype(float)
+    light = ndimage.gaussian_filter(cells * (0.3 + 0.7 * even(12)), 1.5)
+    light += haze * ndimage.gaussian_filter(cells, 15)
+    light += 0.02 + 0.13 * even(30)
+    image = light[..., np.newaxis] * color + rng.normal(0, 0.02, (192, 192, 3))
+    return np.clip(image, 0, 1)
+
+
+@pytest.mark.parametrize("haze", [0.0, 0.1])
+@pytest.mark.parametrize("covered", [0.1, 0.4, 0.6])
+@pytest.mark.parametrize(
+    "color", [(0.05, 0.15, 1), (0.1, 1, 0.15), (1, 1, 1)], ids=["blue", "green", "grey"]
+)
+def test_fluorescence_is_told_where_nuclei_hide_the_ground(color, covered, haze):
+    for seed in range(3):
+        image = fluorescence(seed, covered, np.array(color), haze)
+        assert guess_staining(image) == "fluorescence"
+        if color == (1, 1, 1):
+            assert guess_staining(image.mean(axis=2)) == "fluorescence"
+
+
+@pytest.mark.parametrize("stain, expected", [("he", "he"), ("ki67", "hdab")])
+def test_black_borders_are_no_ground(stain, expected):
+    image = make_nuclei(1, (256, 256), stain=stain, random_state=0).images[0]
+    image = image / np.float32(255)
+    noise = np.random.default_rng(0).uniform(0, 0.03, (256, 256, 3))
+    for rows, columns in [(30, 40), (0, 160), (100, 100)]:
+        framed = image.copy()
+        framed[:rows], framed[:, 256 - columns :] = 0, 0
+        assert guess_staining(framed) == expected
+        framed = image.copy()
+        framed[:rows], framed[:, :columns] = noise[:rows], noise[:, :columns]
+        assert guess_staining(framed) == expected
+    round_field = image.copy()
+    rows, columns = np.mgrid[:256, :256] - 127.5
+    round_field[np.hypot(rows, columns) > 128] = 0
+    assert guess_staining(round_field) != "fluorescence"
+    assert guess_staining(np.zeros((64, 64, 3))) == "fluorescence"
+
+
 # -- real images -----------------------------------------------------------------
 
 
@@ -247,6 +296,16 @@ def test_staining_of_real_images(data_dir):
         if (found := guess_staining(image)) != staining
     ]
     assert wrong == []
+
+
+@pytest.mark.data
+def test_real_images_in_black_borders_or_in_grey_are_no_fluorescence(data_dir):
+    for path, staining, _, image in real_images(data_dir):
+        framed = image.copy()
+        framed[:, : image.shape[1] // 2] = 0.01
+        framed[-image.shape[0] // 8 :] = 0
+        assert guess_staining(framed) == staining, path.name
+        assert guess_staining(image.mean(axis=2)) == "other", path.name
 
 
 @pytest.mark.data

@@ -125,6 +125,17 @@ def test_no_field_with_enough_nuclei_is_told():
         find_hotspot([np.empty((0, 3))], area=1e-4, pixel_size=0.5, shape=(100, 100))
 
 
+def test_no_hotspot_is_valid_json():
+    with pytest.warns(UserWarning, match="No field"):
+        spot = find_hotspot(
+            [scatter(0, 3, (99, 99))], area=1e-4, pixel_size=0.5, shape=(99, 99)
+        )
+    told = spot.to_dict()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert [told[k] for k in ("index", "row", "column", "radius", "name")] == [None] * 5
+    assert told["area"] == 1e-4 and told["warnings"] == list(spot.warnings)
+
+
 def test_images_below_the_field_are_left_out():
     points = scatter(0, 30, (100, 100))
     spot = find_hotspot(

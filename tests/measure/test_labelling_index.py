@@ -12,7 +12,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from psmlearn.io import write_image, write_labels, write_table
-from psmlearn.measure import LabellingIndex, labelling_index, stain_intensity
+from psmlearn.measure import (
+    LabellingIndex,
+    allred_score,
+    labelling_index,
+    stain_intensity,
+)
 from psmlearn.measure._intervals import (
     bootstrap_fields,
     expanded_level,
@@ -242,6 +247,68 @@ def test_intensity_adds_scores():
     assert inside.h_score == pytest.approx(300.0)
     with pytest.raises(ValueError, match="holds 2 values, but y.0. holds 3 nuclei"):
         labelling_index([mask], intensity=[intensity[0][:2]], min_cells=0)
+
+
+def test_each_region_has_scores_of_its_own():
+    points = np.array([[2, 2, 1], [2, 4, 2], [2, 6, 0], [2, 22, 1], [2, 24, 1]])
+    intensity = [np.array([0.7, 0.1, 0.9, 0.5, 0.3]), np.array([0.45])]
+    region = np.zeros((9, 40), np.uint8)
+    region[:, :15], region[:, 15:30], region[:, 30:] = 1, 2, 5
+    result = labelling_index(
+        [points, np.array([[1.0, 1.0, 1]])],
+        regions=[region, np.ones((9, 9), np.uint8)],
+        intensity=intensity,
+        min_cells=0,
+    )
+    rows = result.per_region
+    # The nucleus of unknown class, as brown as it is, does not count.
+    assert_array_equal(rows["h_score"], [150.0, 150.0, np.nan, 200.0])
+    expected = [
+        allred_score([v]) if v else np.nan for v in ([0.7, 0.1], [0.5, 0.3], [], [0.45])
+    ]
+    assert_array_equal(rows["allred_score"], expected)
+    assert result.table["h_score"][2:6] == rows["h_score"]
+    # Nuclei outside of a region have left the intensities, too.
+    region[:, :15] = 0
+    cut = labelling_index(
+        points, regions=[region], intensity=intensity[:1], min_cells=0
+    )
+    assert cut.per_region["h_score"][0] == 150.0 == cut.h_score
+    plain = labelling_index(points, regions=[region], min_cells=0)
+    assert "h_score" not in plain.per_region and "h_score" not in plain.table
+
+
+def test_each_row_has_its_own_warnings(tmp_path):
+    many, few = make_points(20, 40), make_points(1, 4)
+    few[0, 2] = 7
+    region = np.ones((100, 100), np.uint8)
+    region[50:] = 2
+    many[:, 0] = np.where(np.arange(60) < 50, 20, 80)
+    result = labelling_index(
+        [many, few, np.empty((0, 3))], regions=[region, None, None], min_cells=30
+    )
+    none = "No positive or negative nucleus was found: there is no index."
+    other = "Nuclei of other or unknown class, not counted: 1."
+    too_few = "Too few nuclei: {} counted, at least 30 expected."
+    assert result.per_image["warnings"] == ["", f"{too_few.format(4)} {other}", none]
+    assert result.per_region["warnings"] == [
+        *("", too_few.format(10)),
+        *(f"{too_few.format(4)} {other}", none),
+    ]
+    table = result.table
+    rows = result.per_image["warnings"] + result.per_region["warnings"]
+    assert table["warnings"] == [*rows, " ".join(result.warnings)]
+    assert "over nuclei (2 fields)" in table["warnings"][-1]
+    write_table(tmp_path / "index.csv", table)
+    assert "Too few nuclei: 10 counted" in (tmp_path / "index.csv").read_text()
+
+
+def test_an_index_of_nothing_is_valid_json():
+    result = labelling_index([np.empty((0, 3))], intensity=[[]], min_cells=0)
+    told = result.to_dict()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert told["index"] is None and told["interval"] == [None, None]
+    assert told["per_image"]["h_score"] == [None]
 
 
 def test_result_is_plain_and_carries_the_notice(tmp_path):

@@ -226,10 +226,6 @@ def test_classes_in_a_channel_equal_classes_in_y(data):
     assert two_stages.predict(stacks)[0].shape == (64, 80, 2)
     detector = NucleiDetector(**options).fit(stacks)
     assert detector.classes_.tolist() == [1, 2]
-    # Without class_channel the classes are a channel like others.
-    ids = NucleiSegmenter(**{**options, "class_channel": None})
-    with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        ids.fit(stacks)
 
 
 def test_class_channels_that_cannot_be_are_told(data):
