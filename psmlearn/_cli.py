@@ -90,12 +90,12 @@ def segment(
     (PNG), the label image (TIFF: 0 background, 1..n nuclei) and a table of nuclei
     (CSV).
 
-    With --classes ki67, the label images have the class as their second sample, and
-    the table of nuclei the class and the mean amounts of haematoxylin and DAB; the
-    points of each image (row, column, class) and the labelling index, the share of
-    positive nuclei, with H-score and Allred score, per image and overall, are
-    written as CSV, too. It counts all nuclei, not tumour cells alone; for research
-    use only.
+    With --classes ki67 there is no map; the label images have the class as their
+    second sample, and the table of nuclei the class and the mean amounts of
+    haematoxylin and DAB; the points of each image (row, column, class) and the
+    labelling index, the share of positive nuclei, with H-score and Allred score, per
+    image and overall, are written as CSV, too. It counts all nuclei, not tumour cells
+    alone; for research use only.
     """
     if not quiet:
         _show_messages()
@@ -114,10 +114,12 @@ def segment(
         click.echo(f"trained in {time.perf_counter() - start:.0f} s")
         tables = []
         for index, name in enumerate(names):
-            found = _segment_one(model, sources[index], batch, index)
+            found = _segment_one(model, sources[index])
             tables.append(_write_one(output, name, batch[index], *found, sizes[index]))
-        kinds = ["*_overlay.png", "*_map.png", "*_labels.tif", "*_nuclei.csv"]
-        if classes is not None:
+        kinds = ["*_overlay.png", "*_labels.tif", "*_nuclei.csv"]
+        if classes is None:
+            kinds.insert(1, "*_map.png")
+        else:
             kinds += _write_classes(output, names, tables)
     n_nuclei = sum(table["label"].size for table in tables)
     click.echo(
@@ -222,28 +224,36 @@ def _train(
     from psmlearn.activation import SelfActivationMapper
     from psmlearn.cluster import SemanticClusterer
     from psmlearn.io import check_images, resolve_pixel_size
-    from psmlearn.segmentation import NucleiSegmenter, PseudoLabelSegmenter
+    from psmlearn.segmentation import PseudoLabelSegmenter
+    from psmlearn.segmentation._pseudo_label import default_segmenter
 
     batch = check_images(sources, caller="psmlearn segment")
     sizes = resolve_pixel_size(pixel_size, batch)
     common = {"pixel_size": pixel_size, "device": device, "verbose": verbose}
-    mapper, segmenter = SelfActivationMapper(**common), NucleiSegmenter(**common)
+    mapper = SelfActivationMapper(**common)
+    segmenter = default_segmenter(classes, **common)
     for trained in (mapper, segmenter):
         if max_epochs is not None:
             trained.set_params(max_epochs=min(trained.max_epochs, max_epochs))
-    # Maps are arrays: they cannot tell what the files told.
-    clusterer = SemanticClusterer(pixel_size=sizes.tolist(), classes=classes)
-    labeler = Pipeline([("maps", mapper), ("clusters", clusterer)])
-    model = PseudoLabelSegmenter(labeler, segmenter, random_state=random_state)
+    labeler = None  # with classes the stains tell, and no map is needed
+    if classes is None:
+        # Maps are arrays: they cannot tell what the files told.
+        clusterer = SemanticClusterer(pixel_size=sizes.tolist())
+        labeler = Pipeline([("maps", mapper), ("clusters", clusterer)])
+    model = PseudoLabelSegmenter(
+        labeler, segmenter, classes=classes, random_state=random_state, **common
+    )
     model.fit(sources)
     return model, batch, sizes
 
 
 def _segment_one(
-    model: Any, source: str | np.ndarray, batch: ImageBatch, index: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the label image and the activation map of one image."""
+    model: Any, source: str | np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the label image and, if there is one, the activation map of one image."""
     labels = model.predict([source])[0]
+    if labels.ndim == 3:  # classes, by their stains
+        return labels, None
     maps = model.labeler_.named_steps["maps"].transform([source])
     return labels, maps[0][..., -1]
 
@@ -253,10 +263,10 @@ def _write_one(
     name: str,
     image: np.ndarray,
     labels: np.ndarray,
-    activation_map: np.ndarray,
+    activation_map: np.ndarray | None,
     pixel_size: float,
 ) -> dict[str, np.ndarray]:
-    """Write the four files of one image, tell what was found, return its table."""
+    """Write the files of one image, tell what was found, return its table."""
     from psmlearn.inspection import color_map, overlay_labels
     from psmlearn.io import write_image, write_labels, write_table
     from psmlearn.measure import nuclei_table
@@ -266,7 +276,8 @@ def _write_one(
     table = nuclei_table(labels, image, pixel_size=float(pixel_size), stains=stains)
     how = {"class_colors": _CLASS_COLORS} if labels.ndim == 3 else {}
     write_image(output / f"{name}_overlay.png", overlay_labels(image, labels, **how))
-    write_image(output / f"{name}_map.png", color_map(activation_map))
+    if activation_map is not None:
+        write_image(output / f"{name}_map.png", color_map(activation_map))
     write_labels(output / f"{name}_labels.tif", labels)
     write_table(output / f"{name}_nuclei.csv", table)
     n_nuclei = table["label"].size

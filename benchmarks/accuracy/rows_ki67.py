@@ -18,12 +18,8 @@ from benchmarks.accuracy import colour, tuning
 from benchmarks.accuracy.datasets import DataSet
 from benchmarks.accuracy.ki67 import inside
 from benchmarks.accuracy.rows import N_FOLDS, VERBOSE, Row, _one_or_all, _read, tell
-from psmlearn import (
-    NucleiDetector,
-    NucleiSegmenter,
-    PseudoLabelSegmenter,
-    SemanticClusterer,
-)
+from psmlearn import NucleiDetector, PseudoLabelSegmenter, SemanticClusterer
+from psmlearn.segmentation._pseudo_label import default_segmenter
 
 
 def run_colour(family: str, dataset: DataSet, seed: int, quick: bool):
@@ -76,8 +72,8 @@ def run_default(dataset: DataSet, seed: int, quick: bool):
     """Train the defaults for two classes on the images alone, without labels."""
     segmenter = None
     if quick:
-        segmenter = NucleiSegmenter(
-            max_epochs=5, batch_size=4, pixel_size=dataset.pixel_size
+        segmenter = default_segmenter(
+            "ki67", max_epochs=5, batch_size=4, pixel_size=dataset.pixel_size
         )
     model = PseudoLabelSegmenter(
         segmenter=segmenter,

@@ -209,7 +209,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             labeler = SemanticClusterer(
                 pixel_size=size, classes=self.classes, verbose=self.verbose
             )
-            if self._n_classes() < 2:
+            if _n_classes(self.classes) < 2:
                 maps = SelfActivationMapper(device=self.device, verbose=self.verbose)
                 labeler = Pipeline([("maps", maps), ("clusters", labeler)])
         else:
@@ -221,13 +221,12 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
                 )
             labeler = clone(self.labeler)
         if self.segmenter is None:
-            segmenter = NucleiSegmenter(
-                pixel_size=self.pixel_size, device=self.device, verbose=self.verbose
+            segmenter = default_segmenter(
+                self.classes,
+                pixel_size=self.pixel_size,
+                device=self.device,
+                verbose=self.verbose,
             )
-            if self._n_classes() > 1:
-                segmenter.set_params(
-                    threshold=_THRESHOLD_OF_CLASSES, nucleus_diameter="auto"
-                )
         else:
             segmenter = clone(self.segmenter)
         if self.random_state is not None:
@@ -275,7 +274,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         if not self._goes_by_stain():
             return masks
         stained = self.labeler_.predict(X)
-        last = self._n_classes()
+        last = _n_classes(self.classes)
         images = self._check_images(X, reset=False)
         return images.wrap(
             [
@@ -303,15 +302,12 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             return self._fitted_segmenter().score(X, y)
         masks = check_masks(y, None, caller=f"{type(self).__name__}.score")
         return class_jaccard(
-            masks, list(self.predict(X)), np.arange(1, self._n_classes() + 1)
+            masks, list(self.predict(X)), np.arange(1, _n_classes(self.classes) + 1)
         )
-
-    def _n_classes(self) -> int:
-        return 0 if self.classes is None else len(resolve_classes(self.classes))
 
     def _goes_by_stain(self) -> bool:
         """Tell whether the labeler has a say in prediction."""
-        return self.class_source == "stain" and self._n_classes() > 1
+        return self.class_source == "stain" and _n_classes(self.classes) > 1
 
     def _fitted_segmenter(self, X=None):
         """Return the segmenter; images of another staining are warned of."""
@@ -320,6 +316,18 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             images = self._check_images(X, reset=False)
             warn_of_staining(images, self.classes, type(self).__name__, 4)
         return self.segmenter_
+
+
+def default_segmenter(classes, **options) -> NucleiSegmenter:
+    """Return the unfitted segmenter that is the default for these classes."""
+    segmenter = NucleiSegmenter(**options)
+    if _n_classes(classes) > 1:
+        segmenter.set_params(threshold=_THRESHOLD_OF_CLASSES, nucleus_diameter="auto")
+    return segmenter
+
+
+def _n_classes(classes) -> int:
+    return 0 if classes is None else len(resolve_classes(classes))
 
 
 def _count(masks) -> int:
