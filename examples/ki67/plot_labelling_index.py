@@ -53,33 +53,17 @@ for number, image in enumerate(data.images):
 # Training, without labels
 # ------------------------
 # ``PseudoLabelSegmenter(classes="ki67", random_state=0).fit(fields)`` is all that real
-# images need. Here the parts are spelled out to make them small.
+# images need. Here the network is given, to make its training short.
 
-from sklearn.pipeline import Pipeline
-
-from psmlearn import (
-    NucleiSegmenter,
-    PseudoLabelSegmenter,
-    SelfActivationMapper,
-    SemanticClusterer,
-)
+from psmlearn import NucleiSegmenter, PseudoLabelSegmenter
 
 fields = sorted(str(path) for path in (folder / "fields").glob("*.png"))
 names = [Path(path).stem for path in fields]
 
-mapper = SelfActivationMapper(
-    network="resnet18",
-    max_epochs=1,
-    steps_per_epoch=15,
-    batch_size=8,
-    patch_size=64,
-)
-clusters = SemanticClusterer(classes="ki67")
-labeler = Pipeline([("maps", mapper), ("clusters", clusters)])
 segmenter = NucleiSegmenter(
     max_epochs=5, steps_per_epoch=15, batch_size=4, patch_size=96
 )
-model = PseudoLabelSegmenter(labeler, segmenter, random_state=0)
+model = PseudoLabelSegmenter(segmenter=segmenter, classes="ki67", random_state=0)
 model.fit(fields)
 
 masks = model.predict(fields)

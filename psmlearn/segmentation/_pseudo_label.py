@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
@@ -58,7 +60,8 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         :class:`SemanticClusterer`: with "ki67" 1 is positive (brown) and 2 negative
         (blue), and all masks are (height, width, 2).
     class_source : {"stain", "network"}, default="stain"
-        With several `classes`, what tells them in prediction. "stain": the labeler
+        With several classes, what tells them in prediction. "stain": the labeler, if
+        it is a :class:`SemanticClusterer` or a Pipeline that ends with one,
         finds the nuclei of the chromogens in the image, and the network those of the
         counterstain, which are pale and hard to tell from the ground. "network": it
         tells all of them; `predict_proba` always is its own.
@@ -222,7 +225,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             labeler = clone(self.labeler)
         if self.segmenter is None:
             segmenter = default_segmenter(
-                self.classes,
+                getattr(_last_step(labeler), "classes", None),
                 pixel_size=self.pixel_size,
                 device=self.device,
                 verbose=self.verbose,
@@ -273,8 +276,11 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         masks = self._fitted_segmenter(X).predict(X)
         if not self._goes_by_stain():
             return masks
-        stained = self.labeler_.predict(X)
-        last = _n_classes(self.classes)
+        with warnings.catch_warnings():
+            if self.labeler is None:  # then it is told already, in our name
+                warnings.filterwarnings("ignore", ".* do not look like the stains")
+            stained = self.labeler_.predict(X)
+        last = len(self._stains())
         images = self._check_images(X, reset=False)
         return images.wrap(
             [
@@ -302,12 +308,17 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             return self._fitted_segmenter().score(X, y)
         masks = check_masks(y, None, caller=f"{type(self).__name__}.score")
         return class_jaccard(
-            masks, list(self.predict(X)), np.arange(1, _n_classes(self.classes) + 1)
+            masks, list(self.predict(X)), np.arange(1, len(self._stains()) + 1)
         )
 
     def _goes_by_stain(self) -> bool:
         """Tell whether the labeler has a say in prediction."""
-        return self.class_source == "stain" and _n_classes(self.classes) > 1
+        return self.class_source == "stain" and len(self._stains()) > 1
+
+    def _stains(self) -> list[str]:
+        """Return the classes that the fitted labeler names by their stain."""
+        check_is_fitted(self)
+        return getattr(_last_step(self.labeler_), "class_names_", [])
 
     def _fitted_segmenter(self, X=None):
         """Return the segmenter; images of another staining are warned of."""
@@ -316,6 +327,10 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             images = self._check_images(X, reset=False)
             warn_of_staining(images, self.classes, type(self).__name__, 4)
         return self.segmenter_
+
+
+def _last_step(labeler):
+    return labeler.steps[-1][1] if isinstance(labeler, Pipeline) else labeler
 
 
 def default_segmenter(classes, **options) -> NucleiSegmenter:
@@ -327,7 +342,9 @@ def default_segmenter(classes, **options) -> NucleiSegmenter:
 
 
 def _n_classes(classes) -> int:
-    return 0 if classes is None else len(resolve_classes(classes))
+    """Count the classes that a `SemanticClusterer` is given; 0 of what is none."""
+    is_known = isinstance(classes, (str, Mapping))
+    return len(resolve_classes(classes)) if is_known else 0
 
 
 def _count(masks) -> int:

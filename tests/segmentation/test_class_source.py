@@ -109,3 +109,30 @@ def _images():
     from psmlearn.io._batch import check_images
 
     return check_images(np.full((1, 32, 32, 3), 0.9, np.float32))
+
+
+def test_a_given_clusterer_tells_its_stains_too(trained):
+    from psmlearn import SemanticClusterer
+
+    data, model = trained
+    given = PseudoLabelSegmenter(
+        SemanticClusterer(classes="ki67"), model.segmenter, random_state=0
+    )
+    given.__dict__.update(
+        {name: getattr(model, name) for name in vars(model) if name.endswith("_")}
+    )
+    np.testing.assert_array_equal(
+        given.predict(data.images), model.predict(data.images)
+    )
+    parts = PseudoLabelSegmenter(SemanticClusterer(classes="ki67"))._make_parts(
+        _images()
+    )
+    assert parts[1].threshold == 0.75
+
+
+def test_another_staining_is_told_once(trained):
+    _, model = trained
+    pink = make_nuclei(1, (128, 128), random_state=0).images  # H&E
+    with pytest.warns(UserWarning, match="PseudoLabelSegmenter: 1 of 1") as caught:
+        model.predict(pink)
+    assert len(caught) == 1
