@@ -75,7 +75,8 @@ class StainNormalizer(TransformerMixin, BaseImageEstimator, auto_wrap_output_key
     that has fewer than 100 stained pixels, or no colour at all, comes back unchanged.
     One that shows but one stain (two estimates within 10 degrees) is given the nearer
     target's colour and strength. A stain that is as good as absent is not blown up to
-    the target's strength, and none is by more than 4 times.
+    the target's strength, and none is by more than 4 times. The light of the empty
+    slide is taken to be white: balance images with tinted glass first.
 
     Strength carries meaning in immunohistochemistry, and an image without any DAB
     has nothing to estimate its colour from: give ``stains=("haematoxylin", "dab")``

@@ -384,3 +384,22 @@ def test_busiest_part_holds_both_classes(monkeypatch):
     points = np.array([[10, 10, 2.0]] * 9 + [[60, 60, 2.0]] * 6 + [[62, 62, 1.0]] * 4)
     _, (rows, columns) = figures_ki67._busiest_part(points, (100, 100))
     assert rows.start <= 60 < rows.stop and columns.start <= 60 < columns.stop
+
+
+def test_the_supervised_threshold_is_chosen_on_the_images_trained_on():
+    points = np.array([[10, 10, 1], [10, 40, 2], [40, 10, 2.0]])
+
+    class Detector:
+        def set_params(self, threshold):
+            self.threshold = threshold
+            return self
+
+        def predict(self, images):
+            """Too much at low thresholds, and nothing at high ones."""
+            if self.threshold < 0.2:
+                return [np.vstack([points, points + [0, 20, 0]]) for _ in images]
+            return [points[: 3 if self.threshold < 0.28 else 0] for _ in images]
+
+    model = Detector()
+    assert rows_ki67._choose_threshold(model, [None], [points]) == 0.2
+    assert model.threshold == 0.2
