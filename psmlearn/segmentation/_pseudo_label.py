@@ -31,7 +31,7 @@ from psmlearn.segmentation._stained import put_stained_first
 __all__ = ["PseudoLabelSegmenter"]
 
 # Of pale nuclei a network finds more than the masks hold, most of them pale ground.
-_THRESHOLD_OF_CLASSES = 0.75
+_THRESHOLD_OF_CLASSES = 0.85
 
 
 def _segmenter_has(name: str):
@@ -54,7 +54,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         whose stains a map adds nothing to.
     segmenter : estimator, default=None
         Trained on what the labeler predicts. None takes :class:`NucleiSegmenter`;
-        with several classes its threshold is 0.75 and its nucleus_diameter "auto".
+        with several classes its threshold is 0.85 and its nucleus_diameter "auto".
     classes : "ki67", "he", dict or None, default=None
         Classes of cells that the default labeler tells by their stain, as in
         :class:`SemanticClusterer`: with "ki67" 1 is positive (brown) and 2 negative

@@ -102,7 +102,7 @@ def test_the_default_segmenter_is_set_for_classes():
         for classes in (None, "ki67")
     )
     assert (plain.threshold, plain.nucleus_diameter) == (0.5, 5.0)
-    assert (classed.threshold, classed.nucleus_diameter) == (0.75, "auto")
+    assert (classed.threshold, classed.nucleus_diameter) == (0.85, "auto")
 
 
 def _images():
@@ -127,7 +127,7 @@ def test_a_given_clusterer_tells_its_stains_too(trained):
     parts = PseudoLabelSegmenter(SemanticClusterer(classes="ki67"))._make_parts(
         _images()
     )
-    assert parts[1].threshold == 0.75
+    assert parts[1].threshold == 0.85
 
 
 def test_another_staining_is_told_once(trained):
