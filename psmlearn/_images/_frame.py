@@ -41,6 +41,11 @@ def inner_box(image: np.ndarray) -> tuple[slice, slice]:
     return box[0], box[1]
 
 
+def is_black(image: np.ndarray) -> bool:
+    """Tell whether an image is black all over, but for stray pixels."""
+    return bool(np.quantile(image.max(axis=-1), 1 - _STRAY) < _BLACK)
+
+
 def _between(is_black: np.ndarray) -> slice:
     """Cut what is black at both ends of a side."""
     if is_black.all():

@@ -62,8 +62,10 @@ class StainedImage:
     ----------
     chromogen : ndarray of shape (height, width), uint8
         Place (from 1) of the chromogen that stains a pixel's nucleus, 0 for none.
-    chromogen_stain : ndarray of shape (height, width), float32
-        Amount of the strongest chromogen, smoothed.
+    chromogen_stains : ndarray of shape (n_chromogens, height, width), float32
+        Amount of each chromogen, smoothed; cut where more says no more.
+    ground : ndarray of shape (height, width), bool
+        Where neither a chromogen nor an artefact is near.
     counterstain : ndarray of shape (height, width), float32
         Amount of the counterstain, smoothed; the nuclei of chromogens painted over with
         what surrounds them, so that pale nuclei beside them are found.
@@ -74,7 +76,8 @@ class StainedImage:
     """
 
     chromogen: np.ndarray
-    chromogen_stain: np.ndarray
+    chromogen_stains: np.ndarray
+    ground: np.ndarray
     counterstain: np.ndarray
     noise: float
     vectors: np.ndarray
@@ -154,8 +157,9 @@ def stain_image(
     kept = smooth(hidden, _RIM / pixel_size) < _TRACE
     noise = pixel_noise(raw, counterstain, smoothing, kept)
     counterstain = _paint_over(counterstain, kept, background_sigma)
-    stain = np.max(planes[:-1], axis=0)
-    return StainedImage(chromogen, stain, counterstain, noise, vectors)
+    # Beside a mass of a chromogen its nuclei would else seem faint.
+    stains = np.minimum(planes[:-1], np.float32(_CAP * min_stain))
+    return StainedImage(chromogen, stains, kept, counterstain, noise, vectors)
 
 
 def _find_artefacts(colors: np.ndarray, smoothing: float, pixel_size: float):
@@ -249,7 +253,8 @@ def _paint_over(amount: np.ndarray, kept: np.ndarray, sigma: float) -> np.ndarra
 
 def drop_faint(
     ids: np.ndarray,
-    counterstain: np.ndarray,
+    stain: np.ndarray,
+    ground: np.ndarray,
     *,
     least: float,
     sigma: float,
@@ -260,7 +265,9 @@ def drop_faint(
     Parameters
     ----------
     ids : ndarray of shape (height, width), int32
-    counterstain : ndarray of shape (height, width), float32
+    stain : ndarray of shape (height, width), float32
+    ground : ndarray of shape (height, width), bool
+        What counts as surroundings.
     least : float
         Density by which an object of a nucleus' size must exceed its surroundings;
         one of half the diameter must by twice as much.
@@ -269,11 +276,11 @@ def drop_faint(
     diameter : float
         Of a nucleus, in pixels.
     """
-    around = _mean_around(counterstain, ids == 0, sigma)
+    around = _mean_around(stain, ground, sigma)
     inside = ids > 0
     numbers = ids[inside]
     areas = np.bincount(numbers, minlength=1)
-    excess = np.bincount(numbers, (counterstain - around)[inside], len(areas))
+    excess = np.bincount(numbers, (stain - around)[inside], len(areas))
     sides = np.sqrt(areas) / diameter
     seen = excess / np.maximum(areas, 1) * np.minimum(sides, 1) >= least
     return np.where(seen[ids], ids, 0)
@@ -307,7 +314,10 @@ def warn_of_staining(images: ImageBatch, classes, caller: str, stacklevel: int) 
     """Warn of images that cannot hold several classes that stains tell apart."""
     if classes is None or len(resolve_classes(classes)) < 2:
         return
-    found = [_STAININGS.get(guess_staining(image[..., :3])) for image in images]
+    kinds = dict(_STAININGS)
+    if set(map(str, resolve_classes(classes).values())) != {"dab", "haematoxylin"}:
+        del kinds["he"]  # a stain of one's own may be pink
+    found = [kinds.get(guess_staining(image[..., :3])) for image in images]
     wrong = [i for i, kind in enumerate(found) if kind]
     if wrong:
         first = wrong[0]

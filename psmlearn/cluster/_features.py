@@ -43,8 +43,9 @@ class PixelFeatures:
         by it.
     chromogen : ndarray of shape (height, width), uint8 or None
         With classes: whose nuclei are stained by a chromogen; see `_classes`.
-    chromogen_stain : ndarray of shape (height, width), float32 or None
-        With classes: smoothed amount of the strongest chromogen.
+    chromogen_stains : ndarray of shape (n_chromogens, height, width), or None
+    ground : ndarray of shape (height, width), bool, or None
+        With several classes; see `StainedImage`.
     """
 
     planes: np.ndarray
@@ -53,7 +54,8 @@ class PixelFeatures:
     noise: float
     score: np.ndarray | None = None
     chromogen: np.ndarray | None = None
-    chromogen_stain: np.ndarray | None = None
+    chromogen_stains: np.ndarray | None = None
+    ground: np.ndarray | None = None
 
     def put_on_scale(self, scale: FeatureScale | None, map_weight: float) -> None:
         """Scale the planes of "concat" in place and score the pixels."""
@@ -202,12 +204,13 @@ def pixel_features(
     colors, heat = split_map(image)
     if unmix is None:
         raw = amount(colors)
-        stain, chromogen, own = smooth(raw, smoothing), None, None
+        stain, told = smooth(raw, smoothing), {}
         noise = pixel_noise(raw, stain, smoothing)
     else:
         stained = unmix(np.ascontiguousarray(colors))
         stain, noise = stained.counterstain, stained.noise
-        chromogen, own = stained.chromogen, stained.chromogen_stain
+        names = ("chromogen", "chromogen_stains", "ground")
+        told = {name: getattr(stained, name) for name in names}
     if fusion == "jet":
         planes = jet_planes(colors, heat, image_weight)
     else:
@@ -218,9 +221,7 @@ def pixel_features(
             background_weight=background_weight,
             is_relative=unmix is not None,
         )
-    return PixelFeatures(
-        planes, stain, heat, noise, chromogen=chromogen, chromogen_stain=own
-    )
+    return PixelFeatures(planes, stain, heat, noise, **told)
 
 
 def pixel_noise(

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from scipy import ndimage as ndi
 
-from psmlearn._images._frame import inner_box
+from psmlearn._images._frame import inner_box, is_black
 from psmlearn._images._instances import (
     clean_mask,
     relabel,
@@ -234,6 +234,8 @@ class ImageClustering:
         part = image[box]
         zoom = self._zoom(part, pixel_size)
         inner, *rest = self._cluster_part(part, pixel_size / zoom, zoom)
+        if self._has_classes and is_black(part[..., :3]):
+            inner = np.zeros_like(inner)
         if inner.shape[:2] == image.shape[:2]:
             return inner, *rest
         mask = np.zeros((*image.shape[:2], *inner.shape[2:]), inner.dtype)
@@ -249,7 +251,8 @@ class ImageClustering:
     def _zoom(self, image: np.ndarray, pixel_size: float) -> float:
         """Tell how much larger than usual the nuclei of an image are, at first look."""
         is_known = self.nucleus_diameter != "auto" or self._scope == "all"
-        if is_known or not self._has_classes:
+        # Without instances, what is found are clumps.
+        if is_known or not (self._has_classes and self.instances):
             return 1.0
         mask = self._cluster_part(image, pixel_size)[0]
         return nuclear_zoom(mask[..., 0], pixel_size)
@@ -267,13 +270,15 @@ class ImageClustering:
             chosen = self._named_foreground(statistics)
         foreground = chosen[labels].reshape(image.shape[:2])
         mask = self._objects(features, foreground, pixel_size)
-        if self.classes is not None:
+        if self.class_names_:
             mask = self._with_classes(mask, features, pixel_size)
         return mask, centers, chosen, inertia, n_iter
 
     def _silhouette(self, image: np.ndarray, pixel_size: float) -> float:
         """Score the clusters of an image by a sample of its pixels."""
-        planes = self._scaled(image[self._box(image)], pixel_size).planes
+        part = image[self._box(image)]
+        zoom = self._zoom(part, pixel_size)
+        planes = self._scaled(part, pixel_size / zoom, zoom).planes
         rng = np.random.default_rng(self._seed)
         centers = self._centers(planes, rng)[0]
         places = draw_pixels(planes.shape[1], self.n_samples, rng)
@@ -290,7 +295,9 @@ class ImageClustering:
                 return ids
             ids, is_tissue = self._drop_large(ids, pixel_size)
             if not is_tissue:
-                return self._drop_faint(ids, features.stain, pixel_size)
+                return self._drop_faint(
+                    ids, features.stain, ids == 0, pixel_size, least
+                )
         # K-means halves an even background. A few nuclei may still be there.
         if self.foreground != "auto":
             return np.zeros(foreground.shape, np.int32)
@@ -299,9 +306,8 @@ class ImageClustering:
         ids = self._instances(foreground, min_area, pixel_size)
         if features.chromogen is None:
             return ids
-        return self._drop_faint(
-            self._drop_large(ids, pixel_size)[0], features.stain, pixel_size
-        )
+        ids = self._drop_large(ids, pixel_size)[0]
+        return self._drop_faint(ids, features.stain, ids == 0, pixel_size, least)
 
     def _drop_large(self, ids: np.ndarray, pixel_size: float):
         """Drop what is far too large for nuclei; tell whether that was the most."""
@@ -311,11 +317,12 @@ class ImageClustering:
         is_tissue = 2 * areas[large].sum() > areas.sum()
         return np.where(large[ids], 0, ids), bool(is_tissue)
 
-    def _drop_faint(self, ids, stain, pixel_size: float, least: float | None = None):
+    def _drop_faint(self, ids, stain, ground, pixel_size: float, least: float):
         return drop_faint(
             ids,
             stain,
-            least=self._least_contrast() if least is None else least,
+            ground,
+            least=least,
             sigma=_CHROMOGEN_REACH * self.background_radius / pixel_size,
             diameter=self._diameter / pixel_size,
         )
@@ -335,11 +342,12 @@ class ImageClustering:
         n_classes = len(self.class_names_)
         classes = np.where(ids > 0, n_classes, 0).astype(np.int32)
         for number in range(1, n_classes):
-            mask, stain = features.chromogen == number, features.chromogen_stain
+            stain = features.chromogen_stains[number - 1]
+            mask = features.chromogen == number
             own = self._instances(mask, self._least_area, pixel_size, stain)
             own = self._drop_large(own, pixel_size)[0]
             least = _MEAN_STAIN * self.min_stain
-            own = self._drop_faint(own, stain, pixel_size, least)
+            own = self._drop_faint(own, stain, features.ground, pixel_size, least)
             inside = own > 0
             ids = np.where(inside, own + ids.max(), ids)
             classes[inside] = number

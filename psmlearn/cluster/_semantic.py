@@ -75,8 +75,9 @@ class SemanticClusterer(
     min_stain : float, default=0.12
         With several classes: optical density by which a stain other than the
         counterstain must exceed its surroundings somewhere in a nucleus of its
-        class. What counts as positive is a convention: raise it where faintly brown
-        nuclei are negative.
+        class, and by two fifths on its average (the smaller, the more); what fails
+        is none. What counts as positive is a convention: raise it where faintly
+        brown nuclei are negative.
     min_contrast : float or "auto", default="auto"
         Optical density of haematoxylin by which the foreground's mean must exceed
         the rest of the image. If it does not, only objects that stand out by half

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
@@ -181,7 +180,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             raise ValueError(
                 f"The labeler found no nucleus in any of the {len(images)} images, so "
                 "there is nothing to learn. Look at its masks (its predict), check "
-                "pixel_size, or lower its demands (min_contrast, min_area)."
+                "pixel_size, or lower its demands (min_contrast, min_stain, min_area)."
             )
         # Only now: a fit that ends before leaves what an earlier one learnt.
         self.labeler_, self.segmenter_ = labeler, segmenter
@@ -200,9 +199,6 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         rng = check_random_state(self.random_state)
         if self.classes is not None:
             resolve_classes(self.classes)  # before anything is trained
-        # Maps are arrays that know no file: the clusterer is told the numbers.
-        sizes = resolve_pixel_size(self.pixel_size, images)
-        size = float(sizes[0]) if (sizes == sizes[0]).all() else sizes.tolist()
         if self.labeler is None:
             if images.n_channels not in (1, 3):
                 raise ValueError(
@@ -210,9 +206,13 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
                     f"{images.n_channels}; pass a labeler that knows yours."
                 )
             labeler = SemanticClusterer(
-                pixel_size=size, classes=self.classes, verbose=self.verbose
+                pixel_size=self.pixel_size, classes=self.classes, verbose=self.verbose
             )
             if _n_classes(self.classes) < 2:
+                # Maps are arrays that know no file: the clusterer is told the numbers.
+                sizes = resolve_pixel_size(self.pixel_size, images)
+                is_one = (sizes == sizes[0]).all()
+                labeler.pixel_size = float(sizes[0]) if is_one else sizes.tolist()
                 maps = SelfActivationMapper(device=self.device, verbose=self.verbose)
                 labeler = Pipeline([("maps", maps), ("clusters", labeler)])
         else:
@@ -225,7 +225,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             labeler = clone(self.labeler)
         if self.segmenter is None:
             segmenter = default_segmenter(
-                getattr(_last_step(labeler), "classes", None),
+                getattr(_clusterer(labeler), "classes", None),
                 pixel_size=self.pixel_size,
                 device=self.device,
                 verbose=self.verbose,
@@ -254,13 +254,22 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         return labeler.fit(X, None).predict(X)
 
     def _own_masks(self, X) -> list[np.ndarray]:
-        """Return the segmenter's masks with pixels of doubt unknown."""
-        masks = [np.array(mask) for mask in self.segmenter_.predict(X)]
-        if self.doubt and hasattr(self.segmenter_, "predict_proba"):
-            probabilities = self.segmenter_.predict_proba(X)
+        """Return the masks that are predicted now, with pixels of doubt unknown."""
+        masks = [np.array(mask) for mask in self._predict(X, warns=False)]
+        if not self.doubt or not hasattr(self.segmenter_, "predict_proba"):
+            return masks
+        probabilities = self.segmenter_.predict_proba(X)
+        stains = self._stains()
+        if not stains:
             forget_unsure_classes(masks, probabilities, 2 * self.doubt)
-            for mask, proba in zip(masks, probabilities, strict=True):
-                mask[np.abs(proba[..., 0] - 0.5) < self.doubt] = -1
+        # What is likely, but not enough for the segmenter's threshold, is in doubt too.
+        likely = max(0.5 + self.doubt, getattr(self.segmenter_, "threshold", 0))
+        for mask, proba in zip(masks, probabilities, strict=True):
+            foreground = 1 - proba[..., 0]
+            doubtful = (foreground > 0.5 - self.doubt) & (foreground < likely)
+            if stains:  # no matter of probability
+                doubtful &= (mask[..., 1] == 0) | (mask[..., 1] == len(stains))
+            mask[doubtful] = -1
         return masks
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -273,21 +282,20 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         With ``class_source="stain"`` and several classes, nuclei of chromogens are
         those of the labeler.
         """
-        masks = self._fitted_segmenter(X).predict(X)
-        if not self._goes_by_stain():
-            return masks
+        return self._predict(X)
+
+    def _predict(self, X, *, warns: bool = True):
+        masks = self._fitted_segmenter(X if warns else None, 5).predict(X)
+        n_classes = len(self._stains())
+        if not n_classes or any(np.ndim(mask) != 3 for mask in masks):
+            return masks  # not by stain, or a segmenter of no classes
         with warnings.catch_warnings():
             if self.labeler is None:  # then it is told already, in our name
                 warnings.filterwarnings("ignore", ".* do not look like the stains")
             stained = self.labeler_.predict(X)
-        last = len(self._stains())
         images = self._check_images(X, reset=False)
-        return images.wrap(
-            [
-                put_stained_first(*pair, last)
-                for pair in zip(masks, stained, strict=True)
-            ]
-        )
+        pairs = zip(masks, stained, strict=True)
+        return images.wrap([put_stained_first(*pair, n_classes) for pair in pairs])
 
     @available_if(_segmenter_has("predict_proba"))
     def predict_proba(self, X) -> np.ndarray | list[np.ndarray]:
@@ -297,40 +305,47 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
     @available_if(_segmenter_has("detect"))
     def detect(self, X) -> list[np.ndarray]:
         """Return the points of each image, as the segmenter does; see `predict`."""
-        if self._goes_by_stain():
-            return [mask_points(mask) for mask in self.predict(X)]
+        if self._stains():
+            return [mask_points(mask) for mask in self._predict(X)]
         return self._fitted_segmenter(X).detect(X)
 
     @available_if(_segmenter_has("score"))
     def score(self, X, y) -> float:
-        """Return the segmenter's score, the aggregated Jaccard index by default."""
-        if not self._goes_by_stain():
+        """Return the segmenter's score, the aggregated Jaccard index by default.
+
+        Where the stain tells classes it is that index of what `predict` returns, the
+        mean over the classes.
+        """
+        stains = self._stains()
+        if not stains:
             return self._fitted_segmenter().score(X, y)
         masks = check_masks(y, None, caller=f"{type(self).__name__}.score")
-        return class_jaccard(
-            masks, list(self.predict(X)), np.arange(1, len(self._stains()) + 1)
-        )
-
-    def _goes_by_stain(self) -> bool:
-        """Tell whether the labeler has a say in prediction."""
-        return self.class_source == "stain" and len(self._stains()) > 1
+        found = list(self._predict(X, warns=False))
+        return class_jaccard(masks, found, np.arange(1, len(stains) + 1))
 
     def _stains(self) -> list[str]:
-        """Return the classes that the fitted labeler names by their stain."""
+        """Return the classes that the stain tells in prediction, if it does."""
         check_is_fitted(self)
-        return getattr(_last_step(self.labeler_), "class_names_", [])
+        clusterer = _clusterer(self.labeler_)
+        if self.class_source != "stain" or clusterer is None:
+            return []
+        if not hasattr(self.segmenter_, "classes_"):
+            return []
+        return clusterer.class_names_ if len(clusterer.class_names_) > 1 else []
 
-    def _fitted_segmenter(self, X=None):
+    def _fitted_segmenter(self, X=None, stacklevel: int = 4):
         """Return the segmenter; images of another staining are warned of."""
         check_is_fitted(self)
         if X is not None and self.labeler is None and self.classes is not None:
             images = self._check_images(X, reset=False)
-            warn_of_staining(images, self.classes, type(self).__name__, 4)
+            warn_of_staining(images, self.classes, type(self).__name__, stacklevel)
         return self.segmenter_
 
 
-def _last_step(labeler):
-    return labeler.steps[-1][1] if isinstance(labeler, Pipeline) else labeler
+def _clusterer(labeler) -> SemanticClusterer | None:
+    """Return the clusterer that makes a labeler's masks, if one does."""
+    last = labeler.steps[-1][1] if isinstance(labeler, Pipeline) else labeler
+    return last if isinstance(last, SemanticClusterer) else None
 
 
 def default_segmenter(classes, **options) -> NucleiSegmenter:
@@ -342,9 +357,7 @@ def default_segmenter(classes, **options) -> NucleiSegmenter:
 
 
 def _n_classes(classes) -> int:
-    """Count the classes that a `SemanticClusterer` is given; 0 of what is none."""
-    is_known = isinstance(classes, (str, Mapping))
-    return len(resolve_classes(classes)) if is_known else 0
+    return 0 if classes is None else len(resolve_classes(classes))
 
 
 def _count(masks) -> int:

@@ -226,10 +226,12 @@ def test_faint_objects_go_by_contrast_and_size():
     for number, (side, amount) in enumerate([(20, 0.05), (20, 0.03), (10, 0.05)], 1):
         part = np.s_[10 : 10 + side, 35 * number - 25 : 35 * number - 25 + side]
         ids[part], stain[part] = number, amount
-    kept = drop_faint(ids, stain, least=0.04, sigma=16, diameter=20)
+    kept = drop_faint(ids, stain, ids == 0, least=0.04, sigma=16, diameter=20)
     assert np.unique(kept).tolist() == [0, 1]
     none = np.zeros_like(ids)
-    assert drop_faint(none, stain, least=0.04, sigma=16, diameter=20).max() == 0
+    assert (
+        drop_faint(none, stain, ids == 0, least=0.04, sigma=16, diameter=20).max() == 0
+    )
 
 
 def test_other_stainings_are_warned_of(ki67):
@@ -337,3 +339,50 @@ def test_noise_is_no_nucleus(deviation):
     noise = np.random.default_rng(0).normal(220, deviation, (200, 200, 3))
     image = np.clip(noise, 0, 255).astype(np.uint8)
     assert not _clusterer().fit_predict([image])[0].any()
+
+
+def _stained(amounts, stain):
+    """Return glass of this density of a stain, in the published colour."""
+    vector = np.float32(STAINS[stain])
+    vector = vector / np.linalg.norm(vector)
+    light = np.float32(10) ** (-np.float32(amounts)[..., np.newaxis] * vector * 1.7)
+    return np.clip(light, 0, 1).astype(np.float32)
+
+
+def test_nuclei_beside_a_dark_mass_are_kept():
+    rows, columns = np.mgrid[:160, :240]
+    amounts = np.where(rows < 40, 1.2, 0.0)  # no nucleus is as large
+    centers = [(53, column) for column in range(20, 230, 30)]
+    for row, column in centers:
+        amounts[np.hypot(rows - row, columns - column) < 9] = 0.3
+    mask = _clusterer().fit_predict([_stained(amounts, "dab")])[0]
+    assert [mask[center][1] for center in centers] == [1] * len(centers)
+
+
+def test_one_chromogen_does_not_hide_another():
+    rows, columns = np.mgrid[:160, :160]
+    red, brown = np.array([0.21, 0.85, 0.48]), np.array(STAINS["dab"])
+    centers = [(row, column) for row in (30, 80, 130) for column in (30, 80, 130)]
+    density = np.zeros((160, 160, 3))
+    for row, column in centers:
+        for down, right in ((0, 20), (0, -20), (20, 0), (-20, 0)):
+            near = np.hypot(rows - row - down, columns - column - right) < 9
+            density[near] = 0.9 * red
+        density[np.hypot(rows - row, columns - column) < 9] = 0.5 * brown
+    model = SemanticClusterer(
+        classes={"brown": "dab", "red": red.tolist(), "blue": "haematoxylin"},
+        stain_vectors="named",
+        nucleus_diameter=5.0,
+        random_state=0,
+    )
+    mask = model.fit_predict([(10**-density).astype(np.float32)])[0]
+    assert [mask[center][1] for center in centers] == [1] * len(centers)
+
+
+def test_a_black_image_is_empty():
+    black = np.zeros((50, 50, 3), np.float32)
+    stray = black.copy()
+    stray[3, 4] = 1
+    for image in (black, black + np.float32(0.05), stray):
+        with pytest.warns(UserWarning, match="dark ground"):
+            assert not _clusterer().fit_predict([image])[0].any()

@@ -5,8 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 
-from psmlearn import NucleiSegmenter, PseudoLabelSegmenter
+from psmlearn import (
+    NucleiDetector,
+    NucleiSegmenter,
+    PseudoLabelSegmenter,
+    SemanticClusterer,
+)
 from psmlearn.datasets import make_nuclei
 from psmlearn.segmentation._classes import class_jaccard, mask_points
 from psmlearn.segmentation._stained import put_stained_first
@@ -112,22 +120,95 @@ def _images():
 
 
 def test_a_given_clusterer_tells_its_stains_too(trained):
-    from psmlearn import SemanticClusterer
-
     data, model = trained
-    given = PseudoLabelSegmenter(
-        SemanticClusterer(classes="ki67"), model.segmenter, random_state=0
-    )
-    given.__dict__.update(
-        {name: getattr(model, name) for name in vars(model) if name.endswith("_")}
-    )
+    labeler = Pipeline([("clusters", SemanticClusterer(classes="ki67"))])
+    given = PseudoLabelSegmenter(labeler, model.segmenter, random_state=0)
     np.testing.assert_array_equal(
-        given.predict(data.images), model.predict(data.images)
+        given.fit(data.images).predict(data.images), model.predict(data.images)
     )
-    parts = PseudoLabelSegmenter(SemanticClusterer(classes="ki67"))._make_parts(
-        _images()
+    assert PseudoLabelSegmenter(labeler)._make_parts(_images())[1].threshold == 0.85
+
+
+def test_what_is_no_clusterer_has_its_own_classes():
+    class Labeler(SmallLabeler):
+        classes = "tumour"
+
+    segmenter = PseudoLabelSegmenter(Labeler())._make_parts(_images())[1]
+    assert segmenter.threshold == 0.5
+
+
+def test_points_of_a_detector_are_its_own(trained):
+    data, _ = trained
+    detector = NucleiDetector(
+        max_epochs=1, steps_per_epoch=2, patch_size=32, batch_size=2
     )
-    assert parts[1].threshold == 0.85
+    model = PseudoLabelSegmenter(
+        SemanticClusterer(classes="ki67"), detector, random_state=0
+    )
+    points = model.fit(data.images).predict(data.images)
+    for found, own in zip(points, model.segmenter_.predict(data.images), strict=True):
+        np.testing.assert_array_equal(found, own)
+
+
+def test_each_file_tells_its_own_pixel_size(trained, tmp_path):
+    data, model = trained
+    paths = []
+    for number, (image, step) in enumerate(zip(data.images, (0.25, 0.5), strict=True)):
+        paths.append(str(tmp_path / f"{number}.tif"))
+        per_centimetre = (10_000 / step, 10_000 / step)
+        tifffile.imwrite(
+            paths[-1], image, resolution=per_centimetre, resolutionunit="CENTIMETER"
+        )
+    segmenter = clone(model.segmenter).set_params(pixel_size="file", max_epochs=1)
+    model = PseudoLabelSegmenter(
+        segmenter=segmenter, classes="ki67", pixel_size="file", random_state=0
+    ).fit(paths)
+    together = model.predict(paths)
+    for order in ([0], [1], [1, 0]):
+        for place, mask in zip(
+            order, model.predict([paths[i] for i in order]), strict=True
+        ):
+            np.testing.assert_array_equal(mask, together[place])
+
+
+def test_doubt_reaches_up_to_the_threshold():
+    foreground = np.array([[0.95, 0.8, 0.7, 0.6, 0.4, 0.3]])
+
+    class Segmenter:
+        threshold = 0.75
+
+        def predict(self, X):
+            return [(foreground > self.threshold).astype(np.int32)]
+
+        def predict_proba(self, X):
+            return [np.stack([1 - foreground, foreground], axis=-1)]
+
+    model = PseudoLabelSegmenter(SmallLabeler())
+    model.labeler_, model.segmenter_ = model.labeler, Segmenter()
+    model.n_pseudo_objects_ = [1]
+    assert model._own_masks([None])[0].tolist() == [[1, 1, -1, -1, -1, 0]]
+    Segmenter.threshold = 0.5
+    assert model._own_masks([None])[0].tolist() == [[1, 1, 1, -1, -1, 0]]
+
+
+def test_later_rounds_keep_what_the_stain_tells(trained):
+    data, model = trained
+    stained = model.labeler_.predict(data.images)
+    for mask, own in zip(model._own_masks(data.images), stained, strict=True):
+        np.testing.assert_array_equal((mask[..., 1] == 1), own[..., 1] == 1)
+
+
+class SmallLabeler:
+    """Stands for a labeler of one's own."""
+
+    def get_params(self, deep=True):
+        return {}
+
+    def fit(self, X, y=None):
+        return self
+
+    def predict(self, X):
+        return [np.ones(image.shape[:2], np.int32) for image in X]
 
 
 def test_another_staining_is_told_once(trained):
