@@ -230,16 +230,17 @@ def _train(
     batch = check_images(sources, caller="psmlearn segment")
     sizes = resolve_pixel_size(pixel_size, batch)
     common = {"pixel_size": pixel_size, "device": device, "verbose": verbose}
-    mapper = SelfActivationMapper(**common)
-    segmenter = default_segmenter(classes, **common)
-    for trained in (mapper, segmenter):
-        if max_epochs is not None:
-            trained.set_params(max_epochs=min(trained.max_epochs, max_epochs))
-    labeler = None  # with classes the stains tell, and no map is needed
-    if classes is None:
+    labeler, segmenter = None, default_segmenter(classes, **common)
+    trained = [segmenter]
+    if classes is None:  # with classes the stains tell, and no map is needed
+        mapper = SelfActivationMapper(**common)
+        trained.append(mapper)
         # Maps are arrays: they cannot tell what the files told.
         clusterer = SemanticClusterer(pixel_size=sizes.tolist())
         labeler = Pipeline([("maps", mapper), ("clusters", clusterer)])
+    for part in trained:
+        if max_epochs is not None:
+            part.set_params(max_epochs=min(part.max_epochs, max_epochs))
     model = PseudoLabelSegmenter(
         labeler, segmenter, classes=classes, random_state=random_state, **common
     )

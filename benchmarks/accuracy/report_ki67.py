@@ -180,15 +180,17 @@ def f1_of_halves(seeds: list[dict]) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to ndarray of shape (seeds, radii, classes)
-        Of both halves.
+        Of both halves; NaN where a half has no image.
     """
     # By name, whatever order a data set has.
     order = np.argsort(seeds[0]["names"])
     counts = np.stack([run["counts"] for run in seeds])
-    return {
-        half: pooled(counts[:, order[start::2]].sum(axis=1))[2]
-        for start, half in enumerate(HALVES)
-    }
+    scores = {}
+    for start, half in enumerate(HALVES):
+        scores[half] = pooled(counts[:, order[start::2]].sum(axis=1))[2]
+        if start >= len(order):
+            scores[half] = np.full_like(scores[half], np.nan)
+    return scores
 
 
 def _csv(lines: list[dict]) -> str:

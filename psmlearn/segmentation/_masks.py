@@ -94,8 +94,8 @@ def refuse_forgotten_classes(X, label_channel: int, name: str) -> None:
     Warns
     -----
     UserWarning
-        If another channel is 1 on all objects and 0 elsewhere: one class, or a mask
-        that is meant as an input.
+        If there would be one class only: a mask that is meant as an input, or an
+        image that was cut to a mask, looks alike.
     """
     try:
         images = X
@@ -120,7 +120,7 @@ def refuse_forgotten_classes(X, label_channel: int, name: str) -> None:
             f"class_channel={classes - n_channels}, as for the stacks of "
             "SemanticClusterer(classes=...), or leave that channel out."
         )
-        if n_classes > 1 or ids != label:
+        if n_classes > 1:
             raise ValueError(text)
         warnings.warn(text, UserWarning, stacklevel=5)
 
