@@ -52,9 +52,10 @@ def h_score(
     :class:`~psmlearn.SemanticClusterer` is 0.12 is no contradiction: they cut different
     numbers. Here it is the mean over all pixels of a nucleus, from white paper on, in
     the published colours of the stains. There it is the excess over the surroundings,
-    at the brownest place of a nucleus, in the colours of the image, after the light of
-    the empty slide was divided out. So a positive nucleus whose mean is below 0.2
-    scores nothing here, and a negative one in a brown haze may score.
+    at the brownest place of a nucleus (two fifths of it on average), in the colours of
+    the image, after the light of the empty slide was divided out. So a positive nucleus
+    whose mean is below 0.2 scores nothing here, and a negative one in a brown haze may
+    score.
 
     References
     ----------
