@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from psmlearn._images._frame import inner_box
 from psmlearn.activation import SelfActivationMapper
 from psmlearn.base import BaseImageEstimator
 from psmlearn.cluster import SemanticClusterer
@@ -294,8 +295,13 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
                 warnings.filterwarnings("ignore", ".* do not look like the stains")
             stained = self.labeler_.predict(X)
         images = self._check_images(X, reset=False)
-        pairs = zip(masks, stained, strict=True)
-        return images.wrap([put_stained_first(*pair, n_classes) for pair in pairs])
+        merged = []
+        for image, mask, own in zip(images, masks, stained, strict=True):
+            rows, columns = inner_box(image[..., :3])
+            inside = np.zeros_like(mask)  # in a black border is no nucleus
+            inside[rows, columns] = mask[rows, columns]
+            merged.append(put_stained_first(inside, own, n_classes))
+        return images.wrap(merged)
 
     @available_if(_segmenter_has("predict_proba"))
     def predict_proba(self, X) -> np.ndarray | list[np.ndarray]:

@@ -75,6 +75,16 @@ def test_the_labeler_finds_what_a_chromogen_stains(trained):
         assert pairs.shape[1] == len(np.unique(stained[brown, 0]))
 
 
+def test_a_black_border_holds_no_nucleus(trained, monkeypatch):
+    data, model = trained
+    framed = np.pad(data.images[0], ((3, 0), (0, 2), (0, 0)))
+    everywhere = np.ones((*framed.shape[:2], 2), np.int32)
+    monkeypatch.setattr(model.segmenter_, "predict", lambda X: [everywhere])
+    mask = model.predict([framed])[0]
+    assert mask[3:, :-2].any()
+    assert not mask[:3].any() and not mask[:, -2:].any()
+
+
 def test_the_network_may_tell_all_classes(trained):
     data, model = trained
     other = PseudoLabelSegmenter(classes="ki67", class_source="network")
