@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClusterMixin, clone
 
-from psmlearn import NucleiSegmenter, PseudoLabelSegmenter, SelfActivationMapper
+from psmlearn import (
+    NucleiSegmenter,
+    PseudoLabelSegmenter,
+    SelfActivationMapper,
+    SemanticClusterer,
+)
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import check_images
 from psmlearn.metrics import detection_f1_score
@@ -91,23 +96,25 @@ def test_doubt_is_unknown_in_both_planes(learnt, data):
 def test_classes_reach_the_default_labeler(data):
     model = PseudoLabelSegmenter(classes="ki67", device="cpu", random_state=0)
     labeler, segmenter = clone(model)._make_parts(check_images(data.images))
-    assert labeler["clusters"].classes == "ki67"
+    assert labeler.classes == "ki67"
     assert isinstance(segmenter, NucleiSegmenter)
 
 
 @pytest.mark.parametrize("classes", ["ki-67", {"n": "DAB"}, {"a": "dab", "b": "dab"}])
 def test_bad_classes_are_told_before_anything_is_trained(data, classes, monkeypatch):
     def train(self, X, y=None):
-        raise AssertionError("the mapper trains")
+        raise AssertionError("something trains")
 
-    monkeypatch.setattr(SelfActivationMapper, "fit", train)
+    for part in (SelfActivationMapper, SemanticClusterer, NucleiSegmenter):
+        monkeypatch.setattr(part, "fit", train)
     with pytest.raises(ValueError, match="classes|stain"):
         PseudoLabelSegmenter(classes=classes, device="cpu").fit(data.images)
 
 
 def test_images_of_another_staining_are_warned_of_in_prediction(data):
     segmenter = NucleiSegmenter(**SEGMENTER | {"max_epochs": 1, "steps_per_epoch": 1})
-    model = PseudoLabelSegmenter(classes="ki67", random_state=0)
+    model = PseudoLabelSegmenter(classes="ki67", class_source="network", random_state=0)
+    model.labeler_ = None
     model.n_features_in_, model.n_pseudo_objects_ = 3, [1]
     model.segmenter_ = segmenter.fit(data.images, data.masks)
     model.predict(data.images)  # no warning
