@@ -90,7 +90,8 @@ class SemanticClusterer(
         Deviation of the blur that gives a pixel's surroundings, in micrometres; with
         several classes seven eighths of it, for their counterstain two thirds.
     background_weight : float, default=0.75
-        Part of the surroundings that is taken away, from 0 to 1.
+        Part of the surroundings that is taken away, from 0 to 1; with several
+        classes what is left counts less the darker they are.
     nucleus_diameter : float or "auto", default="auto"
         Typical diameter of nuclei, for splitting; micrometres. "auto" is 5.0; with
         several classes it is looked up in each image (``fit_scope="image"``), and
