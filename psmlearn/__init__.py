@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 # Public name -> the module that holds it. Names are imported when first asked for,
 # so that ``import psmlearn`` and the rooms without torch stay light.
 _ESTIMATORS = {
+    "ClassActivationMapper": "psmlearn.activation",
     "NucleiDetector": "psmlearn.segmentation",
     "NucleiSegmenter": "psmlearn.segmentation",
     "PseudoLabelSegmenter": "psmlearn.segmentation",
@@ -33,7 +34,7 @@ _SUBMODULES = (
 )
 
 if TYPE_CHECKING:
-    from psmlearn.activation import SelfActivationMapper
+    from psmlearn.activation import ClassActivationMapper, SelfActivationMapper
     from psmlearn.cluster import SemanticClusterer
     from psmlearn.segmentation import (
         NucleiDetector,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ClassActivationMapper",
     "NucleiDetector",
     "NucleiSegmenter",
     "PseudoLabelSegmenter",

@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from psmlearn.io._batch import ImageBatch, check_images, resolve_pixel_size
+from psmlearn.io._standardised import StandardisedBatch
 
 __all__ = ["BaseImageEstimator", "NetworkEstimator"]
 
@@ -35,7 +36,11 @@ class BaseImageEstimator(BaseEstimator):
     def _check_images(
         self, X, *, reset: bool, value_range=(0.0, 1.0), label_channel=None
     ) -> ImageBatch:
-        """Check all images before any work; learn or compare their channels."""
+        """Check all images before any work; learn or compare their channels.
+
+        With ``value_range=None`` any finite values are taken, and each image is
+        standardised, channel by channel, when it is asked for.
+        """
         images = check_images(
             X,
             caller=type(self).__name__,
@@ -45,7 +50,7 @@ class BaseImageEstimator(BaseEstimator):
         )
         if reset:
             self.n_features_in_ = images.n_channels
-        return images
+        return images if value_range is not None else StandardisedBatch(images)
 
 
 def _positive_int() -> Interval:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import subprocess
 import sys
 from functools import partial
@@ -206,10 +207,22 @@ def test_unknown_classes_are_refused(fixed_model, folder):
 
 @pytest.fixture
 def small_training(monkeypatch):
+    """Make few and small steps of both trainings; tell which parts were made small."""
     small = {"steps_per_epoch": 12, "batch_size": 2, "patch_size": 32}
-    for name in ("activation.SelfActivationMapper", "segmentation.NucleiSegmenter"):
-        real = getattr(psmlearn, name.split(".")[1])
-        monkeypatch.setattr(f"psmlearn.{name}", partial(real, **small))
+    made = []
+
+    def make_small(make, *arguments, **options):
+        made.append(make(*arguments, **options).set_params(**small))
+        return made[-1]
+
+    for name in (
+        "activation.SelfActivationMapper",
+        "segmentation._pseudo_label.default_segmenter",
+    ):
+        module, attribute = f"psmlearn.{name}".rsplit(".", 1)
+        real = getattr(importlib.import_module(module), attribute)
+        monkeypatch.setattr(f"psmlearn.{name}", partial(make_small, real))
+    return lambda: sorted(type(part).__name__ for part in made)
 
 
 def run_on_synthetic_images(folder, *arguments, **options):
@@ -225,6 +238,7 @@ def run_on_synthetic_images(folder, *arguments, **options):
 
 def test_it_trains_on_the_images_and_finds_nuclei(small_training, tmp_path):
     data, out, output = run_on_synthetic_images(tmp_path)
+    assert small_training() == ["NucleiSegmenter", "SelfActivationMapper"]
     labels = read_labels(out / "0_labels.tif")
     found, true = labels > 0, data.masks[0] > 0
     assert found.any() and found[true].mean() > found[~true].mean()
@@ -235,6 +249,7 @@ def test_it_trains_on_two_classes(small_training, tmp_path):
     data, out, output = run_on_synthetic_images(
         tmp_path, "--classes", "ki67", stain="ki67", positive_fraction=0.5
     )
+    assert small_training() == ["NucleiSegmenter"]
     labels = read_labels(out / "0_labels.tif")
     assert labels.shape == (96, 96, 2)
     found = labels[..., 0] > 0

@@ -5,7 +5,9 @@ Label-free rows train without labels, on the set's training images where it has 
 else on the images that they predict; masks only score. Each run is kept with its
 predicted masks and not run again; all runs that are there are then scored by every
 protocol into ``table.csv`` and ``table.md``, and for positive and negative nuclei in
-Ki-67 stain into ``ki67_table.csv`` and ``ki67_table.md``.
+Ki-67 stain into ``ki67_table.csv`` and ``ki67_table.md``. Rows that learn masks from
+image labels are run in folds by patient, each kept when it is done, and scored into
+``weak_table.csv`` and ``weak_table.md``.
 """
 
 from __future__ import annotations
@@ -19,7 +21,16 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.accuracy import datasets, figures, figures_ki67, quick, report_ki67
+from benchmarks.accuracy import (
+    datasets,
+    figures,
+    figures_ki67,
+    figures_weak,
+    quick,
+    report_ki67,
+    report_weak,
+)
+from benchmarks.accuracy.folds import read_outcome
 from benchmarks.accuracy.ki67 import count_images
 from benchmarks.accuracy.protocols import PROTOCOLS
 from benchmarks.accuracy.registry import ALL_ROWS, rows_of
@@ -32,6 +43,11 @@ from benchmarks.accuracy.runner import (
 )
 
 log = logging.getLogger("benchmarks.accuracy")
+FIGURES = {
+    "he": figures.draw,
+    "ki67": figures_ki67.draw,
+    "weak": figures_weak.draw,
+}
 
 
 def main() -> None:
@@ -41,29 +57,43 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     runs, failed = [], []
     for name in datasets.available(options.data):
+        is_wanted = not options.datasets or name in options.datasets
+        if name in datasets.WEAK and not _needs_weak(options, name, is_wanted):
+            continue
         dataset = datasets.load(name, options.data)
         if options.quick:
             dataset = datasets.quick(dataset)
-        if not options.datasets or name in options.datasets:
+        if is_wanted:
             failed += _run_missing(options, name, dataset)
         found = _score_runs(options, dataset)
         if options.figures and found:
-            draw = figures_ki67.draw if dataset.kind == "ki67" else figures.draw
-            draw(dataset, found, options.output, options.figures)
+            FIGURES[dataset.kind](dataset, found, options.output, options.figures)
         runs += found
-    if not runs:
-        sys.exit(f"no data set of the benchmark lies in {options.data}")
     _write_all_tables(options.output, runs)
     if failed:
         sys.exit(f"these rows failed, see above: {', '.join(failed)}")
+    if not runs:
+        sys.exit(f"no data set of the benchmark lies in {options.data}")
     if options.quick:
         quick.check(runs)
+
+
+def _needs_weak(options, name: str, is_wanted: bool) -> bool:
+    """Tell whether a weak set is to be loaded: it takes long, or what may be missing.
+
+    The quick mode has none of its rows.
+    """
+    if options.quick:
+        return False
+    will_run = is_wanted and rows_of("weak", options.rows)
+    return bool(will_run) or (options.output / name).is_dir()
 
 
 def _write_all_tables(output: Path, runs: list[dict]) -> None:
     """Write the tables of each kind of data set of which there are runs."""
     writers = {"he": (write_tables, "table.md")}
     writers["ki67"] = (report_ki67.write_tables, "ki67_table.md")
+    writers["weak"] = (report_weak.write_tables, "weak_table.md")
     for kind, (write, name) in writers.items():
         found = [run for run in runs if ALL_ROWS[run["row"]].kind == kind]
         if found:
@@ -110,6 +140,8 @@ def _score_runs(options, dataset: datasets.DataSet) -> list[dict]:
             if dataset.kind == "ki67":
                 run["counts"] = count_images(dataset, predictions)
                 run["names"] = dataset.names
+            elif dataset.kind == "weak":
+                run["outcome"] = read_outcome(folder, dataset, run)
             else:
                 run["scores"] = {
                     name: PROTOCOLS[name](dataset.masks, predictions)
@@ -129,8 +161,8 @@ def _parse_options():
         type=Path,
         default=os.environ.get("PSMLEARN_DATA"),
         help="folder that holds monuseg/MoNuSegTrainingData, monuseg/MoNuSegTestData, "
-        "cpm15, ki67_fields, ki67_glioma and bcdata, or some of them; default: "
-        "PSMLEARN_DATA",
+        "cpm15, ki67_fields, ki67_glioma, bcdata, lgg_mri and brats2013, or some of "
+        "them; default: PSMLEARN_DATA",
     )
     add = parser.add_argument
     add("--output", type=Path, help="default: benchmarks/results, or quick in it")
@@ -147,7 +179,7 @@ def _parse_options():
         nargs="+",
         default=list(PROTOCOLS),
         choices=list(PROTOCOLS),
-        help="of H&E; Ki-67 has one of its own",
+        help="of H&E; the others have one each of their own",
     )
     add(
         "--seeds",

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage as ndi
 from sklearn.utils import Bunch
 
 from psmlearn.datasets import (
     load_bcdata,
+    load_brats,
     load_cpm,
+    load_lgg,
     load_monuseg,
     load_point_folder,
 )
@@ -31,7 +34,8 @@ class DataSet:
     """Images with their truth, and what else rows need to know.
 
     The kind "he" has true label images. The kind "ki67" has true points with classes,
-    1 positive and 2 negative, and regions where these are complete, or None.
+    1 positive and 2 negative, and regions where these are complete, or None. The kind
+    "weak" has true label images too, which only score, and image labels to train on.
     """
 
     name: str
@@ -45,6 +49,9 @@ class DataSet:
     regions: list[np.ndarray] | None = None
     # Images to train on; None: the images themselves (without labels, or in folds).
     train: DataSet | None = None
+    # Whether an image shows a lesion; and which channel is FLAIR.
+    image_labels: np.ndarray | None = None
+    flair: int | None = None
 
 
 def load(name: str, data: Path) -> DataSet:
@@ -193,6 +200,43 @@ def _of_points(name: str, bunch: Bunch, pixel_size: float, regions=None) -> Data
     )
 
 
+def _load_lgg(data: Path) -> DataSet:
+    # Pre-contrast, FLAIR, post-contrast.
+    return _of_slices("lgg", load_lgg(data / "lgg_mri"), flair=1)
+
+
+def _load_brats(data: Path) -> DataSet:
+    # Neighbours are alike, and 1 mm apart: every other slice is enough.
+    bunch = load_brats(data / "brats2013", step=2)
+    return _of_slices("brats", bunch, bunch.modalities.index("flair"))
+
+
+def _of_slices(name: str, bunch: Bunch, flair: int) -> DataSet:
+    """Halve slices; their labels are those of the full size."""
+    images = [read_image(i) if isinstance(i, str) else i for i in bunch.images]
+    masks = [halved((mask > 0).astype(np.float32)) >= 0.5 for mask in bunch.masks]
+    return DataSet(
+        name,
+        [halved(image) for image in images],
+        [ndi.label(mask, np.ones((3, 3)))[0].astype(np.int32) for mask in masks],
+        bunch.names,
+        bunch.groups,
+        [1000.0] * len(images),
+        kind="weak",
+        image_labels=np.asarray(bunch.image_labels),
+        flair=flair,
+    )
+
+
+def halved(image: np.ndarray) -> np.ndarray:
+    """Average squares of 2 x 2 pixels; equal values stay what they are, exactly."""
+    height, width = (side // 2 * 2 for side in image.shape[:2])
+    values = image[:height, :width].astype(np.float32)
+    rows = values[::2] + values[1::2]
+    mean = (rows[:, ::2] + rows[:, 1::2]) / 4
+    return np.rint(mean).astype(np.uint8) if image.dtype == np.uint8 else mean
+
+
 FOLDERS = {
     "monuseg": "monuseg/MoNuSegTrainingData",
     "monuseg-test": "monuseg/MoNuSegTestData",
@@ -200,6 +244,8 @@ FOLDERS = {
     "ki67-fields": "ki67_fields",
     "ki67-glioma": "ki67_glioma",
     "bcdata": "bcdata",
+    "lgg": "lgg_mri",
+    "brats": "brats2013",
 }
 LOADERS = {
     "monuseg": _load_monuseg,
@@ -208,6 +254,10 @@ LOADERS = {
     "ki67-fields": _load_ki67_fields,
     "ki67-glioma": _load_ki67_glioma,
     "bcdata": _load_bcdata,
+    "lgg": _load_lgg,
+    "brats": _load_brats,
 }
 # Data sets whose truth is points with classes; the others' is label images.
 KI67 = ("ki67-fields", "ki67-glioma", "bcdata")
+# Those of which image labels are learnt from.
+WEAK = ("lgg", "brats")

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from benchmarks.accuracy.rows import ROWS, Row
 from benchmarks.accuracy.rows_ki67 import ROWS_KI67
+from benchmarks.accuracy.rows_weak import ROWS_WEAK
 
-ALL_ROWS: dict[str, Row] = ROWS | ROWS_KI67
+ALL_ROWS: dict[str, Row] = ROWS | ROWS_KI67 | ROWS_WEAK
 
 
 def rows_of(kind: str, names: list[str]) -> list[str]:

@@ -50,6 +50,8 @@ class Row:
     is_trained: bool = True
     # The kind of data sets that it runs on.
     kind: str = "he"
+    # Whether `run` takes the folder too, where it keeps each fold when it is done.
+    resumes: bool = False
 
 
 def run_classical(function: Callable, dataset: DataSet, seed: int, quick: bool):

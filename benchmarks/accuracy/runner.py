@@ -3,7 +3,8 @@
 
 ``FOLDER/DATASET/ROW/seed-N/`` holds ``masks/NAME.tif`` (the predicted label images), or
 ``points/NAME.csv`` of rows that predict points, and ``run.json``, written last: a
-folder without it was not finished and is run again.
+folder without it was not finished and is run again; rows that are run in folds, see
+`folds`, then go on where they were broken off.
 """
 
 from __future__ import annotations
@@ -62,12 +63,13 @@ def run_row(
     dataset = datasets.load(name, data)
     if quick:
         dataset = datasets.quick(dataset)
-    predictions, record = ALL_ROWS[row].run(dataset, seed, quick)
     folder = run_folder(output, dataset.name, row, seed)
+    place = (folder,) if ALL_ROWS[row].resumes else ()
+    predictions, own = ALL_ROWS[row].run(dataset, seed, quick, *place)
     for image, prediction in zip(dataset.names, predictions, strict=True):
         _write_prediction(folder, image, np.asarray(prediction))
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    record |= {
+    record = {
         "dataset": dataset.name,
         "row": row,
         "seed": seed,
@@ -83,6 +85,7 @@ def run_row(
             **_gpu(),
         },
         "versions": _versions(),
+        **own,
     }
     with atomic_path(folder / RECORD) as part:
         Path(part).write_text(json.dumps(record, indent=1))

@@ -9,6 +9,7 @@ from psmlearn.datasets._cpm import load_cpm
 from psmlearn.datasets._dsb2018 import load_dsb2018
 from psmlearn.datasets._folders import load_label_folder
 from psmlearn.datasets._geojson import load_geojson
+from psmlearn.datasets._lesions import make_lesions
 from psmlearn.datasets._lgg import load_lgg
 from psmlearn.datasets._monuseg import load_monuseg
 from psmlearn.datasets._pannuke import load_pannuke
@@ -30,5 +31,6 @@ __all__ = [
     "load_pannuke",
     "load_point_folder",
     "load_sample_image",
+    "make_lesions",
     "make_nuclei",
 ]

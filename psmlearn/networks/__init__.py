@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Networks: U-Nets for segmentation, residual networks for maps (torch only)."""
+"""Networks: U-Nets for segmentation and maps, residual networks (torch only)."""
 
+from psmlearn.networks._cam_unet import CAMUNet
 from psmlearn.networks._registry import build_network, list_networks
 from psmlearn.networks._res2net import res2net101_26w_4s
 from psmlearn.networks._resnet import ResNet, resnet18, resnet34, resnet50
@@ -8,6 +9,7 @@ from psmlearn.networks._resunet import ResUNet34
 from psmlearn.networks._unet import UNet
 
 __all__ = [
+    "CAMUNet",
     "ResNet",
     "ResUNet34",
     "UNet",

@@ -13,13 +13,7 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from psmlearn._engine._augment import (
-    appearance_randomisation,
-    noise_and_blur,
-    random_dihedral,
-    stain_jitter,
-)
-from psmlearn._engine._crops import PatchSampler
+from psmlearn._engine._augment import random_dihedral
 from psmlearn._engine._inference import predict_images
 from psmlearn._engine._seed import draw_seed, isolated_torch
 from psmlearn._engine._state import load_weights
@@ -27,39 +21,28 @@ from psmlearn._engine._train import TrainResult, train_network
 from psmlearn.base import NetworkEstimator
 from psmlearn.io._batch import ImageBatch
 from psmlearn.networks import build_network
+from psmlearn.segmentation._appearance import (
+    UNIT_RANGE,
+    ScaledNetwork,
+    check_value_range,
+    scale_images,
+    vary_channels,
+    vary_stains,
+)
 from psmlearn.segmentation._classes import (
     class_counts,
     class_places,
     class_weights,
     known_classes,
 )
+from psmlearn.segmentation._drawing import Targets, make_draw
 from psmlearn.segmentation._masks import refuse_forgotten_classes, training_masks
 from psmlearn.segmentation._outputs import activate
-from psmlearn.segmentation._targets import distance_target
 
 __all__ = ["PixelNetworkEstimator", "Targets"]
 
-# Of mask crops (n, size, size[, planes]) a function that returns further targets.
-Targets = Callable[[np.ndarray], list[np.ndarray]]
-
 _N_VALIDATION_BATCHES = 2
 _TILE_HALO = 128
-
-
-class _Scaled(nn.Module):
-    """A network on images in [0, 1], scaled as in training."""
-
-    def __init__(self, network: nn.Module, channels: list[int]):
-        super().__init__()
-        self.network = network
-        self.channels = channels
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.network(_scale(images[:, self.channels]))
-
-
-def _scale(images: torch.Tensor) -> torch.Tensor:
-    return (images - 0.5) / 0.25
 
 
 class PixelNetworkEstimator(NetworkEstimator):
@@ -83,7 +66,14 @@ class PixelNetworkEstimator(NetworkEstimator):
         tags.target_tags.required = self.label_channel is None
         return tags
 
-    # -- which channels of X are what ------------------------------------------
+    # -- images, and which of their channels are what --------------------------
+
+    def _value_range_of(self, *, reset: bool) -> tuple[float, float] | None:
+        """Return the range that is asked for, or the one that was trained on."""
+        trained = getattr(self, "_trained_range", UNIT_RANGE)
+        if not reset:
+            return trained
+        return check_value_range(getattr(self, "value_range", UNIT_RANGE))
 
     def _check_stacks(self, X, *, reset: bool) -> ImageBatch:
         """Check the images; their channels of labels are exempt from the range."""
@@ -96,7 +86,12 @@ class PixelNetworkEstimator(NetworkEstimator):
                 )
             channels = (channels, self.class_channel)
         try:
-            return self._check_images(X, reset=reset, label_channel=channels)
+            return self._check_images(
+                X,
+                reset=reset,
+                value_range=self._value_range_of(reset=reset),
+                label_channel=channels,
+            )
         except ValueError:
             # Ids beyond 1 are no image; better told as what they are.
             if channels is not None and self.class_channel is None:
@@ -282,6 +277,7 @@ class PixelNetworkEstimator(NetworkEstimator):
                     self._store_network(network, recipe)
                     self._channels = channels
                     self._targets = self.targets
+                    self._trained_range = self._value_range_of(reset=not continued)
                     self.classes_ = classes
                     self._trained_weights = (
                         None if weights is None else weights.numpy().copy()
@@ -317,21 +313,14 @@ class PixelNetworkEstimator(NetworkEstimator):
         return network, recipe
 
     def _make_draw(self, images, masks, indices, targets):
-        sampler = PatchSampler(
-            images.subset(indices), self.patch_size, [masks[i] for i in indices]
+        return make_draw(
+            images.subset(indices),
+            [masks[i] for i in indices],
+            targets,
+            patch_size=self.patch_size,
+            batch_size=self.batch_size,
+            with_distance=self._knows_distance(),
         )
-
-        def draw(rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
-            patches, crops = sampler.draw(rng, self.batch_size)
-            labels = crops if crops.ndim == 3 else crops[..., 0]
-            distance = np.stack([distance_target(label) for label in labels])
-            return (
-                torch.from_numpy(patches).permute(0, 3, 1, 2),
-                torch.from_numpy(labels.astype(np.int64)),
-                *(torch.from_numpy(target) for target in [distance, *targets(crops)]),
-            )
-
-        return draw
 
     def _make_loss(self, network, channels, loss):
         def compute_loss(images, labels, distance, *targets, training, generator):
@@ -342,21 +331,26 @@ class PixelNetworkEstimator(NetworkEstimator):
                     [images, labels, *targets], generator
                 )
                 images = self._change_appearance(images, labels, targets[0], generator)
-            images = _scale(images).contiguous(memory_format=torch.channels_last)
+            images = scale_images(images).contiguous(memory_format=torch.channels_last)
             return loss(network(images).float(), labels, *targets)
 
         return compute_loss
 
+    def _knows_distance(self) -> bool:
+        """Tell whether objects are told apart, and their inside from their rim."""
+        return self.targets != "regions"
+
     def _change_appearance(self, images, labels, distance, generator):
-        """Vary stains, noise and objects; a map among the channels is left alone."""
-        n_colours = 3 if images.shape[1] >= 3 else 1
-        colours, others = images[:, :n_colours], images[:, n_colours:]
-        colours = appearance_randomisation(
-            colours, labels, distance, self.appearance_randomisation, generator
+        standardised = getattr(self, "value_range", UNIT_RANGE) is None
+        vary = vary_channels if standardised else vary_stains
+        return vary(
+            images,
+            labels,
+            distance if self._knows_distance() else None,
+            strength=self.stain_jitter,
+            share=self.appearance_randomisation,
+            generator=generator,
         )
-        colours = stain_jitter(colours, self.stain_jitter, generator)
-        colours = noise_and_blur(colours, min(1.0, self.stain_jitter), generator)
-        return torch.cat([colours, others], 1)
 
     # -- prediction ------------------------------------------------------------
 
@@ -365,7 +359,7 @@ class PixelNetworkEstimator(NetworkEstimator):
     ) -> Iterator[np.ndarray]:
         """Yield the activated outputs of each image, (height, width, channels)."""
         return predict_images(
-            _Scaled(self.network_, self._channels),
+            ScaledNetwork(self.network_, self._channels),
             images,
             activate,
             tile_size=self.tile_size,

@@ -9,6 +9,7 @@ import numpy as np
 
 from psmlearn._images._instances import relabel
 from psmlearn.io._batch import ImageBatch, check_images, check_masks
+from psmlearn.io._standardised import StandardisedBatch
 
 __all__ = ["class_planes", "refuse_forgotten_classes", "training_masks"]
 
@@ -98,7 +99,7 @@ def refuse_forgotten_classes(X, label_channel: int, name: str) -> None:
         image that was cut to a mask, looks alike.
     """
     try:
-        images = X
+        images = X.as_given() if isinstance(X, StandardisedBatch) else X
         if not isinstance(X, ImageBatch):
             images = check_images(X, value_range=None, label_channel=label_channel)
     except (TypeError, ValueError):

@@ -16,6 +16,7 @@ from psmlearn._images._instances import (
 )
 from psmlearn._images._sizes import NUCLEUS_DIAMETER, nuclear_zoom
 from psmlearn.segmentation._classes import class_places
+from psmlearn.segmentation._regions import decode_regions
 from psmlearn.segmentation._targets import nearest_values, voronoi_labels
 
 __all__ = ["activate", "decode_outputs", "voronoi_crops", "voronoi_planes"]
@@ -56,7 +57,7 @@ def decode_outputs(
     classes : ndarray of shape (n_classes,) or None
     nucleus_diameter : float or "auto"
         In micrometres; "auto" looks it up in what is found first, and `min_area`
-        follows it.
+        follows it. Of no meaning with ``targets="regions"``.
     min_area : float
         In square micrometres.
     pixel_size : float
@@ -66,6 +67,14 @@ def decode_outputs(
     -------
     mask : ndarray of shape (height, width), or (height, width, 2) with classes, int32
     """
+    if targets == "regions":
+        return decode_regions(
+            output,
+            classes=classes,
+            threshold=threshold,
+            min_area=min_area,
+            pixel_size=pixel_size,
+        )
     is_known = nucleus_diameter != "auto"
     diameter = nucleus_diameter if is_known else NUCLEUS_DIAMETER
 

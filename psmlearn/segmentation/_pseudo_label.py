@@ -12,18 +12,36 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 
 from psmlearn._images._frame import inner_box
 from psmlearn.activation import SelfActivationMapper
 from psmlearn.base import BaseImageEstimator
 from psmlearn.cluster import SemanticClusterer
 from psmlearn.cluster._classes import resolve_classes, warn_of_staining
-from psmlearn.io._batch import ImageBatch, check_masks, resolve_pixel_size
+from psmlearn.io._batch import (
+    ImageBatch,
+    check_images,
+    check_masks,
+    resolve_pixel_size,
+)
 from psmlearn.segmentation._classes import (
     class_jaccard,
     forget_unsure_classes,
     mask_points,
+)
+from psmlearn.segmentation._parts import (
+    check_devices,
+    check_image_labels,
+    clusterer_of,
+    count_objects,
+    fit_labeler,
+    n_classes_of,
+    nothing_found,
+    pass_random_state,
+    refusal,
+    segmenter_options,
+    value_ranges,
 )
 from psmlearn.segmentation._segmenter import NucleiSegmenter
 from psmlearn.segmentation._stained import put_stained_first
@@ -48,13 +66,19 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
     Parameters
     ----------
     labeler : estimator, default=None
-        Its ``fit(X)`` and ``predict(X)`` give label images. None takes the pipeline
+        Its ``fit(X)`` and ``predict(X)``, or its ``fit_predict(X)``, give label
+        images. One that learns from labels of whole images has a keyword
+        `image_labels` in `fit`; if in `fit_predict` as well, its masks of the training
+        images are those of ``fit_predict``. None takes the pipeline
         of :class:`SelfActivationMapper` ("maps") and :class:`SemanticClusterer`
         ("clusters") with their defaults; with several classes the clusterer alone,
         whose stains a map adds nothing to.
     segmenter : estimator, default=None
         Trained on what the labeler predicts. None takes :class:`NucleiSegmenter`;
-        with several classes its threshold is 0.85 and its nucleus_diameter "auto".
+        with several classes its threshold is 0.85 and its nucleus_diameter "auto";
+        after a labeler that learns from image labels its targets are "regions".
+        Images beyond [0, 1] need parts with ``value_range=None``; the default
+        segmenter has the `value_range` of the labeler.
     classes : "ki67", "he", dict or None, default=None
         Classes of cells that the default labeler tells by their stain, as in
         :class:`SemanticClusterer`: with "ki67" 1 is positive (brown) and 2 negative
@@ -67,7 +91,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         tells all of them; `predict_proba` always is its own.
     n_rounds : int, default=1
         Rounds of training. From the second on the masks are the segmenter's own,
-        pixels of doubt unknown.
+        pixels of doubt unknown; labels of images no longer play a part.
     doubt : float, default=0.15
         In later rounds, pixels whose probability is nearer than this to one half
         are unknown, and so is the class of objects that are so near to the middle of
@@ -158,8 +182,11 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             Images.
         y : ignored
             Never handed on: training sees no label.
-        image_labels : array-like of shape (n_images,), default=None
-            One label an image, for a weakly supervised labeler only.
+        image_labels : array-like of shape (n_images,) or (n_images, n_classes), \
+default=None
+            What is known of each image, for a weakly supervised labeler only. To have
+            them sliced in cross-validation, enable scikit-learn's metadata routing and
+            ask for them by ``set_fit_request(image_labels=True)``.
 
         Returns
         -------
@@ -168,32 +195,45 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         Raises
         ------
         ValueError
-            If an image is bad (before training), if `image_labels` are given to a
-            labeler that takes none, or if the labeler finds nothing at all.
+            If an image is bad or one part would refuse it, or if `image_labels` are
+            not one an image or are given to a labeler that takes none (all before
+            training); or if the labeler finds nothing at all.
         """
-        images = self._check_images(X, reset=True)
+        images = self._check_fit_images(X)
         labeler, segmenter = self._make_parts(images)
         for part in (labeler, segmenter):
-            _check_devices(part)
-        masks = self._label(labeler, X, image_labels)
-        n_objects = _count(masks)
+            check_devices(part)
+        if image_labels is not None:
+            check_image_labels(image_labels, len(images), labeler)
+        masks = fit_labeler(labeler, X, image_labels)
+        n_objects = count_objects(masks)
         if not n_objects:
-            raise ValueError(
-                f"The labeler found no nucleus in any of the {len(images)} images, so "
-                "there is nothing to learn. Look at its masks (its predict), check "
-                "pixel_size, or lower its demands (min_contrast, min_stain, min_area)."
-            )
+            raise nothing_found(len(images), weak=image_labels is not None)
         # Only now: a fit that ends before leaves what an earlier one learnt.
         self.labeler_, self.segmenter_ = labeler, segmenter
         self.n_pseudo_objects_ = [n_objects]
         segmenter.fit(X, masks)
         for _ in range(1, self.n_rounds):
             masks = self._own_masks(X)
-            self.n_pseudo_objects_.append(_count(masks))
+            self.n_pseudo_objects_.append(count_objects(masks))
             if not self.n_pseudo_objects_[-1]:
                 break
             segmenter.fit(X, masks)
         return self
+
+    def _check_fit_images(self, X) -> ImageBatch:
+        """Check the images for both parts, before either is trained."""
+        ranges = value_ranges(self.labeler, self.segmenter)
+        known = {each for each in ranges.values() if each != "unknown"}
+        if known == {None}:
+            return self._check_images(X, reset=True, value_range=None)
+        try:
+            return self._check_images(X, reset=True)
+        except ValueError as error:
+            if None in known:  # is it their range alone that one part refuses?
+                check_images(X, caller=type(self).__name__, value_range=None)
+                raise refusal(ranges, error) from None
+            raise
 
     def _make_parts(self, images: ImageBatch):
         """Return unfitted labeler and segmenter, with seeds."""
@@ -209,7 +249,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             labeler = SemanticClusterer(
                 pixel_size=self.pixel_size, classes=self.classes, verbose=self.verbose
             )
-            if _n_classes(self.classes) < 2:
+            if n_classes_of(self.classes) < 2:
                 # Maps are arrays that know no file: the clusterer is told the numbers.
                 sizes = resolve_pixel_size(self.pixel_size, images)
                 is_one = (sizes == sizes[0]).all()
@@ -226,33 +266,18 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             labeler = clone(self.labeler)
         if self.segmenter is None:
             segmenter = default_segmenter(
-                getattr(_clusterer(labeler), "classes", None),
+                getattr(clusterer_of(labeler), "classes", None),
                 pixel_size=self.pixel_size,
                 device=self.device,
                 verbose=self.verbose,
+                **segmenter_options(labeler),
             )
         else:
             segmenter = clone(self.segmenter)
         if self.random_state is not None:
-            _pass_random_state(labeler, rng)
-            _pass_random_state(segmenter, rng)
+            pass_random_state(labeler, rng)
+            pass_random_state(segmenter, rng)
         return labeler, segmenter
-
-    def _label(self, labeler, X, image_labels) -> list[np.ndarray] | np.ndarray:
-        """Fit the labeler and return its masks of the training images."""
-        if image_labels is not None:
-            if not has_fit_parameter(labeler, "image_labels"):
-                raise ValueError(
-                    "image_labels were given, but the labeler "
-                    f"{type(labeler).__name__} takes none: its fit has no "
-                    "parameter image_labels. Pass a weakly supervised labeler, or "
-                    "leave image_labels out."
-                )
-            return labeler.fit(X, None, image_labels=image_labels).predict(X)
-        if hasattr(labeler, "fit_predict"):
-            # Spares a Pipeline the second transformation of all images.
-            return labeler.fit_predict(X, None)
-        return labeler.fit(X, None).predict(X)
 
     def _own_masks(self, X) -> list[np.ndarray]:
         """Return the masks that are predicted now, with pixels of doubt unknown."""
@@ -332,7 +357,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
     def _stains(self) -> list[str]:
         """Return the classes that the stain tells in prediction, if it does."""
         check_is_fitted(self)
-        clusterer = _clusterer(self.labeler_)
+        clusterer = clusterer_of(self.labeler_)
         if self.class_source != "stain" or clusterer is None:
             return []
         if not hasattr(self.segmenter_, "classes_"):
@@ -348,46 +373,9 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         return self.segmenter_
 
 
-def _clusterer(labeler) -> SemanticClusterer | None:
-    """Return the clusterer that makes a labeler's masks, if one does."""
-    last = labeler.steps[-1][1] if isinstance(labeler, Pipeline) else labeler
-    return last if isinstance(last, SemanticClusterer) else None
-
-
 def default_segmenter(classes, **options) -> NucleiSegmenter:
     """Return the unfitted segmenter that is the default for these classes."""
     segmenter = NucleiSegmenter(**options)
-    if _n_classes(classes) > 1:
+    if n_classes_of(classes) > 1:
         segmenter.set_params(threshold=_THRESHOLD_OF_CLASSES, nucleus_diameter="auto")
     return segmenter
-
-
-def _n_classes(classes) -> int:
-    return 0 if classes is None else len(resolve_classes(classes))
-
-
-def _count(masks) -> int:
-    """Return the number of objects in label images, with or without classes."""
-    planes = [
-        mask if mask.ndim == 2 else mask[..., 0] for mask in map(np.asarray, masks)
-    ]
-    return int(sum(np.unique(ids[ids > 0]).size for ids in planes))
-
-
-def _pass_random_state(estimator, rng: np.random.RandomState) -> None:
-    """Set every `random_state` of an estimator and its parts that is None."""
-    seeds = {
-        name: int(rng.randint(np.iinfo(np.int32).max))
-        for name, value in sorted(estimator.get_params(deep=True).items())
-        if (name == "random_state" or name.endswith("__random_state")) and value is None
-    }
-    estimator.set_params(**seeds)
-
-
-def _check_devices(estimator) -> None:
-    """Refuse a device that is absent before any part is trained."""
-    from psmlearn._engine._device import resolve_device
-
-    for name, value in estimator.get_params(deep=True).items():
-        if (name == "device" or name.endswith("__device")) and isinstance(value, str):
-            resolve_device(value)

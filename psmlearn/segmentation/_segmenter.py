@@ -8,19 +8,21 @@ from functools import partial
 from numbers import Real
 
 import numpy as np
-from sklearn.base import _fit_context, clone
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from psmlearn.io._batch import ImageBatch, check_masks
+from psmlearn.segmentation._appearance import UNIT_RANGE, refuse_other_range
 from psmlearn.segmentation._base import PixelNetworkEstimator
 from psmlearn.segmentation._classes import class_jaccard, mask_points
-from psmlearn.segmentation._losses import instance_loss, voronoi_loss
+from psmlearn.segmentation._losses import instance_loss, pixel_loss, voronoi_loss
 from psmlearn.segmentation._masks import class_planes
 from psmlearn.segmentation._outputs import (
     decode_outputs,
     voronoi_crops,
     voronoi_planes,
 )
+from psmlearn.segmentation._two_stage import fit_detector
 
 __all__ = ["NucleiSegmenter"]
 
@@ -34,7 +36,9 @@ class NucleiSegmenter(PixelNetworkEstimator):
     of shape (height, width, 2) it also learns the class of the nuclei, and all that
     it predicts has classes, and touching nuclei of two classes are told apart. With
     ``targets="voronoi"`` it is the two-stage training of [1]_: a detector learns the
-    mask, its points give Voronoi labels, and the network learns both.
+    mask, its points give Voronoi labels, and the network learns both. With
+    ``targets="regions"`` it learns foreground alone, for what is no nucleus, such as
+    tumours: each connected region of it is one object.
 
     Parameters
     ----------
@@ -44,8 +48,9 @@ class NucleiSegmenter(PixelNetworkEstimator):
         equals whole-image prediction with "unet".
     weights : str or path, default=None
         Weight file to start from, read without running code.
-    targets : {"instances", "voronoi"}, default="instances"
-        What the network learns.
+    targets : {"instances", "voronoi", "regions"}, default="instances"
+        What the network learns. "regions" are 8-connected and never split, filled or
+        made pale: `nucleus_diameter` and `appearance_randomisation` do not matter.
     detector : NucleiDetector, default=None
         The first stage of ``targets="voronoi"``; None takes one with the training
         parameters of this estimator.
@@ -75,10 +80,15 @@ class NucleiSegmenter(PixelNetworkEstimator):
     threshold : float, default=0.5
         Foreground probability from which a pixel belongs to a nucleus.
     stain_jitter : float, default=1.0
-        Strength of the variation of stains in training; 0 for none.
+        Strength of the variation of stains, or channels, in training; 0 for none.
     appearance_randomisation : float, default=0.5
         Share of the nuclei whose inside is made pale in training, so that vesicular
         nuclei are learnt from solid ones.
+    value_range : (0.0, 1.0) or None, default=(0.0, 1.0)
+        Range of floats in X. None takes any finite values, such as those of an MRI
+        scan: each channel of an image is standardised by its median and quartiles
+        within the subject, around which empty ground is left out. No channel is
+        taken for a stain then, in training each varies by itself.
     n_views : int, default=1
         Flips and rotations averaged in prediction, 1 to 8.
     max_epochs : int, default=20
@@ -155,7 +165,8 @@ class NucleiSegmenter(PixelNetworkEstimator):
 
     _parameter_constraints: dict = {
         **PixelNetworkEstimator._parameter_constraints,
-        "targets": [StrOptions({"instances", "voronoi"})],
+        "targets": [StrOptions({"instances", "voronoi", "regions"})],
+        "value_range": [tuple, list, None],
         "detector": [HasMethods(["fit", "predict"]), None],
         "voronoi_weight": [Interval(Real, 0, None, closed="left")],
         "mask_foreground": ["boolean"],
@@ -184,6 +195,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
         threshold=0.5,
         stain_jitter=1.0,
         appearance_randomisation=0.5,
+        value_range=UNIT_RANGE,
         n_views=1,
         max_epochs=20,
         steps_per_epoch=30,
@@ -218,6 +230,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
         self.threshold = threshold
         self.stain_jitter = stain_jitter
         self.appearance_randomisation = appearance_randomisation
+        self.value_range = value_range
         self.n_views = n_views
         self.max_epochs = max_epochs
         self.steps_per_epoch = steps_per_epoch
@@ -260,36 +273,40 @@ class NucleiSegmenter(PixelNetworkEstimator):
             If images or masks are not what was expected; before training.
         """
         continued = self._continues()
+        if continued:
+            refuse_other_range(self.value_range, self._value_range_of(reset=False))
         images = self._check_stacks(X, reset=not continued)
         masks = self._training_masks(images, y)
         classes = self._find_classes(class_planes(masks), continued)
         if self.targets == "voronoi":
             self._fit_voronoi(images, masks, classes, continued)
-        elif classes is None:
-            self._train_pixels(
-                images, masks, 3, lambda crops: [], instance_loss, continued=continued
-            )
         else:
-            weights = self._number_classes(masks, classes)
-            self._train_pixels(
-                images,
-                masks,
-                2 + len(classes),
-                lambda crops: [crops[..., 1].astype(np.int64)],
-                partial(instance_loss, weights=weights),
-                classes=classes,
-                weights=weights,
-                continued=continued,
-            )
+            self._fit_masks(images, masks, classes, continued)
         return self
 
+    def _fit_masks(self, images, masks, classes, continued: bool) -> None:
+        loss, n_outputs = instance_loss, 3
+        if self.targets == "regions":
+            loss, n_outputs = pixel_loss, 2
+        weights, n_planes = None, 1
+        if classes is not None:
+            weights = self._number_classes(masks, classes)
+            loss, n_planes = partial(loss, weights=weights), 2
+            n_outputs += len(classes) - 1
+        self._train_pixels(
+            images,
+            masks,
+            n_outputs,
+            lambda crops: [crops[..., k].astype(np.int64) for k in range(1, n_planes)],
+            loss,
+            classes=classes,
+            weights=weights,
+            continued=continued,
+        )
+
     def _fit_voronoi(self, images, masks, classes, continued: bool) -> None:
-        self.detector_ = self._make_detector()
         channels = self._input_channels(images.n_channels)
-        pictures = images
-        if len(channels) < images.n_channels:
-            pictures = [np.ascontiguousarray(image[..., channels]) for image in images]
-        points = self.detector_.fit(pictures, masks).predict(pictures)
+        self.detector_, points = fit_detector(self, images, masks, channels)
         options = {
             "weight": self.voronoi_weight,
             "mask_foreground": self.mask_foreground,
@@ -310,18 +327,6 @@ class NucleiSegmenter(PixelNetworkEstimator):
             weights=options.get("weights"),
             continued=continued,
         )
-
-    def _make_detector(self):
-        from psmlearn.segmentation._detector import NucleiDetector
-
-        if self.detector is not None:
-            return clone(self.detector)
-        shared = self.get_params(deep=False)
-        own = {"targets", "threshold", "label_channel", "class_channel", "map_channel"}
-        if self.nucleus_diameter == "auto":
-            own.add("nucleus_diameter")
-        names = set(NucleiDetector._get_param_names()) & set(shared) - own
-        return NucleiDetector(**{name: shared[name] for name in names})
 
     def predict(self, X) -> np.ndarray | list[np.ndarray]:
         """Return the label image of each image.
@@ -382,15 +387,12 @@ class NucleiSegmenter(PixelNetworkEstimator):
     def _predict_masks(self, images: ImageBatch) -> Iterator[np.ndarray]:
         outputs = self._predict_pixels(images, self._activation())
         for output, size in zip(outputs, self._pixel_sizes(images), strict=True):
-            yield self._decode(output, size)
-
-    def _decode(self, output: np.ndarray, pixel_size: float) -> np.ndarray:
-        return decode_outputs(
-            output,
-            targets=self._targets,
-            classes=getattr(self, "classes_", None),
-            threshold=self.threshold,
-            nucleus_diameter=self.nucleus_diameter,
-            min_area=self.min_area,
-            pixel_size=pixel_size,
-        )
+            yield decode_outputs(
+                output,
+                targets=self._targets,
+                classes=getattr(self, "classes_", None),
+                threshold=self.threshold,
+                nucleus_diameter=self.nucleus_diameter,
+                min_area=self.min_area,
+                pixel_size=size,
+            )

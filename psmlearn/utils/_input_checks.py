@@ -268,9 +268,15 @@ def check_single_image_refused(name: str, estimator: BaseEstimator) -> None:
 
 
 def check_bad_values_refused(name: str, estimator: BaseEstimator) -> None:
-    """NaN, infinity and values beyond [0, 1] are refused; the image is named."""
+    """NaN, infinity and values beyond [0, 1] are refused; the image is named.
+
+    With ``value_range=None`` any finite values are taken.
+    """
     images, _ = image_array()
-    for value, word in ((np.nan, "NaN"), (np.inf, "inf"), (180.0, "255|rescale")):
+    bad = [(np.nan, "NaN"), (np.inf, "inf")]
+    if getattr(estimator, "value_range", (0.0, 1.0)) is not None:
+        bad.append((180.0, "255|rescale"))
+    for value, word in bad:
         floats = images / np.float32(255)
         floats[1, 5, 6, 0] = value
         require_refused(estimator, floats, ["image 1", word], f"{value} in an array")

@@ -29,7 +29,7 @@ def test_it_learns_where_nuclei_are(kind):
     y = data.masks[:4] if kind == "masks" else data.points[:4]
     detector = NucleiDetector(
         network=lambda i, o: UNet(i, o, base_channels=8, depth=3),
-        max_epochs=10,
+        max_epochs=8,
         steps_per_epoch=25,
         learning_rate=5e-3,
         patch_size=64,

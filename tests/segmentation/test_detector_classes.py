@@ -63,7 +63,7 @@ def test_it_learns_where_nuclei_of_each_class_are(targets, kind):
     detector = NucleiDetector(
         **{
             **SMALL,
-            "max_epochs": 16,
+            "max_epochs": 8,
             "steps_per_epoch": 25,
             "learning_rate": 5e-3,
             "patch_size": 64,

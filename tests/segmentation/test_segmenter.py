@@ -82,17 +82,24 @@ def test_averaged_views_change_the_answer_a_little(learnt):
     assert aggregated_jaccard_score(one, eight) > 0.5
 
 
-@pytest.mark.parametrize("tile_size", [64, 96, 160])
-def test_tiled_prediction_equals_the_whole(learnt, tile_size):
+@pytest.fixture(scope="module")
+def whole(learnt):
+    """An image larger than its tiles, and its probabilities in one piece."""
     segmenter, *_ = learnt
     image = make_nuclei(n_images=1, shape=(330, 290), random_state=2).images
-    whole = segmenter.predict_proba(image)
+    return image, segmenter.predict_proba(image)
+
+
+@pytest.mark.parametrize("tile_size", [64, 96, 160])
+def test_tiled_prediction_equals_the_whole(learnt, whole, tile_size):
+    segmenter, *_ = learnt
+    image, expected = whole
     segmenter.set_params(tile_size=tile_size)
     try:
         tiled = segmenter.predict_proba(image)
     finally:
         segmenter.set_params(tile_size=1024)
-    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+    np.testing.assert_allclose(tiled, expected, atol=1e-5)
 
 
 def test_blank_images_come_out_empty(learnt):

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The rows that learn masks from image labels, and what they are compared with.
+
+Each is run in folds by patient; see `folds`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks.accuracy.datasets import DataSet
+from benchmarks.accuracy.flair import FlairThreshold
+from benchmarks.accuracy.folds import Method, run_folds
+from benchmarks.accuracy.rows import VERBOSE, Row, tell
+from psmlearn import ClassActivationMapper, NucleiSegmenter, PseudoLabelSegmenter
+
+# What every mapper and every U-Net gets besides what its row says.
+MAPPER: dict = {}
+UNET: dict = {"pixel_size": 1000.0, "min_area": 0}
+# Which labels training sees, and which chose the method.
+IMAGE_LABELS = "image labels"
+LOOKED_AT = f"{IMAGE_LABELS} (method made on lgg's development folds)"
+# Side of the U-Net's crops, where images are as large, and what it must divide by.
+PATCH_SIZE, STRIDE = 128, 16
+
+
+def make_mapper(dataset: DataSet, seed: int, **weights) -> ClassActivationMapper:
+    """Build the mapper; only the weights of its losses differ between rows."""
+    return ClassActivationMapper(
+        value_range=None, random_state=seed, verbose=VERBOSE, **weights, **MAPPER
+    )
+
+
+def make_unet(dataset: DataSet, seed: int) -> NucleiSegmenter:
+    """Build the U-Net, the same on true masks and on those of a mapper."""
+    side = min(min(mask.shape) for mask in dataset.masks)
+    patch_size = min(PATCH_SIZE, side // STRIDE * STRIDE)
+    return NucleiSegmenter(
+        targets="regions",
+        value_range=None,
+        random_state=seed,
+        verbose=VERBOSE,
+        **{"patch_size": patch_size} | UNET,
+    )
+
+
+def make_chain(dataset: DataSet, seed: int) -> PseudoLabelSegmenter:
+    """Build the U-Net on the masks of the mapper of row ``cam-crs``."""
+    return PseudoLabelSegmenter(
+        make_mapper(dataset, seed), make_unet(dataset, seed), random_state=seed
+    )
+
+
+def make_flair(dataset: DataSet, seed: int) -> FlairThreshold:
+    """Build the threshold of FLAIR."""
+    return FlairThreshold(channel=dataset.flair)
+
+
+def judge_mapper(model, images):
+    """Ask a mapper which images show a lesion; its masks are the prediction."""
+    probabilities = model.predict_image_proba(images)
+    scores = probabilities[:, list(model.classes_).index(1)].astype(float)
+    return scores, scores > 0.5, None
+
+
+def judge_chain(model, images):
+    """Ask the mapper of a chain, and take its masks too."""
+    scores, shown, _ = judge_mapper(model.labeler_, images)
+    return scores, shown, model.labeler_.predict(images)
+
+
+def judge_flair(model: FlairThreshold, images):
+    """Take the greatest value where it was chosen to tell labels."""
+    if not model.tells_labels_:
+        return None, None, None
+    scores = model.score_images(images)
+    return scores, scores > model.threshold_, None
+
+
+def judge_nothing(model, images):
+    """Tell nothing of images as a whole."""
+    return None, None, None
+
+
+def _row(
+    title: str, labels: str, make, judge, *, sees_masks=False, is_trained=True
+) -> Row:
+    method = Method(make, sees_masks, tell, judge)
+    return Row(
+        partial(run_folds, method),
+        title,
+        labels,
+        is_trained=is_trained,
+        kind="weak",
+        resumes=True,
+    )
+
+
+def _mapper_row(title: str, **weights) -> Row:
+    make = partial(make_mapper, **weights)
+    return _row(title, LOOKED_AT, make, judge_mapper)
+
+
+# Named by what it is trained on; "supervised-unet" is a row of nuclei.
+ROWS_WEAK = {
+    "flair-label": _row(
+        "FLAIR threshold by image labels",
+        IMAGE_LABELS,
+        make_flair,
+        judge_flair,
+        is_trained=False,
+    ),
+    "flair-threshold": _row(
+        "FLAIR threshold by masks",
+        "masks choose the threshold",
+        make_flair,
+        judge_flair,
+        sees_masks=True,
+        is_trained=False,
+    ),
+    "cam-plain": _mapper_row(
+        "Plain class activation map", cluster_weight=0, reconstruction_weight=0
+    ),
+    "cam-unsuppressed": _mapper_row(
+        "… without suppression of absent classes",
+        cluster_weight=0,
+        reconstruction_weight=0,
+        suppression_weight=0,
+    ),
+    "cam-rec": _mapper_row("… with reconstruction", cluster_weight=0),
+    "cam-cluster": _mapper_row(
+        "… with cluster-re-supervision", reconstruction_weight=0
+    ),
+    "cam-crs": _mapper_row("ClassActivationMapper, both"),
+    "crs-unet": _row(
+        "U-Net on the masks of ClassActivationMapper",
+        LOOKED_AT,
+        make_chain,
+        judge_chain,
+    ),
+    "supervised-regions": _row(
+        "The same U-Net on true masks",
+        "full masks",
+        make_unet,
+        judge_nothing,
+        sees_masks=True,
+    ),
+}

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Class activation maps from the raw maps of a network's levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+__all__ = ["class_maps", "image_logits", "label_loss", "suppression_loss"]
+
+
+def image_logits(raw: torch.Tensor) -> torch.Tensor:
+    """Return the logits of an image, (n, 1 + n_classes): the means of its maps."""
+    return raw.mean(dim=(2, 3))
+
+
+def class_maps(raw: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+    """Multiply the maps of all levels, each scaled to [0, 1].
+
+    The scale of an image is joint: over background, classes and pixels. So a class
+    that is absent stays dark, which a scale of its own would not allow.
+
+    Parameters
+    ----------
+    raw : sequence of tensor of shape (n, 1 + n_classes, height, width)
+        The maps of each level, of any size.
+    size : tuple of int
+        Height and width of the result.
+
+    Returns
+    -------
+    tensor of shape (n, 1 + n_classes, *size)
+        In [0, 1]; background first.
+    """
+    product: torch.Tensor | float = 1.0
+    for maps in raw:
+        maps = functional.interpolate(
+            maps.float(), size=size, mode="bilinear", align_corners=False
+        )
+        low = maps.amin(dim=(1, 2, 3), keepdim=True)
+        high = maps.amax(dim=(1, 2, 3), keepdim=True)
+        product = product * (maps - low) / (high - low).clamp_min(1e-6)
+    return product
+
+
+def label_loss(
+    logits: torch.Tensor,
+    presence: torch.Tensor,
+    weights: torch.Tensor,
+    *,
+    exclusive: bool,
+    share: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Cross entropy of image labels, weighted by class.
+
+    Parameters
+    ----------
+    logits : tensor of shape (n, 1 + n_classes)
+        Background first.
+    presence : tensor of shape (n, n_classes)
+        1 where the image shows the class, else 0.
+    weights : tensor of shape (1 + n_classes,) or (2, n_classes)
+        Of the background and each class where they exclude each other; else of
+        absence and presence of each class.
+    exclusive : bool
+        Whether an image shows one class at most. Else each class is told from the
+        background by itself.
+    share : tensor of shape (n,) or (n, n_classes), default=None
+        How much each term counts, in place of the mean over all.
+    """
+    logits = logits.float()
+    if exclusive:
+        place = torch.where(presence.any(1), presence.float().argmax(1) + 1, 0)
+        values = functional.cross_entropy(logits, place, reduction="none")
+        weight = weights[place]
+    else:
+        margin = logits[:, 1:] - logits[:, :1]
+        values = functional.binary_cross_entropy_with_logits(
+            margin, presence.float(), reduction="none"
+        )
+        weight = torch.where(presence > 0, weights[1], weights[0])
+    if share is not None:
+        weight = weight * share
+    # 0 where nothing counts: neither a division by zero nor a wrong direction.
+    return (values * weight).sum() / weight.sum().clamp_min(1e-6)
+
+
+def suppression_loss(maps: torch.Tensor, presence: torch.Tensor) -> torch.Tensor:
+    """Return the mean of the maps of what an image does not show.
+
+    The background counts as shown where no class is.
+
+    Parameters
+    ----------
+    maps : tensor of shape (n, 1 + n_classes, height, width)
+        In [0, 1], background first.
+    presence : tensor of shape (n, n_classes)
+    """
+    shown = torch.cat([(presence == 0).all(1, keepdim=True), presence > 0], dim=1)
+    absent = (~shown).to(maps.dtype)
+    return (maps.mean(dim=(2, 3)) * absent).sum() / absent.sum().clamp_min(1)

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Labels of whole images: binary, of several classes, or several at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["LabelCode", "as_image_labels", "learn_labels"]
+
+
+def as_image_labels(labels, n_images: int, caller: str) -> np.ndarray:
+    """Check image labels and return them as an array.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_images,) or (n_images, n_classes)
+        One label an image, numbers or strings; or 0 and 1 for each class.
+    n_images : int
+        Number of images that they are for.
+    caller : str
+        Name put before errors.
+
+    Returns
+    -------
+    ndarray of shape (n_images,), or (n_images, n_classes) bool
+
+    Raises
+    ------
+    ValueError
+        If they are masks, of another number, missing, or no labels.
+    """
+    if labels is None:
+        raise ValueError(
+            f"{caller}: image labels are needed, one an image: fit(X, labels), or "
+            "fit(X, masks, image_labels=labels) where y is taken by masks."
+        )
+    try:
+        array = np.asarray(labels)
+    except ValueError:  # a ragged list
+        array = np.empty(0, object).reshape(0, 0, 0)
+    if array.ndim > 2:
+        raise ValueError(
+            f"{caller}: one label an image is expected, got masks or images (shape "
+            f"{getattr(array, 'shape', ())}); pass the labels of the images, such as "
+            "[int(mask.any()) for mask in masks], or fit(X, masks, image_labels=...)."
+        )
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 0 or len(array) != n_images:
+        n_labels = 1 if array.ndim == 0 else len(array)
+        raise ValueError(
+            f"{caller}: {n_labels} image labels were given for {n_images} images; "
+            "exactly one an image is expected."
+        )
+    if array.dtype.kind == "f":
+        wrong = np.flatnonzero(~np.isfinite(array).reshape(n_images, -1).all(axis=1))
+        if len(wrong):
+            raise ValueError(
+                f"{caller}: the label of image {wrong[0]} is {array[wrong[0]]}; a "
+                "label is needed for each image (leave the others out)."
+            )
+        if (array != np.rint(array)).any():
+            raise ValueError(
+                f"{caller}: image labels are classes, got numbers such as "
+                f"{array[array != np.rint(array)][0]:g}; expected integers or strings."
+            )
+        array = array.astype(np.int64)
+    if array.dtype.kind == "O":
+        missing = [i for i, value in enumerate(array.flat) if value is None]
+        if missing:
+            raise ValueError(f"{caller}: the label of image {missing[0]} is None.")
+        array = array.astype(str)
+    if array.ndim == 2:
+        if array.dtype.kind not in "iub" or not np.isin(array, (0, 1)).all():
+            raise ValueError(
+                f"{caller}: labels of shape {array.shape} say for each class whether "
+                "the image shows it; expected only 0 and 1."
+            )
+        array = array.astype(bool)
+    return array
+
+
+@dataclass(frozen=True)
+class LabelCode:
+    """What labels mean: which are classes with a map, and which is none.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_labels,)
+        All labels in ascending order; column numbers of labels of several at once.
+    negative : object
+        The label of images without any object, None if there is none.
+    exclusive : bool
+        Whether an image shows one class at most.
+    """
+
+    classes: np.ndarray
+    negative: object
+    exclusive: bool
+
+    @property
+    def shown(self) -> np.ndarray:
+        """The classes that have a map, (n_classes,)."""
+        if self.negative is None:
+            return self.classes
+        return self.classes[self.classes != self.negative]
+
+    def presence(self, labels: np.ndarray, caller: str) -> np.ndarray:
+        """Tell which classes each image shows, (n_images, n_classes) float32."""
+        if not self.exclusive:
+            if labels.ndim != 2 or labels.shape[1] != len(self.classes):
+                raise ValueError(
+                    f"{caller}: labels of shape (n_images, {len(self.classes)}) are "
+                    f"expected, as in fit, got {labels.shape}."
+                )
+            return labels.astype(np.float32)
+        unknown = np.setdiff1d(labels.ravel(), self.classes)
+        if labels.ndim != 1 or len(unknown):
+            raise ValueError(
+                f"{caller}: labels among {self.classes.tolist()} are expected, one an "
+                f"image, got {unknown.tolist()[:5] or labels.shape}."
+            )
+        return (labels[:, None] == self.shown).astype(np.float32)
+
+    def weights(self, presence: np.ndarray, how: str | None) -> np.ndarray:
+        """Return how much images count in training, by what they show.
+
+        Of shape (1 + n_classes,), background first, where classes exclude each
+        other; else (2, n_classes), for absence and presence.
+        """
+        if self.exclusive:
+            none = (presence == 0).all(axis=1, keepdims=True)
+            counts = np.concatenate([none, presence], axis=1).sum(axis=0)
+        else:
+            counts = np.stack([(1 - presence).sum(axis=0), presence.sum(axis=0)])
+        if how is None:
+            return np.ones(counts.shape, np.float32)
+        n_kinds = (counts > 0).sum(axis=0)
+        total = counts.sum(axis=0)
+        weights = total / np.maximum(n_kinds * counts, 1)
+        return np.where(counts > 0, weights, 0).astype(np.float32)
+
+
+def learn_labels(labels: np.ndarray, negative_label, caller: str) -> LabelCode:
+    """Learn from checked training labels what they mean.
+
+    Raises
+    ------
+    ValueError
+        If all images have one label, or `negative_label` is not among them or cannot
+        be guessed.
+    """
+    if labels.ndim == 2:
+        shares = labels.mean(axis=0)
+        constant = np.flatnonzero((shares == 0) | (shares == 1))
+        if len(constant):
+            which = "all" if shares[constant[0]] == 1 else "none"
+            raise ValueError(
+                f"{caller}: class {constant[0]} is shown by {which} of the "
+                f"{len(labels)} images; images with and without it are needed."
+            )
+        return LabelCode(np.arange(labels.shape[1]), None, False)
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{caller}: all {len(labels)} images have the label "
+            f"{classes.tolist()[0]!r}; images with and without the object are needed."
+        )
+    return LabelCode(classes, _negative(classes, negative_label, caller), True)
+
+
+def _negative(classes: np.ndarray, negative_label, caller: str):
+    if negative_label is None:
+        if len(classes) == 2:
+            raise ValueError(
+                f"{caller}: of two labels, {classes.tolist()}, one must be that of "
+                "images without any object; say which by negative_label."
+            )
+        return None
+    if isinstance(negative_label, str) and negative_label == "auto":
+        if classes.dtype.kind not in "iub":
+            raise ValueError(
+                f"{caller}: which of the labels {classes.tolist()} is that of images "
+                "without any object? Say so by negative_label (None if there is none)."
+            )
+        if len(classes) == 2:
+            return classes[0]
+        return classes[classes == 0][0] if (classes == 0).any() else None
+    found = classes[classes == negative_label]
+    if not len(found):
+        raise ValueError(
+            f"{caller}: negative_label={negative_label!r} is not among the labels "
+            f"{classes.tolist()}."
+        )
+    return found[0]

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Cluster-re-supervision: clusters of pixels vote, and teach the maps in turn."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+from torch.nn import functional
+
+from psmlearn.activation._cam_maps import label_loss
+
+__all__ = ["VOTINGS", "ClusterVotes", "PixelClusters", "Resupervision"]
+
+VOTINGS = ("lift", "share", "any")
+# Pixels of a batch that are clustered, those that the first centres are found on, and
+# iterations of k-means in a step.
+_N_PIXELS, _N_START = 1 << 14, 1 << 12
+_N_ITER = 2
+# Fewer pixels of a cluster are not taken for a part of an image.
+_MIN_PIXELS = 4
+# A cluster stands out in an image where its mean is this part of the greatest mean of
+# all clusters, and this many times the mean of the image.
+_OF_PEAK, _OF_MEAN = 0.5, 2.0
+# Votes are kept over some five batches.
+_MOMENTUM = 0.8
+# Share of the pixel loss that the pixels to be lit have; they are few.
+_LIT_SHARE = 0.25
+
+
+class PixelClusters:
+    """K-means whose centres follow the features from batch to batch."""
+
+    def __init__(self, n_clusters: int) -> None:
+        self.n_clusters = n_clusters
+        self.centers: torch.Tensor | None = None
+
+    def update(
+        self, features: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Move the centres to the pixels (n, n_features); return their clusters."""
+        if self.centers is None:
+            self.centers = self._start(features, generator)
+        for _ in range(_N_ITER):
+            nearest = torch.cdist(features, self.centers).argmin(1)
+            counts = torch.bincount(nearest, minlength=len(self.centers))
+            sums = torch.zeros_like(self.centers).index_add_(0, nearest, features)
+            centers = sums / counts.clamp_min(1)[:, None]
+            empty = counts == 0
+            if empty.any():
+                places = torch.randint(
+                    len(features), (int(empty.sum()),), generator=generator
+                )
+                centers[empty] = features[places.to(features.device)]
+            self.centers = centers
+        return torch.cdist(features, self.centers).argmin(1)
+
+    def _start(self, features, generator) -> torch.Tensor:
+        """Find centres on few pixels, the best of some starts."""
+        order = torch.randperm(len(features), generator=generator)[:_N_START]
+        sample = features[order.to(features.device)].cpu().numpy().astype(np.float64)
+        seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
+        kmeans = KMeans(min(self.n_clusters, len(sample)), n_init=4, random_state=seed)
+        # One thread: a sum over threads comes in any order, so bits would differ.
+        with warnings.catch_warnings(), threadpool_limits(1):
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            centers = kmeans.fit(sample).cluster_centers_
+        # Where there are fewer pixels than clusters, some stay empty.
+        centers = np.resize(centers, (self.n_clusters, centers.shape[1]))
+        return torch.from_numpy(centers).to(features)
+
+
+class ClusterVotes:
+    """What clusters are by the votes of images: a class (1), not it (0), open (-1).
+
+    Parameters
+    ----------
+    voting : {"lift", "share", "any"}
+    threshold : float
+        Share of the images of a class in which a cluster must stand out, or of the
+        other images from which it is background.
+    """
+
+    def __init__(self, voting: str, threshold: float) -> None:
+        self.voting = voting
+        self.threshold = threshold
+        self._kept: torch.Tensor | None = None
+
+    def __call__(
+        self, means: torch.Tensor, counts: torch.Tensor, presence: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the state of each cluster for each class, (n_clusters, n_classes).
+
+        Parameters
+        ----------
+        means : tensor of shape (n_images, n_clusters, 1 + n_classes)
+            Of the maps over the pixels of a cluster in an image.
+        counts : tensor of shape (n_images, n_clusters)
+            Of these pixels.
+        presence : tensor of shape (n_images, n_classes)
+        """
+        there = (counts >= _MIN_PIXELS)[..., None]
+        fires = there & (means[..., 1:] > means[..., :1])
+        positive = there & (presence > 0)[:, None]
+        negative = there & (presence == 0)[:, None]
+        if self.voting == "any":
+            refuted, seen = (fires & negative).any(0), fires.any(0)
+            return torch.where(refuted, 0, torch.where(seen, 1, -1))
+        hits = fires
+        if self.voting == "lift":
+            hits = there & _stands_out(means[..., 1:], counts)
+        votes = torch.stack(
+            [
+                (hits & positive).sum(0),
+                positive.sum(0),
+                (fires & negative).sum(0),
+                negative.sum(0),
+            ]
+        ).float()
+        kept = votes if self._kept is None else self._kept * _MOMENTUM + votes
+        self._kept = kept
+        lit = kept[0] / kept[1].clamp_min(1e-3)
+        refuted = kept[2] / kept[3].clamp_min(1e-3) >= self.threshold
+        dark = refuted | (lit <= self.threshold / 2)
+        return torch.where(dark, 0, torch.where(lit >= self.threshold, 1, -1))
+
+
+def _stands_out(means: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Tell where the maps of a cluster are far above the others of the image."""
+    there = (counts >= _MIN_PIXELS)[..., None]
+    peak = (means * there).amax(1, keepdim=True)
+    weight = counts[..., None]
+    mean = (means * weight).sum(1, keepdim=True) / weight.sum(1, True).clamp_min(1)
+    # All clusters that rise together stand out nowhere: it cannot feed itself.
+    return (means >= _OF_PEAK * peak) & (means >= _OF_MEAN * mean)
+
+
+@dataclass
+class _Pixels:
+    """Pixels of a batch: image, cluster, and maps (n, 1 + n_classes)."""
+
+    image: torch.Tensor
+    cluster: torch.Tensor
+    maps: torch.Tensor
+
+
+class Resupervision:
+    """The loss that teaches the maps what the clusters have voted for.
+
+    Parameters
+    ----------
+    n_clusters : int
+    voting : {"lift", "share", "any"}
+    vote_threshold : float
+    target : {"label", "one"}
+        What the pixels of a cluster that is a class are taught: the label of their
+        image, or 1 in all images.
+    area : {"cluster", "image"}
+        Whether terms are means over clusters or over the image.
+    """
+
+    def __init__(
+        self, n_clusters: int, voting: str, vote_threshold: float, target: str,
+        area: str,
+    ) -> None:  # fmt: skip
+        self.clusters = PixelClusters(n_clusters)
+        self.votes = ClusterVotes(voting, vote_threshold)
+        self.target = target
+        self.area = area
+        self.states_: torch.Tensor | None = None
+
+    def __call__(
+        self,
+        maps: torch.Tensor,
+        features: torch.Tensor,
+        inside: torch.Tensor,
+        presence: torch.Tensor,
+        weights: torch.Tensor,
+        exclusive: bool,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """Return the loss of a batch.
+
+        Parameters
+        ----------
+        maps : tensor of shape (n, 1 + n_classes, height, width)
+            In [0, 1], background first.
+        features : tensor of shape (n, n_features, height, width)
+            What pixels are clustered by; no gradient flows into them.
+        inside : tensor of shape (n, height, width), bool
+            The foreground of the images; nothing else is clustered.
+        presence : tensor of shape (n, n_classes)
+        weights : tensor
+            See :func:`psmlearn.activation._cam_maps.label_loss`.
+        """
+        n_images, n_maps, height, width = maps.shape
+        places = inside.flatten().nonzero()[:, 0]
+        if not len(places):
+            return maps.sum() * 0
+        if len(places) > _N_PIXELS:
+            chosen = torch.randint(len(places), (_N_PIXELS,), generator=generator)
+            places = places[chosen.to(places.device)]
+        flat = features.detach().float().permute(0, 2, 3, 1).flatten(0, 2)[places]
+        pixels = _Pixels(
+            places // (height * width),
+            self.clusters.update(flat, generator),
+            maps.permute(0, 2, 3, 1).flatten(0, 2)[places],
+        )
+        sums, counts = self._by_cluster(pixels, n_images, n_maps)
+        means = sums / counts.clamp_min(1)[..., None]
+        with torch.no_grad():
+            states = self.votes(means, counts, presence)
+        self.states_ = states
+        loss = self._pixel_loss(pixels, maps, states, presence)
+        if self.area == "image":
+            means = sums / torch.bincount(pixels.image, minlength=n_images).clamp_min(
+                1
+            )[:, None, None].to(sums)
+        return loss + self._cluster_loss(
+            means, counts, states, presence, weights, exclusive
+        )
+
+    def _by_cluster(self, pixels, n_images, n_maps):
+        """Sum the maps over the clusters of each image, and count their pixels."""
+        n_clusters = self.clusters.n_clusters
+        key = pixels.image * n_clusters + pixels.cluster
+        sums = pixels.maps.new_zeros(n_images * n_clusters, n_maps)
+        sums = sums.index_add(0, key, pixels.maps).view(n_images, n_clusters, n_maps)
+        counts = torch.bincount(key, minlength=n_images * n_clusters)
+        return sums, counts.view(n_images, n_clusters).to(sums.dtype)
+
+    def _pixel_loss(self, pixels, maps, states, presence) -> torch.Tensor:
+        """Binary cross entropy of pixels against what their cluster is."""
+        state = states[pixels.cluster]
+        shown = presence[pixels.image] > 0
+        lit = state == 1 if self.target == "one" else (state == 1) & shown
+        dark = (state >= 0) & ~lit
+        if self.votes.voting != "any":
+            # What shows the class shows it somewhere: it is darkened only where it
+            # is lit too, else all maps could go out.
+            dark &= (states == 1).any(0) | ~shown
+        value = pixels.maps[:, 1:].clamp(1e-4, 1 - 1e-4)
+        losses = functional.binary_cross_entropy(
+            value, lit.to(value.dtype), reduction="none"
+        )
+        if self.area == "image":
+            # The constant that pixels outside the cluster add has no gradient.
+            return (losses * (state >= 0)).sum() / (
+                len(losses) * max(1, self.clusters.n_clusters - 1)
+            )
+        # A cluster holds more than the object: where the map sees little, it is less
+        # sure.
+        peak = maps.detach()[:, 1:].flatten(2).amax(2)[pixels.image]
+        sure = (2 * value.detach() / peak.clamp_min(1e-3)).clamp(max=1)
+        lit_loss = (losses * sure * lit).sum() / lit.sum().clamp_min(1)
+        dark_loss = (losses * dark).sum() / dark.sum().clamp_min(1)
+        return _LIT_SHARE * lit_loss + (1 - _LIT_SHARE) * dark_loss
+
+    def _cluster_loss(
+        self, means, counts, states, presence, weights, exclusive
+    ) -> torch.Tensor:
+        """Cross entropy of the clusters of each image, their means as logits."""
+        shown = (presence > 0)[:, None]
+        is_class = (states == 1)[None] & (shown | (self.target == "one"))
+        known = (states >= 0)[None].expand_as(is_class)
+        known = known & (counts >= _MIN_PIXELS)[..., None]
+        share = known.any(-1) if exclusive else known
+        logits = means.flatten(0, 1)
+        return label_loss(
+            logits,
+            is_class.flatten(0, 1),
+            weights,
+            exclusive=exclusive,
+            share=share.flatten(0, 1).to(logits.dtype),
+        )

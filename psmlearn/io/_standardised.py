@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Checked images of any range, each brought to [0, 1] by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from psmlearn._images._checks import scale_image
+from psmlearn._images._standardise import foreground, standardise
+from psmlearn.io._batch import FileCache, ImageBatch
+
+__all__ = ["StandardisedBatch"]
+
+
+class StandardisedBatch(ImageBatch):
+    """An `ImageBatch` whose images come standardised within their subject.
+
+    Channels in `label_channel` stay as they are, and say nothing of the subject. What
+    has been standardised is kept in a cache of its own, up to a size.
+
+    Parameters
+    ----------
+    images : ImageBatch
+        Whose arrays, files and cache are shared.
+    kept : FileCache, default=None
+        Of standardised images by name, from a batch that names the same images
+        alike; None starts an empty one.
+    """
+
+    def __init__(self, images: ImageBatch, kept: FileCache | None = None) -> None:
+        super().__init__(
+            images._items,
+            names=images.names,
+            shapes=images.shapes,
+            n_channels=images.n_channels,
+            container=images.container,
+            value_range=None,
+            label_channel=images.label_channel,
+            cache=images._cache,
+        )
+        self._kept = FileCache() if kept is None else kept
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("ImageBatch", type(self).__name__)
+
+    def stored(self, index: int) -> np.ndarray:
+        """Return image `index`, standardised: float32 (height, width, channels).
+
+        A read-only view.
+        """
+        name = self.names[index]
+        image = self._kept.get(name)
+        if image is None:
+            # uint8, and floats that are it divided by 255, give the same bit for bit.
+            given = scale_image(super().stored(index), self.label_channel)
+            image = standardise(given, self._subject(name, given))
+            for channel in self._label_channels():
+                image[..., channel] = given[..., channel]
+            image.flags.writeable = False
+            self._kept.put(name, image)
+        return image
+
+    def foreground(self, index: int) -> np.ndarray:
+        """Return where the subject of image `index` is, bool (height, width)."""
+        given = scale_image(super().stored(index), self.label_channel)
+        return self._subject(self.names[index], given)
+
+    def _subject(self, name: str, given: np.ndarray) -> np.ndarray:
+        key = f"subject of {name}"
+        subject = self._kept.get(key)
+        if subject is None:
+            labels = self._label_channels()
+            shown = [i for i in range(self.n_channels) if i not in labels]
+            subject = np.ones(given.shape[:2], bool)
+            if shown:
+                subject = foreground(given[..., shown] if labels else given)
+            subject.flags.writeable = False
+            self._kept.put(key, subject)
+        return subject
+
+    def as_given(self) -> ImageBatch:
+        """Return the images as they came, not standardised."""
+        return super().subset(range(len(self)))
+
+    def subset(self, indices: Iterable[int]) -> StandardisedBatch:
+        """Return the images at `indices`; arrays and caches are shared."""
+        return StandardisedBatch(super().subset(indices), self._kept)
+
+    def _label_channels(self) -> list[int]:
+        if self.label_channel is None:
+            return []
+        return [i % self.n_channels for i in np.atleast_1d(self.label_channel)]
