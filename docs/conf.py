@@ -45,6 +45,7 @@ sphinx_gallery_conf = {
             "../examples/ki67",
             "../examples/activation",
             "../examples/cluster",
+            "../examples/weak_labels",
             "../examples/metrics",
         ]
     ),

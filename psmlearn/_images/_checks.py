@@ -23,10 +23,12 @@ def is_foreign_tensor(value: object) -> bool:
     return module in ("torch", "jax", "jaxlib", "tensorflow")
 
 
-def _dtype_problem(array: np.ndarray) -> str | None:
+def _dtype_problem(array: np.ndarray, any_range: bool) -> str | None:
     """Say why the dtype cannot hold an image, or None."""
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind in "bf" or (kind == "u" and size in _MAX_INTEGER):
+        return None
+    if kind in "iu" and any_range:  # such as the int16 of many scanners
         return None
     if kind == "c":
         return (
@@ -72,6 +74,8 @@ def _range_problem(low: float, high: float, value_range) -> str | None:
         return "holds NaN; fill it first, as with numpy.nan_to_num"
     if np.isinf(low) or np.isinf(high):
         return "holds infinity; clip or mask it first"
+    if max(-low, high) > float(np.finfo(np.float32).max):
+        return f"holds values from {low:.6g} to {high:.6g}, too large for float32"
     if value_range is None or (low >= value_range[0] and high <= value_range[1]):
         return None
     came = f"holds values from {low:.6g} to {high:.6g}; expected floats within "
@@ -99,9 +103,12 @@ def _label_channel_problem(channel: np.ndarray) -> str | None:
     return None
 
 
-def kind_problem(array: np.ndarray) -> str | None:
-    """Say why dtype or shape cannot be those of an image, or None."""
-    return _dtype_problem(array) or _shape_problem(array)
+def kind_problem(array: np.ndarray, *, any_range: bool = False) -> str | None:
+    """Say why dtype or shape cannot be those of an image, or None.
+
+    Integers without a known white are images only where any range will do.
+    """
+    return _dtype_problem(array, any_range) or _shape_problem(array)
 
 
 def _label_channels(label_channel: int | Sequence[int] | None) -> list[int]:
@@ -174,7 +181,7 @@ def scale_image(
         array = array[..., np.newaxis]
     scaled = np.empty(array.shape, dtype=np.float32)
     white = _MAX_INTEGER.get(array.dtype.itemsize)
-    if array.dtype.kind == "u":
+    if array.dtype.kind == "u" and white is not None:
         np.true_divide(array, white, out=scaled, dtype=np.float32)
         if label_channel is not None:
             scaled[..., label_channel] = array[..., label_channel]
@@ -226,7 +233,7 @@ def as_float_image(
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} is a {type(array).__name__}; expected a numpy array")
-    problem = kind_problem(array)
+    problem = kind_problem(array, any_range=value_range is None)
     if problem is None:
         array, _ = drop_alpha(array, label_channel)
         problem = value_problem(

@@ -13,10 +13,12 @@ __all__ = ["class_maps", "image_logits", "label_loss", "suppression_loss"]
 
 def image_logits(raw: torch.Tensor) -> torch.Tensor:
     """Return the logits of an image, (n, 1 + n_classes): the means of its maps."""
-    return raw.mean(dim=(2, 3))
+    return raw.float().mean(dim=(2, 3))
 
 
-def class_maps(raw: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+def class_maps(
+    raw: Sequence[torch.Tensor], size: tuple[int, int], scale: str = "margin"
+) -> torch.Tensor:
     """Multiply the maps of all levels, each scaled to [0, 1].
 
     The scale of an image is joint: over background, classes and pixels. So a class
@@ -28,6 +30,9 @@ def class_maps(raw: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tens
         The maps of each level, of any size.
     size : tuple of int
         Height and width of the result.
+    scale : {"margin", "raw"}, default="margin"
+        From the least to the greatest value of the maps ("raw"), or of the maps less
+        their mean over background and classes ("margin").
 
     Returns
     -------
@@ -39,6 +44,10 @@ def class_maps(raw: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tens
         maps = functional.interpolate(
             maps.float(), size=size, mode="bilinear", align_corners=False
         )
+        if scale == "margin":
+            # What is added to all maps at once changes no label: a network is free to
+            # tell a class by a dark background alone, and its map would show nothing.
+            maps = maps - maps.mean(dim=1, keepdim=True)
         low = maps.amin(dim=(1, 2, 3), keepdim=True)
         high = maps.amax(dim=(1, 2, 3), keepdim=True)
         product = product * (maps - low) / (high - low).clamp_min(1e-6)

@@ -147,6 +147,7 @@ class CAMLoss:
         exclusive: bool,
         resupervision: Resupervision,
         *,
+        map_scale: str = "margin",
         augment: bool = True,
         n_warm_up: int = 0,
     ) -> None:
@@ -155,6 +156,7 @@ class CAMLoss:
         self.class_weights = class_weights
         self.exclusive = exclusive
         self.resupervision = resupervision
+        self.map_scale = map_scale
         self.augment = augment
         self.n_warm_up = n_warm_up
         self._n_steps = 0
@@ -181,7 +183,7 @@ class CAMLoss:
             seen = self._masked(images, channel, generator)
         decodes = bool(weights.reconstruction or weights.cluster)
         raw, features = self.network(_packed(seen), decodes)
-        maps = class_maps(raw, images.shape[-2:])
+        maps = class_maps(raw, images.shape[-2:], self.map_scale)
         loss = weights.classification * self._label_losses(raw, presence)
         loss = loss + weights.suppression * suppression_loss(maps, presence)
         if weights.reconstruction:

@@ -49,6 +49,11 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         Channels of "cam_unet" at full resolution, doubled at each halving. 64 in [1]_.
     cam_levels : sequence of int, default=(3, 5)
         Levels of the encoder whose maps are multiplied, 1 (full resolution) to 5.
+    map_scale : {"margin", "raw"}, default="margin"
+        What of a level's maps is brought to [0, 1], from the least to the greatest
+        value over background, classes and pixels: the maps less their mean over
+        background and classes, or as they are, as in [1]_, where a class may be told by
+        a dark background alone and its own map shows nothing.
     negative_label : object, default="auto"
         The label of images without any object. "auto" takes the lesser of two
         numbers, and 0 among several; None says that there is none (labels exclude
@@ -163,12 +168,20 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
     Notes
     -----
     All images of `fit` are held at `patch_size`, 2 bytes a value: 0.1 MB an image of
-    3 channels at 128.
+    3 channels at 128; of images at their own size up to 2 GB are kept besides.
 
-    The configuration of the code of [1]_::
+    An image that is far from square leaves most of the square empty, and its maps are
+    coarse; cut it first. Levels go with the size: ``cam_levels=(2, 4)`` has as many
+    places at 64 pixels as (3, 5) at 128.
 
-        ClassActivationMapper(base_channels=64, suppression_weight=1.0,
-                              cluster_weight=0.1, voting="any", warm_up=0.0,
+    An array of uint8 or uint16 with four channels is taken for RGBA: give floats where
+    the fourth is a modality.
+
+    The configuration that is nearest to the code of [1]_::
+
+        ClassActivationMapper(base_channels=64, map_scale="raw",
+                              suppression_weight=1.0, cluster_weight=0.1,
+                              voting="any", warm_up=0.0,
                               cluster_target="one", cluster_area="image",
                               mask_fraction=0.01, target_channel=0, patch_size=240,
                               learning_rate=1e-5)
@@ -200,6 +213,7 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         **NetworkEstimator._parameter_constraints,
         "base_channels": [_AT_LEAST_1],
         "cam_levels": ["array-like"],
+        "map_scale": [StrOptions({"margin", "raw"})],
         "negative_label": "no_validation",
         "class_weight": [StrOptions({"balanced"}), None],
         "classification_weight": [_AT_LEAST_0],
@@ -229,6 +243,7 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         weights: str | os.PathLike | None = None,
         base_channels: int = 16,
         cam_levels: Sequence[int] = (3, 5),
+        map_scale: str = "margin",
         negative_label: object = "auto",
         class_weight: str | None = "balanced",
         classification_weight: float = 1.0,
@@ -271,6 +286,7 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         self.weights = weights
         self.base_channels = base_channels
         self.cam_levels = cam_levels
+        self.map_scale = map_scale
         self.negative_label = negative_label
         self.class_weight = class_weight
         self.classification_weight = classification_weight

@@ -34,10 +34,13 @@ def as_image_labels(labels, n_images: int, caller: str) -> np.ndarray:
     if labels is None:
         raise ValueError(
             f"{caller}: image labels are needed, one an image: fit(X, labels), or "
-            "fit(X, masks, image_labels=labels) where y is taken by masks."
+            "fit(X, masks, image_labels=labels) where y is taken by masks, and for "
+            "PseudoLabelSegmenter, which hands no y on."
         )
     try:
         array = np.asarray(labels)
+        if array.dtype.kind in "US" and not isinstance(labels, np.ndarray):
+            array = np.asarray(labels, dtype=object)  # NaN is no string
     except ValueError:  # a ragged list
         array = np.empty(0, object).reshape(0, 0, 0)
     if array.ndim > 2:
@@ -68,10 +71,7 @@ def as_image_labels(labels, n_images: int, caller: str) -> np.ndarray:
             )
         array = array.astype(np.int64)
     if array.dtype.kind == "O":
-        missing = [i for i, value in enumerate(array.flat) if value is None]
-        if missing:
-            raise ValueError(f"{caller}: the label of image {missing[0]} is None.")
-        array = array.astype(str)
+        array = _of_one_kind(array, caller)
     if array.ndim == 2:
         if array.dtype.kind not in "iub" or not np.isin(array, (0, 1)).all():
             raise ValueError(
@@ -80,6 +80,23 @@ def as_image_labels(labels, n_images: int, caller: str) -> np.ndarray:
             )
         array = array.astype(bool)
     return array
+
+
+def _of_one_kind(array: np.ndarray, caller: str) -> np.ndarray:
+    """Turn Python objects into numbers or strings; missing ones are refused."""
+    for index, value in enumerate(array.flat):
+        # None, NaN and the missing values of pandas, none of which equals itself.
+        if value is None or type(value).__name__ in ("NAType", "NaTType"):
+            missing = True
+        else:
+            missing = bool(value != value)
+        if missing:
+            raise ValueError(
+                f"{caller}: the label of image {index} is missing ({value}); leave the "
+                "image out."
+            )
+    kinds = {type(value) for value in array.flat}
+    return np.array(array.tolist()) if len(kinds) == 1 else array.astype(str)
 
 
 @dataclass(frozen=True)
@@ -188,7 +205,9 @@ def _negative(classes: np.ndarray, negative_label, caller: str):
         if len(classes) == 2:
             return classes[0]
         return classes[classes == 0][0] if (classes == 0).any() else None
-    found = classes[classes == negative_label]
+    found = classes[:0]
+    if np.ndim(negative_label) == 0:
+        found = classes[classes == negative_label]
     if not len(found):
         raise ValueError(
             f"{caller}: negative_label={negative_label!r} is not among the labels "

@@ -31,6 +31,10 @@ _OF_PEAK, _OF_MEAN = 0.5, 2.0
 _MOMENTUM = 0.8
 # Share of the pixel loss that the pixels to be lit have; they are few.
 _LIT_SHARE = 0.25
+# Weight of the demand that an image of a class has a lit cluster.
+_PRESENCE_SHARE = 0.1
+# Added to a value before its logarithm: pixels that are out can be lit again.
+_LEAST = 1e-3
 
 
 class PixelClusters:
@@ -39,6 +43,7 @@ class PixelClusters:
     def __init__(self, n_clusters: int) -> None:
         self.n_clusters = n_clusters
         self.centers: torch.Tensor | None = None
+        self.started = torch.zeros(n_clusters, dtype=torch.bool)
 
     def update(
         self, features: torch.Tensor, generator: torch.Generator
@@ -46,6 +51,7 @@ class PixelClusters:
         """Move the centres to the pixels (n, n_features); return their clusters."""
         if self.centers is None:
             self.centers = self._start(features, generator)
+        self.started = torch.zeros_like(self.started)
         for _ in range(_N_ITER):
             nearest = torch.cdist(features, self.centers).argmin(1)
             counts = torch.bincount(nearest, minlength=len(self.centers))
@@ -57,6 +63,7 @@ class PixelClusters:
                     len(features), (int(empty.sum()),), generator=generator
                 )
                 centers[empty] = features[places.to(features.device)]
+                self.started |= empty.cpu()
             self.centers = centers
         return torch.cdist(features, self.centers).argmin(1)
 
@@ -104,7 +111,8 @@ class ClusterVotes:
             Of these pixels.
         presence : tensor of shape (n_images, n_classes)
         """
-        there = (counts >= _MIN_PIXELS)[..., None]
+        least = 1 if self.voting == "any" else _MIN_PIXELS
+        there = (counts >= least)[..., None]
         fires = there & (means[..., 1:] > means[..., :1])
         positive = there & (presence > 0)[:, None]
         negative = there & (presence == 0)[:, None]
@@ -128,6 +136,11 @@ class ClusterVotes:
         refuted = kept[2] / kept[3].clamp_min(1e-3) >= self.threshold
         dark = refuted | (lit <= self.threshold / 2)
         return torch.where(dark, 0, torch.where(lit >= self.threshold, 1, -1))
+
+    def forget(self, clusters: torch.Tensor) -> None:
+        """Drop the votes of clusters that were started anew."""
+        if self._kept is not None:
+            self._kept[:, clusters] = 0
 
 
 def _stands_out(means: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
@@ -202,8 +215,9 @@ class Resupervision:
         places = inside.flatten().nonzero()[:, 0]
         if not len(places):
             return maps.sum() * 0
-        if len(places) > _N_PIXELS:
-            chosen = torch.randint(len(places), (_N_PIXELS,), generator=generator)
+        n_inside = len(places)
+        if n_inside > _N_PIXELS:
+            chosen = torch.randint(n_inside, (_N_PIXELS,), generator=generator)
             places = places[chosen.to(places.device)]
         flat = features.detach().float().permute(0, 2, 3, 1).flatten(0, 2)[places]
         pixels = _Pixels(
@@ -214,16 +228,18 @@ class Resupervision:
         sums, counts = self._by_cluster(pixels, n_images, n_maps)
         means = sums / counts.clamp_min(1)[..., None]
         with torch.no_grad():
+            self.votes.forget(self.clusters.started)
             states = self.votes(means, counts, presence)
         self.states_ = states
-        loss = self._pixel_loss(pixels, maps, states, presence)
         if self.area == "image":
-            means = sums / torch.bincount(pixels.image, minlength=n_images).clamp_min(
-                1
-            )[:, None, None].to(sums)
-        return loss + self._cluster_loss(
+            # Sums stand for those of all pixels of an image, of which some are drawn.
+            scale = n_inside / (len(places) * height * width)
+            return self._literal_loss(pixels, sums, scale, states, presence)
+        loss = self._pixel_loss(pixels, maps, states, presence)
+        loss = loss + self._cluster_loss(
             means, counts, states, presence, weights, exclusive
         )
+        return loss + _PRESENCE_SHARE * _presence_loss(means, counts, presence)
 
     def _by_cluster(self, pixels, n_images, n_maps):
         """Sum the maps over the clusters of each image, and count their pixels."""
@@ -234,25 +250,39 @@ class Resupervision:
         counts = torch.bincount(key, minlength=n_images * n_clusters)
         return sums, counts.view(n_images, n_clusters).to(sums.dtype)
 
+    def _targets(self, states, presence, images):
+        """Tell what is taught to be lit, and to be dark, in the given images."""
+        shown = presence[images] > 0
+        lit = states == 1 if self.target == "one" else (states == 1) & shown
+        return lit, (states >= 0) & ~lit, shown
+
+    def _literal_loss(self, pixels, sums, scale, states, presence) -> torch.Tensor:
+        """Sum over clusters of the means over whole images, as published.
+
+        Outside a cluster the published loss is constant.
+        """
+        lit, dark, _ = self._targets(states[pixels.cluster], presence, pixels.image)
+        losses = _cross_entropy(pixels.maps[:, 1:], lit) * (lit | dark)
+        logits = sums * scale
+        n_images, n_clusters, _ = logits.shape
+        loss = losses.sum() * scale / n_images
+        images = torch.arange(n_images, device=logits.device)[:, None]
+        lit, dark, _ = self._targets(
+            states[None], presence, images.expand(n_images, n_clusters)
+        )
+        margin = logits[..., 1:] - logits[..., :1]
+        values = functional.softplus(torch.where(lit, -margin, margin))
+        loss = loss + (values * (lit | dark)).sum() / n_images
+        return loss / max(1, n_clusters - 1)
+
     def _pixel_loss(self, pixels, maps, states, presence) -> torch.Tensor:
         """Binary cross entropy of pixels against what their cluster is."""
-        state = states[pixels.cluster]
-        shown = presence[pixels.image] > 0
-        lit = state == 1 if self.target == "one" else (state == 1) & shown
-        dark = (state >= 0) & ~lit
-        if self.votes.voting != "any":
-            # What shows the class shows it somewhere: it is darkened only where it
-            # is lit too, else all maps could go out.
-            dark &= (states == 1).any(0) | ~shown
-        value = pixels.maps[:, 1:].clamp(1e-4, 1 - 1e-4)
-        losses = functional.binary_cross_entropy(
-            value, lit.to(value.dtype), reduction="none"
-        )
-        if self.area == "image":
-            # The constant that pixels outside the cluster add has no gradient.
-            return (losses * (state >= 0)).sum() / (
-                len(losses) * max(1, self.clusters.n_clusters - 1)
-            )
+        lit, dark, shown = self._targets(states[pixels.cluster], presence, pixels.image)
+        # What shows a class shows it somewhere: it is darkened only where it is lit
+        # too, else all maps could go out.
+        dark &= (states == 1).any(0) | ~shown
+        value = pixels.maps[:, 1:]
+        losses = _cross_entropy(value, lit)
         # A cluster holds more than the object: where the map sees little, it is less
         # sure.
         peak = maps.detach()[:, 1:].flatten(2).amax(2)[pixels.image]
@@ -269,7 +299,8 @@ class Resupervision:
         is_class = (states == 1)[None] & (shown | (self.target == "one"))
         known = (states >= 0)[None].expand_as(is_class)
         known = known & (counts >= _MIN_PIXELS)[..., None]
-        share = known.any(-1) if exclusive else known
+        # What may be one class and is not another is not background.
+        share = is_class.any(-1) | known.all(-1) if exclusive else known
         logits = means.flatten(0, 1)
         return label_loss(
             logits,
@@ -278,3 +309,16 @@ class Resupervision:
             exclusive=exclusive,
             share=share.flatten(0, 1).to(logits.dtype),
         )
+
+
+def _cross_entropy(values: torch.Tensor, lit: torch.Tensor) -> torch.Tensor:
+    """Return the binary cross entropy of values in [0, 1], finite at both ends."""
+    return -torch.log(torch.where(lit, values, 1 - values) + _LEAST)
+
+
+def _presence_loss(means, counts, presence) -> torch.Tensor:
+    """Ask for one lit cluster, at least, in each image that shows a class."""
+    there = (counts >= _MIN_PIXELS)[..., None]
+    best = (means[..., 1:] * there).amax(1).clamp(1e-3, 1)
+    shown = (presence > 0) & there.any(1)
+    return -(best.log() * shown).sum() / shown.sum().clamp_min(1)

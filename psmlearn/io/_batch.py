@@ -218,7 +218,7 @@ def check_images(
     n_channels : int or None, default=None
         Number of channels expected; None takes what the first image has.
     value_range : tuple of two floats or None, default=(0.0, 1.0)
-        Range of floats; None takes any finite value.
+        Range of floats; None takes any finite value, and integers of all kinds.
     label_channel : int, sequence of int or None, default=None
         Channels that hold labels: neither scaled nor held to the range.
     cache_bytes : int, default=1073741824
@@ -247,7 +247,7 @@ def check_images(
     if isinstance(X, ImageBatch):
         items, container, cache = list(X._items), X.container, X._cache
     else:
-        items, container = as_items(X, caller)
+        items, container = as_items(X, caller, any_range=value_range is None)
     found = ImageProblems(n_channels)
     names, shapes = [], []
     for index, item in enumerate(items):

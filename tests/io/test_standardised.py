@@ -142,3 +142,20 @@ def test_estimators_get_it_by_value_range_none():
         estimator._check_images([X[0] * np.nan], reset=False, value_range=None)
     flat = estimator._check_images(np.ones((1, 8, 8, 2)), reset=False, value_range=None)
     assert (flat[0] == np.float32(MIDDLE)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint32])
+def test_integers_of_scanners(dtype):
+    values = np.random.default_rng(0).integers(0, 3000, (2, 12, 13, 2))
+    batch = StandardisedBatch(check_images(values.astype(dtype), value_range=None))
+    floats = StandardisedBatch(
+        check_images(values.astype(np.float32), value_range=None)
+    )
+    np.testing.assert_array_equal(batch[1], floats[1])
+    with pytest.raises(ValueError, match="no known white"):
+        check_images(values.astype(dtype))
+
+
+def test_values_beyond_float32_are_refused():
+    with pytest.raises(ValueError, match="image 1: .*too large for float32"):
+        check_images([np.ones((4, 4)), np.full((4, 4), 1e300)], value_range=None)
