@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
+from tiny_lgg import write_lgg
 
 from benchmarks.accuracy import datasets, flair, report_weak, rows_weak, weak
 from psmlearn.metrics import dice_score
+
+
+@pytest.fixture
+def lgg_folder(tmp_path):
+    return write_lgg(tmp_path / "data")
 
 
 @given(seed=st.integers(0, 2**32 - 1))

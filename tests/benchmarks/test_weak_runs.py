@@ -7,6 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from tiny_lgg import write_lgg, write_patients
 
 from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import (
@@ -20,6 +21,11 @@ from benchmarks.accuracy import (
 from psmlearn.io import read_labels
 
 FIRST = "TCGA_AA_0000"
+
+
+@pytest.fixture
+def lgg_folder(tmp_path):
+    return write_lgg(tmp_path / "data")
 
 
 @pytest.fixture(autouse=True)
@@ -235,9 +241,7 @@ def test_folds_of_other_parameters_are_run_again(lgg_folder, tmp_path, monkeypat
     assert steps == {1}
 
 
-def test_a_fold_of_one_label_is_told_and_left_out(
-    write_patients, tmp_path, monkeypatch
-):
+def test_a_fold_of_one_label_is_told_and_left_out(tmp_path, monkeypatch):
     # Without the first patient, no training image has a lesion.
     lesions = [[False, True, True, False]] + [[False] * 4] * 3
     data, output = write_patients(tmp_path / "data", lesions), tmp_path / "out"
@@ -266,9 +270,7 @@ def test_a_fold_of_one_label_is_told_and_left_out(
         assert float(line["clean"]) == pytest.approx(clean, abs=1e-6)
 
 
-def test_labels_of_one_kind_stop_no_other_data_set(
-    write_patients, tmp_path, monkeypatch
-):
+def test_labels_of_one_kind_stop_no_other_data_set(tmp_path, monkeypatch):
     data = write_patients(tmp_path / "data", [[True] * 2] * 4)
 
     def run_as_process(*arguments):

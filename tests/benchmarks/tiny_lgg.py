@@ -2,7 +2,6 @@
 """A tiny folder of brain slices, in the layout of LGG."""
 
 import numpy as np
-import pytest
 
 from psmlearn.io import write_image
 
@@ -23,7 +22,7 @@ def draw_slice(rng, has_lesion, size=64):
     return np.clip(image, 0, 255).astype(np.uint8), mask
 
 
-def write_all(root, lesions):
+def write_patients(root, lesions):
     """Write the folder of LGG: for each patient, whether each slice has a lesion."""
     rng = np.random.default_rng(0)
     for patient, shown in zip(PATIENTS, lesions, strict=True):
@@ -37,14 +36,7 @@ def write_all(root, lesions):
     return root
 
 
-@pytest.fixture
-def write_patients():
-    """Give the function that writes slices with lesions where it is told."""
-    return write_all
-
-
-@pytest.fixture
-def lgg_folder(tmp_path):
-    """Give four patients, every other slice of each with a lesion."""
+def write_lgg(root):
+    """Write four patients, every other slice of each with a lesion."""
     shown = [number % 2 == 1 for number in range(N_SLICES)]
-    return write_all(tmp_path / "data", [shown] * len(PATIENTS))
+    return write_patients(root, [shown] * len(PATIENTS))
