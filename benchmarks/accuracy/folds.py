@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy.datasets import DataSet
-from benchmarks.accuracy.weak import LABELER, PLAIN, Outcome, make_outcome, split
+from benchmarks.accuracy.weak import PLAIN, Outcome, make_outcome, split
 from psmlearn.io import atomic_path
 
 log = logging.getLogger("benchmarks.accuracy")
@@ -38,8 +38,8 @@ class Method:
     tell : callable
         ``estimator -> dict``, its configuration.
     judge : callable
-        ``(fitted estimator, images) -> (scores, shown, labeler masks)`` of test
-        images, each None where the method has none.
+        ``(fitted estimator, images) -> (scores, shown, masks)`` of test images; scores
+        and shown are None where the method has none, masks a dict of other kinds.
     """
 
     make: Callable
@@ -131,11 +131,11 @@ def _run_fold(method, dataset, seed, folder, number, train, test) -> dict:
     images = [dataset.images[i] for i in test]
     found = {PLAIN: np.stack(model.predict(images)).astype(np.int32)}
     predict = clock.read()
-    # Not part of the prediction's time: image scores, and masks of a first stage.
-    scores, shown, labeler = method.judge(model, images)
-    extra = {"scores": scores, "shown": shown}
-    extra[LABELER] = None if labeler is None else np.stack(labeler).astype(np.int32)
-    found |= {name: value for name, value in extra.items() if value is not None}
+    # Not part of the prediction's time: image scores, and masks of other kinds.
+    scores, shown, others = method.judge(model, images)
+    found |= {kind: np.stack(masks).astype(np.int32) for kind, masks in others.items()}
+    told = {"scores": scores, "shown": shown}
+    found |= {name: value for name, value in told.items() if value is not None}
     with atomic_path(folder / f"fold-{number}.npz") as part:
         with open(part, "wb") as file:
             np.savez_compressed(file, **found)

@@ -19,6 +19,8 @@ from benchmarks.accuracy.weak import (
     LOOKED_AT,
     N_DRAWS,
     PLAIN,
+    REFINED,
+    UNREFINED,
     compare,
     parts,
     summarise,
@@ -29,6 +31,8 @@ from psmlearn.io import atomic_path
 VARIANTS = {
     PLAIN: "",
     GATED: "gated",
+    UNREFINED: "maps as they are",
+    REFINED: "maps refined by values",
     LABELER: "its labeler's",
     GATED_LABELER: "its labeler's, gated",
 }
@@ -38,6 +42,9 @@ COMPARED = (
     (("cam-cluster", PLAIN), ("cam-plain", PLAIN)),
     (("cam-crs", PLAIN), ("cam-plain", PLAIN)),
     (("cam-crs", GATED), ("cam-plain", GATED)),
+    (("cam-crs", UNREFINED), ("cam-plain", PLAIN)),
+    (("cam-crs", PLAIN), ("cam-plain", REFINED)),
+    (("cam-crs", PLAIN), ("cam-unsuppressed", PLAIN)),
     (("crs-unet", PLAIN), ("crs-unet", LABELER)),
     (("crs-unet", PLAIN), ("crs-unet", GATED_LABELER)),
 )

@@ -6,13 +6,19 @@ Each is run in folds by patient; see `folds`.
 
 from __future__ import annotations
 
+import copy
 from functools import partial
+
+import numpy as np
+import torch
 
 from benchmarks.accuracy.datasets import DataSet
 from benchmarks.accuracy.flair import FlairThreshold
 from benchmarks.accuracy.folds import Method, run_folds
 from benchmarks.accuracy.rows import VERBOSE, Row, tell
+from benchmarks.accuracy.weak import LABELER, REFINED, UNREFINED
 from psmlearn import ClassActivationMapper, NucleiSegmenter, PseudoLabelSegmenter
+from psmlearn.activation._refinement import find_centers, refine_maps, sample_pixels
 
 # What every mapper and every U-Net gets besides what its row says.
 MAPPER: dict = {}
@@ -20,6 +26,8 @@ UNET: dict = {"pixel_size": 1000.0, "min_area": 0}
 # Which labels training sees, and which chose the method.
 IMAGE_LABELS = "image labels"
 LOOKED_AT = f"{IMAGE_LABELS} (method made on lgg's development folds)"
+# Pixels whose values are clustered to refine the maps of a plain mapper.
+N_CENTER_PIXELS = 40_000
 # Side of the U-Net's crops, where images are as large, and what it must divide by.
 PATCH_SIZE, STRIDE = 128, 16
 
@@ -57,29 +65,68 @@ def make_flair(dataset: DataSet, seed: int) -> FlairThreshold:
 
 
 def judge_mapper(model, images):
-    """Ask a mapper which images show a lesion; its masks are the prediction."""
+    """Ask a mapper which images show a lesion; its masks are the prediction.
+
+    Besides come masks of its maps as they are, or, where those are the prediction, of
+    maps refined without any network: by the values of pixels.
+    """
+    scores, shown = _judge_images(model, images)
+    if model.cluster_centers_ is None:
+        return scores, shown, {REFINED: refine_by_values(model, images)}
+    unrefined = copy.copy(model).set_params(refine_sigma=0.0)
+    return scores, shown, {UNREFINED: unrefined.predict(images)}
+
+
+def _judge_images(model, images):
     probabilities = model.predict_image_proba(images)
     scores = probabilities[:, list(model.classes_).index(1)].astype(float)
-    return scores, scores > 0.5, None
+    return scores, scores > 0.5
+
+
+def refine_by_values(model, images) -> list[np.ndarray]:
+    """Refine the maps of a mapper by clusters of the values of pixels; cut them."""
+    batch = model._images_to_map(images)
+    planes = [torch.from_numpy(image).permute(2, 0, 1)[None] for image in batch]
+    insides = [torch.tensor(batch.foreground(i))[None] for i in range(len(batch))]
+    rng = np.random.default_rng(0)
+    n_pixels = N_CENTER_PIXELS // len(batch)
+    pixels = [
+        sample_pixels(plane, inside, n_pixels, rng)
+        for plane, inside in zip(planes, insides, strict=True)
+    ]
+    centers = find_centers(np.concatenate(pixels), model.refine_clusters, 0)
+    found = []
+    for maps, plane, inside in zip(
+        model.transform(images), planes, insides, strict=True
+    ):
+        refined = refine_maps(
+            torch.from_numpy(maps).permute(2, 0, 1)[None],
+            plane,
+            inside,
+            torch.from_numpy(centers),
+            model.refine_sigma * max(maps.shape),
+        )
+        found.append((refined[0, 0] > model.threshold).numpy())
+    return found
 
 
 def judge_chain(model, images):
     """Ask the mapper of a chain, and take its masks too."""
-    scores, shown, _ = judge_mapper(model.labeler_, images)
-    return scores, shown, model.labeler_.predict(images)
+    scores, shown = _judge_images(model.labeler_, images)
+    return scores, shown, {LABELER: model.labeler_.predict(images)}
 
 
 def judge_flair(model: FlairThreshold, images):
     """Take the greatest value where it was chosen to tell labels."""
     if not model.tells_labels_:
-        return None, None, None
+        return None, None, {}
     scores = model.score_images(images)
-    return scores, scores > model.threshold_, None
+    return scores, scores > model.threshold_, {}
 
 
 def judge_nothing(model, images):
     """Tell nothing of images as a whole."""
-    return None, None, None
+    return None, None, {}
 
 
 def _row(

@@ -24,6 +24,8 @@ LOOKED_AT = {"lgg": (0, 1)}
 N_DRAWS = 10_000
 PLAIN, GATED = "plain", "gated"
 LABELER, GATED_LABELER = "labeler", "labeler gated"
+# Of maps as they are, and of those of a plain mapper refined by values of pixels.
+UNREFINED, REFINED = "unrefined", "refined"
 DICE = ("slice_dice", "volume_dice")
 
 

@@ -32,8 +32,9 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
     them: pixels of a batch are clustered by the features of a decoder, clusters vote
     by what the maps show in images with and without the class, and the maps are
     taught the result. The decoder learns to reconstruct a masked channel from the
-    others, so that its features tell what pixels look like. With
-    ``cluster_weight=0, reconstruction_weight=0`` it is a plain class activation map.
+    others, so that its features tell what pixels look like. Once trained, it refines
+    maps too: pixels that are near and alike get one value. With ``cluster_weight=0,
+    reconstruction_weight=0`` it is a plain class activation map.
 
     As labeler, ``PseudoLabelSegmenter(ClassActivationMapper(...), segmenter)``, it
     teaches a segmenter. Objects are connected regions; touching ones are not split.
@@ -103,8 +104,15 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         are, all of them foreground.
     augment : bool, default=True
         Whether images are flipped, turned, and changed in contrast in training.
-    threshold : float, default=0.5
-        Value of a map from which a pixel belongs to an object.
+    refine_clusters : int, default=32
+        Clusters of pixels, found on the training images when the network is trained,
+        that the maps are refined by: a pixel takes the mean of the map over near
+        pixels of its cluster. Maps of ``cluster_weight=0`` are not refined.
+    refine_sigma : float, default=0.125
+        What is near: standard deviation of a Gaussian, as share of `patch_size`. 0
+        leaves the maps as they are, as in [1]_.
+    threshold : float, default=0.6
+        Value of a map from which a pixel belongs to an object. 0.5 in [1]_.
     min_area : float, default=0.0
         Smaller regions are dropped, in square micrometres.
     require_presence : bool, default=False
@@ -152,6 +160,8 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         All labels, ascending; of several labels at once, their columns.
     map_classes_ : ndarray of shape (n_classes,)
         The classes that have maps: all but the negative label.
+    cluster_centers_ : ndarray of shape (refine_clusters, n_features), float32, or None
+        Clusters that maps are refined by; None for ``cluster_weight=0``.
     network_ : torch.nn.Module
         The trained network, on the CPU.
     n_features_in_ : int
@@ -184,7 +194,7 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
                               voting="any", warm_up=0.0,
                               cluster_target="one", cluster_area="image",
                               mask_fraction=0.01, target_channel=0, patch_size=240,
-                              learning_rate=1e-5)
+                              refine_sigma=0.0, threshold=0.5, learning_rate=1e-5)
 
     References
     ----------
@@ -231,6 +241,8 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         "target_channel": [StrOptions({"random"}), Integral],
         "value_range": ["array-like", None],
         "augment": ["boolean"],
+        "refine_clusters": [_AT_LEAST_1],
+        "refine_sigma": [_AT_LEAST_0],
         "threshold": [_SHARE],
         "min_area": [_AT_LEAST_0],
         "require_presence": ["boolean"],
@@ -261,7 +273,9 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         target_channel: int | str = "random",
         value_range: tuple[float, float] | None = None,
         augment: bool = True,
-        threshold: float = 0.5,
+        refine_clusters: int = 32,
+        refine_sigma: float = 0.125,
+        threshold: float = 0.6,
         min_area: float = 0.0,
         require_presence: bool = False,
         max_epochs: int = 20,
@@ -304,6 +318,8 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         self.target_channel = target_channel
         self.value_range = value_range
         self.augment = augment
+        self.refine_clusters = refine_clusters
+        self.refine_sigma = refine_sigma
         self.threshold = threshold
         self.min_area = min_area
         self.require_presence = require_presence

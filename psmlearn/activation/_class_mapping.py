@@ -16,6 +16,7 @@ from psmlearn._images._regions import connected_regions, regions_of_classes
 from psmlearn.activation._cam_maps import class_maps, image_logits
 from psmlearn.activation._cam_training import WorkingImages
 from psmlearn.activation._image_labels import as_image_labels
+from psmlearn.activation._refinement import refine_maps
 from psmlearn.base import NetworkEstimator
 from psmlearn.io._batch import ImageBatch, check_masks
 
@@ -54,17 +55,28 @@ class ClassMapper(NetworkEstimator):
             seen = working.images.to(device).float()
             seen = seen.contiguous(memory_format=torch.channels_last)
             with torch.inference_mode(), autocast(device, self.precision):
-                raw, _ = network(seen)
+                raw, features = network(seen, maps and self._refines())
                 logits = torch.stack([image_logits(level).float() for level in raw])
-                found = None
-                if maps:
-                    found = class_maps(raw, seen.shape[-2:], self._trained_scale)[:, 1:]
+            found = None
+            if maps:
+                found = class_maps(raw, seen.shape[-2:], self._trained_scale)[:, 1:]
+            if features is not None:
+                found = refine_maps(
+                    found,
+                    features,
+                    working.inside.to(device),
+                    torch.from_numpy(self.cluster_centers_).to(device),
+                    self.refine_sigma * self._size,
+                )
             logits = logits.permute(1, 0, 2).cpu().numpy()
             for index, shape in enumerate(part.shapes):
                 grown = None
                 if maps:
                     grown = _grow(found[index].cpu(), working.sides[index], shape)
                 yield grown, logits[index]
+
+    def _refines(self) -> bool:
+        return self.cluster_centers_ is not None and self.refine_sigma > 0
 
     def _masks(self, images: ImageBatch, shown: np.ndarray | None = None):
         """Return the masks of images; `shown` tells what classes they have."""

@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
 from psmlearn.activation._cam_maps import label_loss
+from psmlearn.activation._refinement import find_centers
 
 __all__ = ["VOTINGS", "ClusterVotes", "PixelClusters", "Resupervision"]
 
@@ -70,13 +67,9 @@ class PixelClusters:
     def _start(self, features, generator) -> torch.Tensor:
         """Find centres on few pixels, the best of some starts."""
         order = torch.randperm(len(features), generator=generator)[:_N_START]
-        sample = features[order.to(features.device)].cpu().numpy().astype(np.float64)
+        sample = features[order.to(features.device)].cpu().numpy()
         seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
-        kmeans = KMeans(min(self.n_clusters, len(sample)), n_init=4, random_state=seed)
-        # One thread: a sum over threads comes in any order, so bits would differ.
-        with warnings.catch_warnings(), threadpool_limits(1):
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            centers = kmeans.fit(sample).cluster_centers_
+        centers = find_centers(sample, self.n_clusters, seed, n_init=4, max_iter=300)
         # Where there are fewer pixels than clusters, some stay empty.
         centers = np.resize(centers, (self.n_clusters, centers.shape[1]))
         return torch.from_numpy(centers).to(features)

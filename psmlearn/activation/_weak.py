@@ -9,9 +9,10 @@ from typing import Self
 import numpy as np
 import torch
 
+from psmlearn._engine._inference import working_copy
 from psmlearn._engine._seed import draw_seed, isolated_torch
 from psmlearn._engine._state import load_weights
-from psmlearn._engine._train import TrainResult, train_network
+from psmlearn._engine._train import TrainResult, autocast, train_network
 from psmlearn.activation._cam_training import (
     CAMLoss,
     CAMNetwork,
@@ -20,11 +21,14 @@ from psmlearn.activation._cam_training import (
 )
 from psmlearn.activation._class_mapping import ClassMapper
 from psmlearn.activation._image_labels import as_image_labels, learn_labels
+from psmlearn.activation._refinement import find_centers, sample_pixels
 from psmlearn.activation._resupervision import Resupervision
 
 __all__ = ["WeakMapper"]
 
 _N_VALIDATION_BATCHES = 4
+# Images and pixels that the clusters of refinement are found on, at most.
+_N_CENTER_IMAGES, _N_CENTER_PIXELS = 256, 40_000
 # Images up to this side may be one pixel at the deepest level of a network.
 _LEAST_SIDE = 16
 
@@ -189,6 +193,29 @@ class WeakMapper(ClassMapper):
                 self.map_classes_ = code.shown
                 self._record_training(result, continued=continued)
                 self.device_ = str(device)
+                self.cluster_centers_ = None
+                if self.cluster_weight:
+                    self.cluster_centers_ = self._find_centers(working, device, rng)
+
+    def _find_centers(self, working: WorkingImages, device, rng) -> np.ndarray:
+        """Cluster pixels of the training images by the features of the decoder."""
+        network = working_copy(self.network_, device)
+        drawn = np.arange(len(working))
+        if len(drawn) > _N_CENTER_IMAGES:
+            drawn = np.sort(rng.choice(drawn, _N_CENTER_IMAGES, replace=False))
+        pixels = []
+        for start in range(0, len(drawn), self.batch_size):
+            part = torch.from_numpy(drawn[start : start + self.batch_size])
+            seen = working.images[part].to(device).float()
+            seen = seen.contiguous(memory_format=torch.channels_last)
+            with torch.inference_mode(), autocast(device, self.precision):
+                _, features = network(seen, True)
+            n_pixels = len(part) * _N_CENTER_PIXELS // len(drawn)
+            pixels.append(sample_pixels(features, working.inside[part], n_pixels, rng))
+        pixels = np.concatenate(pixels)
+        if not len(pixels):  # no image has any foreground
+            return np.zeros((1, pixels.shape[1]), np.float32)
+        return find_centers(pixels, self.refine_clusters, int(rng.integers(2**31)))
 
     def _split_labelled(self, presence, rng) -> tuple[np.ndarray, np.ndarray]:
         """Set images aside; where a label would be missing, all images serve both."""

@@ -65,7 +65,7 @@ class TestOutputs:
         assert maps.min() >= 0 and maps.max() <= 1
         masks = fitted.predict(images)
         assert masks.shape == (16, 32, 32) and masks.dtype == np.int32
-        np.testing.assert_array_equal(masks > 0, maps[..., 0] > 0.5)
+        np.testing.assert_array_equal(masks > 0, maps[..., 0] > fitted.threshold)
 
     def test_attributes(self, fitted):
         assert fitted.classes_.tolist() == [0, 1]

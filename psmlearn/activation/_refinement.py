@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Maps whose pixels take the mean of what lies near and looks the same."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+
+__all__ = ["find_centers", "refine_maps", "sample_pixels"]
+
+
+def sample_pixels(
+    features: torch.Tensor,
+    inside: torch.Tensor,
+    n_pixels: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Draw pixels of the foreground, (n_drawn, n_features) float32.
+
+    Parameters
+    ----------
+    features : tensor of shape (n, n_features, height, width)
+    inside : tensor of shape (n, height, width), bool
+    n_pixels : int
+        All are taken where there are no more.
+    """
+    places = inside.flatten().nonzero()[:, 0].cpu().numpy()
+    if len(places) > n_pixels:
+        places = np.sort(rng.choice(places, n_pixels, replace=False))
+    planes = features.permute(0, 2, 3, 1).flatten(0, 2)
+    return planes[torch.from_numpy(places).to(planes.device)].float().cpu().numpy()
+
+
+def find_centers(
+    pixels: np.ndarray, n_clusters: int, seed: int, n_init: int = 2, max_iter: int = 50
+) -> np.ndarray:
+    """Cluster the features of pixels; return the centres, (n_clusters, n_features).
+
+    Where there are fewer pixels than clusters, there are fewer centres.
+    """
+    kmeans = KMeans(
+        min(n_clusters, len(pixels)),
+        n_init=n_init,
+        max_iter=max_iter,
+        random_state=seed,
+    )
+    # One thread: a sum over threads comes in any order, so bits would differ.
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return kmeans.fit(pixels.astype(np.float64)).cluster_centers_.astype(np.float32)
+
+
+def refine_maps(
+    maps: torch.Tensor,
+    features: torch.Tensor,
+    inside: torch.Tensor,
+    centers: torch.Tensor,
+    sigma: float,
+) -> torch.Tensor:
+    """Give each pixel the mean of the maps over near pixels of its cluster.
+
+    Maps are coarse and cross the edges of what they show; clusters follow them.
+
+    Parameters
+    ----------
+    maps : tensor of shape (n, n_maps, height, width)
+    features : tensor of shape (n, n_features, height, width)
+        What pixels are clustered by.
+    inside : tensor of shape (n, height, width), bool
+        The foreground; elsewhere the result is 0.
+    centers : tensor of shape (n_clusters, n_features)
+    sigma : float
+        Of the Gaussian weight of distance, in pixels.
+
+    Returns
+    -------
+    tensor of shape (n, n_maps, height, width), float32
+    """
+    height, width = maps.shape[-2:]
+    rows, columns = (_weights(side, sigma, maps.device) for side in (height, width))
+    refined = torch.zeros(maps.shape, dtype=torch.float32, device=maps.device)
+    for index, within in enumerate(inside):
+        pixels = features[index].permute(1, 2, 0)[within].float()
+        if not len(pixels):
+            continue
+        # Numbered anew: what the image does not have costs nothing.
+        there, cluster = (
+            torch.cdist(pixels, centers).argmin(1).unique(return_inverse=True)
+        )
+        members = torch.zeros(len(there), height, width, device=maps.device)
+        places = within.nonzero(as_tuple=True)
+        members[cluster, places[0], places[1]] = 1
+        near = _blurred(members, rows, columns)[cluster, places[0], places[1]]
+        for number, plane in enumerate(maps[index].float()):
+            sums = _blurred(members * plane, rows, columns)
+            value = sums[cluster, places[0], places[1]] / near
+            refined[index, number][within] = value
+    return refined
+
+
+def _weights(side: int, sigma: float, device: torch.device) -> torch.Tensor:
+    """Return the Gaussian weights of all pairs of places along a side."""
+    place = torch.arange(side, dtype=torch.float32, device=device)
+    return torch.exp(-0.5 * ((place[:, None] - place[None]) / sigma) ** 2)
+
+
+def _blurred(planes: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor):
+    """Sum planes (n, height, width) by weights; a product of matrices is fastest."""
+    return rows @ planes @ columns

@@ -1,0 +1,149 @@
+"""Maps refined by clusters of pixels, against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from psmlearn import ClassActivationMapper
+from psmlearn.activation._refinement import find_centers, refine_maps, sample_pixels
+from psmlearn.datasets import make_lesions
+
+SMALL = {
+    "base_channels": 4,
+    "cam_levels": (2, 4),
+    "patch_size": 32,
+    "max_epochs": 1,
+    "steps_per_epoch": 2,
+    "batch_size": 4,
+    "warm_up": 0.0,
+    "device": "cpu",
+    "random_state": 0,
+}
+
+
+def plain_refinement(maps, cluster, inside, sigma):
+    """Every pixel, every other pixel: the definition."""
+    refined = np.zeros_like(maps)
+    places = np.argwhere(inside)
+    values = np.array([maps[tuple(place)] for place in places])
+    of = np.array([cluster[tuple(place)] for place in places])
+    for place, own in zip(places, of, strict=True):
+        distance = ((places - place) ** 2).sum(1)
+        weight = np.exp(-distance / (2 * sigma**2)) * (of == own)
+        refined[tuple(place)] = (weight * values).sum() / weight.sum()
+    return refined
+
+
+class TestRefineMaps:
+    def test_definition(self):
+        rng = np.random.default_rng(0)
+        maps = rng.random((2, 2, 12, 9), dtype=np.float32)
+        features = rng.random((2, 3, 12, 9), dtype=np.float32)
+        inside = rng.random((2, 12, 9)) > 0.2
+        centers = rng.random((5, 3), dtype=np.float32)
+        found = refine_maps(
+            *(torch.from_numpy(a) for a in (maps, features, inside, centers)), 2.5
+        ).numpy()
+        distance = features.transpose(0, 2, 3, 1)[..., None, :] - centers
+        cluster = (distance**2).sum(-1).argmin(-1)
+        for image in range(2):
+            for plane in range(2):
+                expected = plain_refinement(
+                    maps[image, plane], cluster[image], inside[image], 2.5
+                )
+                np.testing.assert_allclose(found[image, plane], expected, atol=1e-5)
+        assert (found[~np.broadcast_to(inside[:, None], found.shape)] == 0).all()
+
+    def test_edges_are_followed(self):
+        # A coarse map that crosses the edge of a bright square.
+        features = torch.zeros(1, 1, 32, 32)
+        features[..., 8:20, 8:20] = 1
+        maps = torch.zeros(1, 1, 32, 32)
+        maps[..., 4:18, 4:18] = 0.9
+        inside = torch.ones(1, 32, 32, dtype=torch.bool)
+        centers = torch.tensor([[0.0], [1.0]])
+        found = refine_maps(maps, features, inside, centers, 8.0)
+        np.testing.assert_array_equal(found[0, 0] > 0.5, features[0, 0] > 0)
+
+    def test_nothing_inside(self):
+        inside = torch.zeros(1, 4, 4, dtype=torch.bool)
+        ones = torch.ones(1, 1, 4, 4)
+        assert not refine_maps(ones, ones, inside, torch.zeros(2, 1), 1.0).any()
+
+    def test_far_from_all_of_its_cluster(self):
+        # Only the pixel itself is near: no division by zero, the value stays.
+        features = torch.zeros(1, 1, 64, 64)
+        features[0, 0, 0, 0] = features[0, 0, 63, 63] = 1
+        maps = torch.full((1, 1, 64, 64), 0.25)
+        maps[0, 0, 0, 0] = 0.75
+        inside = torch.ones(1, 64, 64, dtype=torch.bool)
+        found = refine_maps(maps, features, inside, torch.tensor([[0.0], [1.0]]), 0.1)
+        torch.testing.assert_close(found, maps)
+
+
+class TestCenters:
+    def test_groups_are_found(self):
+        rng = np.random.default_rng(0)
+        groups = np.repeat([[0.0, 0], [10, 0], [0, 10]], 50, axis=0)
+        pixels = (groups + rng.normal(0, 0.1, groups.shape)).astype(np.float32)
+        centers = find_centers(pixels, 3, 0)
+        assert centers.dtype == np.float32
+        expected = np.array([[0, 0], [0, 10], [10, 0]])
+        order = np.lexsort(centers.round().T[::-1])
+        np.testing.assert_allclose(centers[order], expected, atol=0.1)
+
+    def test_fewer_pixels_than_clusters(self):
+        assert find_centers(np.eye(3, dtype=np.float32), 8, 0).shape == (3, 3)
+
+    def test_sample(self):
+        features = torch.arange(2 * 3 * 4, dtype=torch.float32).reshape(1, 2, 3, 4)
+        inside = torch.zeros(1, 3, 4, dtype=torch.bool)
+        inside[0, 1] = True
+        rng = np.random.default_rng(0)
+        found = sample_pixels(features, inside, 100, rng)
+        np.testing.assert_array_equal(found, [[4, 16], [5, 17], [6, 18], [7, 19]])
+        few = sample_pixels(features, inside, 2, rng)
+        assert len(few) == 2 and {tuple(p) for p in few} <= {tuple(p) for p in found}
+
+
+class TestMapper:
+    data = make_lesions(n_images=8, shape=(32, 32), random_state=0)
+
+    def fit(self, **options):
+        mapper = ClassActivationMapper(**SMALL | options)
+        return mapper.fit(self.data.images, self.data.image_labels)
+
+    def test_refined_maps_are_those_of_the_definition(self):
+        mapper = self.fit(refine_clusters=6)
+        assert mapper.cluster_centers_.shape == (6, 4)
+        refined = mapper.transform(self.data.images)[..., 0]
+        maps = mapper.set_params(refine_sigma=0.0).transform(self.data.images)[..., 0]
+        assert np.abs(refined - maps).max() > 0.01
+        from psmlearn.activation._cam_training import WorkingImages
+
+        working = WorkingImages(mapper._images_to_map(self.data.images), 32)
+        with torch.inference_mode():
+            _, features = mapper.network_(working.images.float(), True)
+        features = features.permute(0, 2, 3, 1).numpy()[..., None, :]
+        cluster = ((features - mapper.cluster_centers_) ** 2).sum(-1).argmin(-1)
+        inside = working.inside.numpy()
+        expected = plain_refinement(maps[3], cluster[3], inside[3], 4.0)
+        np.testing.assert_allclose(refined[3], expected, atol=1e-3)
+
+    def test_plain_maps_are_not_refined(self):
+        mapper = self.fit(cluster_weight=0, reconstruction_weight=0)
+        assert mapper.cluster_centers_ is None
+        maps = mapper.transform(self.data.images)
+        unrefined = mapper.set_params(refine_sigma=0.0).transform(self.data.images)
+        np.testing.assert_array_equal(maps, unrefined)
+
+    def test_same_seed_same_centers(self):
+        first, second = self.fit(), self.fit()
+        np.testing.assert_array_equal(first.cluster_centers_, second.cluster_centers_)
+
+    @pytest.mark.parametrize("name", ["refine_clusters", "refine_sigma"])
+    def test_parameters_are_checked(self, name):
+        with pytest.raises(ValueError, match=name):
+            self.fit(**{name: -1})
