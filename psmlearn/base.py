@@ -14,7 +14,22 @@ from sklearn.utils.validation import check_is_fitted
 from psmlearn.io._batch import ImageBatch, check_images, resolve_pixel_size
 from psmlearn.io._standardised import StandardisedBatch
 
-__all__ = ["BaseImageEstimator", "NetworkEstimator"]
+__all__ = ["UNIT_RANGE", "BaseImageEstimator", "NetworkEstimator", "check_value_range"]
+
+UNIT_RANGE = (0.0, 1.0)
+
+
+def check_value_range(value_range) -> tuple[float, float] | None:
+    """Return the range of images, (0.0, 1.0) or None, or say what is wrong."""
+    if value_range is None:
+        return None
+    numbers = tuple(value_range)
+    if all(isinstance(each, Real) for each in numbers) and numbers == UNIT_RANGE:
+        return UNIT_RANGE
+    raise ValueError(
+        f"value_range={value_range!r}: (0.0, 1.0) is expected, or None for images of "
+        "any finite values, which are then standardised one by one."
+    )
 
 
 class BaseImageEstimator(BaseEstimator):

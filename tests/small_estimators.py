@@ -109,6 +109,7 @@ SMALL = {
         "network": TinyMapNetwork,
         "value_range": (0.0, 1.0),
         "n_clusters": 3,
+        "threshold": 0.1,
     },
 }
 

@@ -42,7 +42,9 @@ COMPARED = (
     (("cam-cluster", PLAIN), ("cam-plain", PLAIN)),
     (("cam-crs", PLAIN), ("cam-plain", PLAIN)),
     (("cam-crs", GATED), ("cam-plain", GATED)),
+    (("cam-rec", UNREFINED), ("cam-plain", PLAIN)),
     (("cam-crs", UNREFINED), ("cam-plain", PLAIN)),
+    (("cam-crs", PLAIN), ("cam-crs", UNREFINED)),
     (("cam-crs", PLAIN), ("cam-plain", REFINED)),
     (("cam-crs", PLAIN), ("cam-unsuppressed", PLAIN)),
     (("crs-unet", PLAIN), ("crs-unet", LABELER)),
@@ -102,7 +104,11 @@ def find_gains(dataset: str, found: dict[str, list[dict]]) -> list[Gain]:
     gains = []
     for better, worse in COMPARED:
         sides = [
-            {run["seed"]: (run["outcome"], variant) for run in found.get(row, [])}
+            {
+                run["seed"]: (run["outcome"], variant)
+                for run in found.get(row, [])
+                if variant in run["outcome"].counts
+            }
             for row, variant in (better, worse)
         ]
         seeds = sorted(set(sides[0]) & set(sides[1]))
@@ -126,8 +132,8 @@ def variants_of(seeds: list[dict]) -> list[str]:
     every = [run["outcome"].counts for run in seeds]
     told = []
     for variant in VARIANTS:
-        if variant not in every[0]:
-            continue
+        if not all(variant in counts for counts in every):
+            continue  # runs of an earlier version
         if variant == GATED and all(
             np.array_equal(counts[GATED], counts[PLAIN]) for counts in every
         ):

@@ -68,10 +68,10 @@ def judge_mapper(model, images):
     """Ask a mapper which images show a lesion; its masks are the prediction.
 
     Besides come masks of its maps as they are, or, where those are the prediction, of
-    maps refined without any network: by the values of pixels.
+    maps refined by the values of pixels.
     """
     scores, shown = _judge_images(model, images)
-    if model.cluster_centers_ is None:
+    if model.refine_centers_ is None:
         return scores, shown, {REFINED: refine_by_values(model, images)}
     unrefined = copy.copy(model).set_params(refine_sigma=0.0)
     return scores, shown, {UNREFINED: unrefined.predict(images)}
@@ -84,7 +84,11 @@ def _judge_images(model, images):
 
 
 def refine_by_values(model, images) -> list[np.ndarray]:
-    """Refine the maps of a mapper by clusters of the values of pixels; cut them."""
+    """Refine the maps of a mapper by clusters of the values of pixels; cut them.
+
+    What refinement does without a decoder. Clusters are those of the test images, at
+    their own size, which is rather in favour of it.
+    """
     batch = model._images_to_map(images)
     planes = [torch.from_numpy(image).permute(2, 0, 1)[None] for image in batch]
     insides = [torch.tensor(batch.foreground(i))[None] for i in range(len(batch))]

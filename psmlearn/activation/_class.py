@@ -33,7 +33,7 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
     by what the maps show in images with and without the class, and the maps are
     taught the result. The decoder learns to reconstruct a masked channel from the
     others, so that its features tell what pixels look like. Once trained, it refines
-    maps too: pixels that are near and alike get one value. With ``cluster_weight=0,
+    maps too: a pixel gets the mean of what is near and alike. With ``cluster_weight=0,
     reconstruction_weight=0`` it is a plain class activation map.
 
     As labeler, ``PseudoLabelSegmenter(ClassActivationMapper(...), segmenter)``, it
@@ -69,7 +69,9 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
     cluster_weight : float, default=1.0
         Weight of cluster-re-supervision. 0.1 in [1]_.
     reconstruction_weight : float, default=0.1
-        Weight of the reconstruction of a channel.
+        Weight of the reconstruction of a channel. It alone teaches the decoder what
+        pixels look like: with 0 clusters are those of random features, and maps are
+        not refined.
     n_clusters : int, default=10
         Clusters of pixels over a batch.
     voting : {"lift", "share", "any"}, default="lift"
@@ -105,14 +107,14 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
     augment : bool, default=True
         Whether images are flipped, turned, and changed in contrast in training.
     refine_clusters : int, default=32
-        Clusters of pixels, found on the training images when the network is trained,
-        that the maps are refined by: a pixel takes the mean of the map over near
-        pixels of its cluster. Maps of ``cluster_weight=0`` are not refined.
+        Clusters that the maps are refined by: a pixel takes the mean of the map over
+        near pixels of its cluster. They are found at the end of `fit`, by the features
+        of the decoder; a change takes effect with the next one.
     refine_sigma : float, default=0.125
-        What is near: standard deviation of a Gaussian, as share of `patch_size`. 0
-        leaves the maps as they are, as in [1]_.
+        What is near: standard deviation of the Gaussian weights of that mean, as share
+        of `patch_size`. 0 leaves the maps as they are, as in [1]_.
     threshold : float, default=0.6
-        Value of a map from which a pixel belongs to an object. 0.5 in [1]_.
+        Value of a map above which a pixel belongs to an object. 0.5 in [1]_.
     min_area : float, default=0.0
         Smaller regions are dropped, in square micrometres.
     require_presence : bool, default=False
@@ -160,8 +162,9 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         All labels, ascending; of several labels at once, their columns.
     map_classes_ : ndarray of shape (n_classes,)
         The classes that have maps: all but the negative label.
-    cluster_centers_ : ndarray of shape (refine_clusters, n_features), float32, or None
-        Clusters that maps are refined by; None for ``cluster_weight=0``.
+    refine_centers_ : ndarray of shape (n_centers, n_features), float32, or None
+        Clusters that maps are refined by, `refine_clusters` or as many as there are
+        pixels; None for ``reconstruction_weight=0``.
     network_ : torch.nn.Module
         The trained network, on the CPU.
     n_features_in_ : int
@@ -183,6 +186,9 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
     An image that is far from square leaves most of the square empty, and its maps are
     coarse; cut it first. Levels go with the size: ``cam_levels=(2, 4)`` has as many
     places at 64 pixels as (3, 5) at 128.
+
+    Refined maps are 0 outside the foreground. Refining takes 4 bytes for each pixel at
+    `patch_size` and cluster, three times: 6 MB at 128.
 
     An array of uint8 or uint16 with four channels is taken for RGBA: give floats where
     the fourth is a modality.

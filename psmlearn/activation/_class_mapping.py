@@ -26,17 +26,6 @@ __all__ = ["ClassMapper"]
 class ClassMapper(NetworkEstimator):
     """Base class: a trained network of class activation maps."""
 
-    def _value_range(self):
-        if self.value_range is None:
-            return None
-        value_range = tuple(self.value_range)
-        if value_range != (0.0, 1.0):
-            raise ValueError(
-                "value_range: (0.0, 1.0), or None to standardise images of any range, "
-                f"is expected, got {value_range}."
-            )
-        return value_range
-
     # -- mapping ---------------------------------------------------------------
 
     def _images_to_map(self, X) -> ImageBatch:
@@ -48,6 +37,7 @@ class ClassMapper(NetworkEstimator):
     ) -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
         """Yield the maps (height, width, n_classes) and logits of each image."""
         device = self._resolve_predict_device()
+        refines = maps and self._refines()
         network = working_copy(self.network_, device)
         for start in range(0, len(images), self.batch_size):
             part = images[start : start + self.batch_size]
@@ -55,17 +45,17 @@ class ClassMapper(NetworkEstimator):
             seen = working.images.to(device).float()
             seen = seen.contiguous(memory_format=torch.channels_last)
             with torch.inference_mode(), autocast(device, self.precision):
-                raw, features = network(seen, maps and self._refines())
+                raw, features = network(seen, refines)
                 logits = torch.stack([image_logits(level).float() for level in raw])
             found = None
             if maps:
                 found = class_maps(raw, seen.shape[-2:], self._trained_scale)[:, 1:]
-            if features is not None:
+            if refines:
                 found = refine_maps(
                     found,
                     features,
                     working.inside.to(device),
-                    torch.from_numpy(self.cluster_centers_).to(device),
+                    torch.from_numpy(self.refine_centers_).to(device),
                     self.refine_sigma * self._size,
                 )
             logits = logits.permute(1, 0, 2).cpu().numpy()
@@ -76,7 +66,7 @@ class ClassMapper(NetworkEstimator):
                 yield grown, logits[index]
 
     def _refines(self) -> bool:
-        return self.cluster_centers_ is not None and self.refine_sigma > 0
+        return self.refine_centers_ is not None and self.refine_sigma > 0
 
     def _masks(self, images: ImageBatch, shown: np.ndarray | None = None):
         """Return the masks of images; `shown` tells what classes they have."""

@@ -83,9 +83,12 @@ def refine_maps(
     """
     height, width = maps.shape[-2:]
     rows, columns = (_weights(side, sigma, maps.device) for side in (height, width))
+    # Distances are taken as products of matrices: exact near 0 only.
+    middle = centers.mean(0)
+    centers = centers - middle
     refined = torch.zeros(maps.shape, dtype=torch.float32, device=maps.device)
     for index, within in enumerate(inside):
-        pixels = features[index].permute(1, 2, 0)[within].float()
+        pixels = features[index].permute(1, 2, 0)[within].float() - middle
         if not len(pixels):
             continue
         # Numbered anew: what the image does not have costs nothing.
@@ -106,6 +109,8 @@ def refine_maps(
 def _weights(side: int, sigma: float, device: torch.device) -> torch.Tensor:
     """Return the Gaussian weights of all pairs of places along a side."""
     place = torch.arange(side, dtype=torch.float32, device=device)
+    # Below a tenth of a pixel only the pixel itself is near.
+    sigma = max(sigma, 0.1)
     return torch.exp(-0.5 * ((place[:, None] - place[None]) / sigma) ** 2)
 
 

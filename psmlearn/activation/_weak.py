@@ -23,6 +23,7 @@ from psmlearn.activation._class_mapping import ClassMapper
 from psmlearn.activation._image_labels import as_image_labels, learn_labels
 from psmlearn.activation._refinement import find_centers, sample_pixels
 from psmlearn.activation._resupervision import Resupervision
+from psmlearn.base import check_value_range
 
 __all__ = ["WeakMapper"]
 
@@ -59,7 +60,7 @@ class WeakMapper(ClassMapper):
         known = getattr(self, "n_features_in_", None)
         try:
             images = self._check_images(
-                X, reset=not continued, value_range=self._value_range()
+                X, reset=not continued, value_range=check_value_range(self.value_range)
             )
             self._pixel_sizes(images)
             labels = as_image_labels(labels, len(images), caller)
@@ -93,7 +94,7 @@ class WeakMapper(ClassMapper):
                 f"and are {code.classes.tolist()}, with maps of {code.shown.tolist()}, "
                 "now; call fit with warm_start=False to start anew."
             )
-        if self._value_range() != self._trained_range:
+        if check_value_range(self.value_range) != self._trained_range:
             raise ValueError(
                 f"Training cannot go on with value_range={self.value_range}: it was "
                 f"{self._trained_range}; call fit with warm_start=False to start anew."
@@ -184,22 +185,30 @@ class WeakMapper(ClassMapper):
             raise
         finally:
             if usable:
+                # First what may fail, so that all is stored or nothing.
+                centers = self._find_centers(network, working, device, rng)
                 self._store_network(network, recipe)
-                self._code = code
-                self._size = self.patch_size
-                self._trained_range = self._value_range()
-                self._trained_scale = self.map_scale
-                self.classes_ = code.classes
-                self.map_classes_ = code.shown
+                self._store_meaning(code, centers)
                 self._record_training(result, continued=continued)
                 self.device_ = str(device)
-                self.cluster_centers_ = None
-                if self.cluster_weight:
-                    self.cluster_centers_ = self._find_centers(working, device, rng)
 
-    def _find_centers(self, working: WorkingImages, device, rng) -> np.ndarray:
+    def _store_meaning(self, code, centers: np.ndarray | None) -> None:
+        """Keep what maps mean, and how they were made."""
+        self._code = code
+        self._size = self.patch_size
+        self._trained_range = check_value_range(self.value_range)
+        self._trained_scale = self.map_scale
+        self.classes_ = code.classes
+        self.map_classes_ = code.shown
+        self.refine_centers_ = centers
+
+    def _find_centers(
+        self, network: CAMNetwork, working: WorkingImages, device, rng
+    ) -> np.ndarray | None:
         """Cluster pixels of the training images by the features of the decoder."""
-        network = working_copy(self.network_, device)
+        if not self.reconstruction_weight:  # nothing has taught the decoder
+            return None
+        network = working_copy(network, device)
         drawn = np.arange(len(working))
         if len(drawn) > _N_CENTER_IMAGES:
             drawn = np.sort(rng.choice(drawn, _N_CENTER_IMAGES, replace=False))
@@ -213,6 +222,11 @@ class WeakMapper(ClassMapper):
             n_pixels = len(part) * _N_CENTER_PIXELS // len(drawn)
             pixels.append(sample_pixels(features, working.inside[part], n_pixels, rng))
         pixels = np.concatenate(pixels)
+        if not np.isfinite(pixels).all():
+            raise FloatingPointError(
+                "The features of the decoder are not finite. Lower learning_rate, and "
+                "check the images for constant or corrupt ones."
+            )
         if not len(pixels):  # no image has any foreground
             return np.zeros((1, pixels.shape[1]), np.float32)
         return find_centers(pixels, self.refine_clusters, int(rng.integers(2**31)))

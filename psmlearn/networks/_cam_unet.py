@@ -33,7 +33,8 @@ class CAMUNet(nn.Module):
 
     A 1x1 convolution without bias turns the features of a level into one map for
     the background and each class; the mean of a map is the logit of its class. The
-    decoder gives features at full resolution, for clustering and reconstruction.
+    decoder gives features at full resolution, for clustering, reconstruction and
+    refinement of the maps.
 
     Parameters
     ----------

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 import torch
 from torch import nn
 
@@ -14,32 +12,16 @@ from psmlearn._engine._augment import (
     stain_jitter,
 )
 from psmlearn._images._standardise import MIDDLE
+from psmlearn.base import check_value_range
 
 __all__ = [
-    "UNIT_RANGE",
     "ScaledNetwork",
     "channel_jitter",
-    "check_value_range",
     "refuse_other_range",
     "scale_images",
     "vary_channels",
     "vary_stains",
 ]
-
-UNIT_RANGE = (0.0, 1.0)
-
-
-def check_value_range(value_range) -> tuple[float, float] | None:
-    """Return the range of images, (0.0, 1.0) or None, or say what is wrong."""
-    if value_range is None:
-        return None
-    numbers = tuple(value_range)
-    if all(isinstance(each, Real) for each in numbers) and numbers == UNIT_RANGE:
-        return UNIT_RANGE
-    raise ValueError(
-        f"value_range={value_range!r}: (0.0, 1.0) is expected, or None for images of "
-        "any finite values, which are then standardised one by one."
-    )
 
 
 def refuse_other_range(asked, trained) -> None:

@@ -18,13 +18,11 @@ from psmlearn._engine._inference import predict_images
 from psmlearn._engine._seed import draw_seed, isolated_torch
 from psmlearn._engine._state import load_weights
 from psmlearn._engine._train import TrainResult, train_network
-from psmlearn.base import NetworkEstimator
+from psmlearn.base import UNIT_RANGE, NetworkEstimator, check_value_range
 from psmlearn.io._batch import ImageBatch
 from psmlearn.networks import build_network
 from psmlearn.segmentation._appearance import (
-    UNIT_RANGE,
     ScaledNetwork,
-    check_value_range,
     scale_images,
     vary_channels,
     vary_stains,

@@ -6,12 +6,13 @@ from __future__ import annotations
 from inspect import signature
 
 import numpy as np
+from sklearn import config_context, get_config
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _num_samples, has_fit_parameter
 
+from psmlearn.base import UNIT_RANGE
 from psmlearn.cluster import SemanticClusterer
 from psmlearn.cluster._classes import resolve_classes
-from psmlearn.segmentation._appearance import UNIT_RANGE
 
 __all__ = [
     "check_devices",
@@ -19,6 +20,7 @@ __all__ = [
     "clusterer_of",
     "count_objects",
     "fit_labeler",
+    "last_step",
     "n_classes_of",
     "nothing_found",
     "pass_random_state",
@@ -42,7 +44,7 @@ def value_ranges(labeler, segmenter) -> dict:
 def segmenter_options(labeler) -> dict:
     """Return what the default segmenter takes from the labeler that was given."""
     options = {"value_range": value_ranges(labeler, None)["segmenter"]}
-    if has_fit_parameter(labeler, "image_labels"):
+    if has_fit_parameter(last_step(labeler), "image_labels"):
         # What image labels tell apart is no nucleus of a known size.
         options |= {"targets": "regions", "min_area": 0.0}
     return options
@@ -88,10 +90,11 @@ def value_range_of(part) -> tuple[float, float] | None | str:
 
 def check_image_labels(image_labels, n_images: int, labeler) -> None:
     """Refuse image labels that are not one an image, or that nothing would take."""
-    if not has_fit_parameter(labeler, "image_labels"):
+    last = last_step(labeler)
+    if not has_fit_parameter(last, "image_labels"):
         raise ValueError(
             "image_labels were given, but the labeler "
-            f"{type(labeler).__name__} takes none: its fit has no "
+            f"{type(last).__name__} takes none: its fit has no "
             "parameter image_labels. Pass a weakly supervised labeler, or "
             "leave image_labels out."
         )
@@ -110,18 +113,35 @@ def fit_labeler(labeler, X, image_labels):
             # Spares a Pipeline the second transformation of all images.
             return labeler.fit_predict(X, None)
         return labeler.fit(X, None).predict(X)
-    if (
-        hasattr(labeler, "fit_predict")
-        and "image_labels" in signature(labeler.fit_predict).parameters
-    ):
-        # It knows which images are empty; of predict's nobody has told it.
-        return labeler.fit_predict(X, None, image_labels=image_labels)
-    return labeler.fit(X, None, image_labels=image_labels).predict(X)
+    last, prefix = last_step(labeler), ""
+    knows = hasattr(last, "fit_predict") and "image_labels" in (
+        signature(last.fit_predict).parameters
+    )
+    routing = get_config()["enable_metadata_routing"]
+    part = labeler
+    while isinstance(part, Pipeline):
+        # Handed on by name: by routing, the step would have to ask for them. Other
+        # steps are given nothing that could be routed.
+        step, part = part.steps[-1]
+        prefix, routing = f"{prefix}{step}__", False
+    labels = {f"{prefix}image_labels": image_labels}
+    with config_context(enable_metadata_routing=routing):
+        if knows:
+            # It knows which images are empty; of predict's nobody has told it.
+            return labeler.fit_predict(X, None, **labels)
+        return labeler.fit(X, None, **labels).predict(X)
+
+
+def last_step(labeler):
+    """Return the last step of a Pipeline, or what is no Pipeline itself."""
+    while isinstance(labeler, Pipeline):
+        labeler = labeler.steps[-1][1]
+    return labeler
 
 
 def clusterer_of(labeler) -> SemanticClusterer | None:
     """Return the clusterer that makes a labeler's masks, if one does."""
-    last = labeler.steps[-1][1] if isinstance(labeler, Pipeline) else labeler
+    last = last_step(labeler)
     return last if isinstance(last, SemanticClusterer) else None
 
 

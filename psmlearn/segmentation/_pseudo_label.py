@@ -69,10 +69,10 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         Its ``fit(X)`` and ``predict(X)``, or its ``fit_predict(X)``, give label
         images. One that learns from labels of whole images has a keyword
         `image_labels` in `fit`; if in `fit_predict` as well, its masks of the training
-        images are those of ``fit_predict``. None takes the pipeline
-        of :class:`SelfActivationMapper` ("maps") and :class:`SemanticClusterer`
-        ("clusters") with their defaults; with several classes the clusterer alone,
-        whose stains a map adds nothing to.
+        images are those of ``fit_predict``. In a Pipeline the last step gets them. None
+        takes the pipeline of :class:`SelfActivationMapper` ("maps") and
+        :class:`SemanticClusterer` ("clusters") with their defaults; with several
+        classes the clusterer alone, whose stains a map adds nothing to.
     segmenter : estimator, default=None
         Trained on what the labeler predicts. None takes :class:`NucleiSegmenter`;
         with several classes its threshold is 0.85 and its nucleus_diameter "auto";

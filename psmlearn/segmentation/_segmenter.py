@@ -11,8 +11,9 @@ import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from psmlearn.base import UNIT_RANGE
 from psmlearn.io._batch import ImageBatch, check_masks
-from psmlearn.segmentation._appearance import UNIT_RANGE, refuse_other_range
+from psmlearn.segmentation._appearance import refuse_other_range
 from psmlearn.segmentation._base import PixelNetworkEstimator
 from psmlearn.segmentation._classes import class_jaccard, mask_points
 from psmlearn.segmentation._losses import instance_loss, pixel_loss, voronoi_loss

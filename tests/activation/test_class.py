@@ -54,7 +54,7 @@ def slices():
 @pytest.fixture(scope="module")
 def fitted(slices):
     images, _, labels = slices
-    return ClassActivationMapper(**TINY).fit(images, labels)
+    return ClassActivationMapper(**TINY, threshold=0.3).fit(images, labels)
 
 
 class TestOutputs:
@@ -65,7 +65,8 @@ class TestOutputs:
         assert maps.min() >= 0 and maps.max() <= 1
         masks = fitted.predict(images)
         assert masks.shape == (16, 32, 32) and masks.dtype == np.int32
-        np.testing.assert_array_equal(masks > 0, maps[..., 0] > fitted.threshold)
+        np.testing.assert_array_equal(masks > 0, maps[..., 0] > 0.3)
+        assert 0.01 < (masks > 0).mean() < 0.9
 
     def test_attributes(self, fitted):
         assert fitted.classes_.tolist() == [0, 1]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from psmlearn import ClassActivationMapper
+from psmlearn.activation import _weak
+from psmlearn.activation._cam_training import WorkingImages
 from psmlearn.activation._refinement import find_centers, refine_maps, sample_pixels
 from psmlearn.datasets import make_lesions
 
@@ -117,31 +122,89 @@ class TestMapper:
 
     def test_refined_maps_are_those_of_the_definition(self):
         mapper = self.fit(refine_clusters=6)
-        assert mapper.cluster_centers_.shape == (6, 4)
+        assert mapper.refine_centers_.shape == (6, 4)
         refined = mapper.transform(self.data.images)[..., 0]
         maps = mapper.set_params(refine_sigma=0.0).transform(self.data.images)[..., 0]
         assert np.abs(refined - maps).max() > 0.01
-        from psmlearn.activation._cam_training import WorkingImages
-
         working = WorkingImages(mapper._images_to_map(self.data.images), 32)
         with torch.inference_mode():
             _, features = mapper.network_(working.images.float(), True)
         features = features.permute(0, 2, 3, 1).numpy()[..., None, :]
-        cluster = ((features - mapper.cluster_centers_) ** 2).sum(-1).argmin(-1)
+        cluster = ((features - mapper.refine_centers_) ** 2).sum(-1).argmin(-1)
         inside = working.inside.numpy()
         expected = plain_refinement(maps[3], cluster[3], inside[3], 4.0)
         np.testing.assert_allclose(refined[3], expected, atol=1e-3)
 
     def test_plain_maps_are_not_refined(self):
-        mapper = self.fit(cluster_weight=0, reconstruction_weight=0)
-        assert mapper.cluster_centers_ is None
+        # Nothing has taught the decoder what pixels look like.
+        mapper = self.fit(reconstruction_weight=0)
+        assert mapper.refine_centers_ is None
         maps = mapper.transform(self.data.images)
         unrefined = mapper.set_params(refine_sigma=0.0).transform(self.data.images)
         np.testing.assert_array_equal(maps, unrefined)
 
     def test_same_seed_same_centers(self):
         first, second = self.fit(), self.fit()
-        np.testing.assert_array_equal(first.cluster_centers_, second.cluster_centers_)
+        np.testing.assert_array_equal(first.refine_centers_, second.refine_centers_)
+        other = self.fit(random_state=1).refine_centers_
+        assert not np.array_equal(first.refine_centers_, other)
+
+    def test_pickled(self):
+        mapper = self.fit()
+        again = pickle.loads(pickle.dumps(mapper))
+        maps = mapper.transform(self.data.images)
+        np.testing.assert_array_equal(again.transform(self.data.images), maps)
+
+    def test_each_class_and_any_shape(self):
+        # Two classes, images of two shapes: each map is refined by itself.
+        rng = np.random.default_rng(0)
+        images = [rng.random((32, 20, 2)), rng.random((18, 40, 2))] * 3
+        mapper = ClassActivationMapper(**SMALL, value_range=(0.0, 1.0))
+        mapper.fit(images, [0, 1, 2, 0, 1, 2])
+        maps = mapper.transform(images)
+        assert [m.shape for m in maps[:2]] == [(32, 20, 2), (18, 40, 2)]
+        rough = mapper.set_params(refine_sigma=0.0).transform(images)
+        for fine, coarse in zip(maps, rough, strict=True):
+            assert np.isfinite(fine).all()
+            assert np.abs(fine - coarse).max(axis=(0, 1)).min() > 1e-4
+            # A mean stays between the ends of what it is of.
+            assert (fine.max(axis=(0, 1)) <= coarse.max(axis=(0, 1)) + 0.05).all()
+
+    def test_no_foreground(self):
+        images = np.ones((4, 32, 32, 1), np.float32)
+        mapper = ClassActivationMapper(**SMALL).fit(images, [0, 1, 0, 1])
+        assert np.isfinite(mapper.transform(images)).all()
+
+    def test_features_that_nobody_asked_for(self):
+        class Generous(nn.Module):
+            """Gives its features whether or not they are asked for."""
+
+            def __init__(self, in_channels, n_maps):
+                super().__init__()
+                self.feature_channels = 3
+                self.stem = nn.Conv2d(in_channels, 3, 3, padding=1)
+                self.head = nn.Conv2d(3, n_maps, 1)
+
+            def forward(self, images, decode=False):
+                features = self.stem(images)
+                return [self.head(features)], features
+
+        for options in ({}, {"refine_sigma": 0.0}, {"reconstruction_weight": 0}):
+            mapper = self.fit(network=Generous, **options)
+            assert np.isfinite(mapper.transform(self.data.images)).all()
+            assert np.isfinite(mapper.predict_image_proba(self.data.images)).all()
+
+    def test_all_is_stored_or_nothing(self, monkeypatch):
+        def fail(*_):
+            raise MemoryError("no room for pixels")
+
+        mapper = self.fit()
+        before = mapper.transform(self.data.images)
+        monkeypatch.setattr(_weak, "find_centers", fail)
+        mapper.set_params(random_state=5)
+        with pytest.raises(MemoryError, match="no room"):
+            mapper.fit(self.data.images, self.data.image_labels)
+        np.testing.assert_array_equal(mapper.transform(self.data.images), before)
 
     @pytest.mark.parametrize("name", ["refine_clusters", "refine_sigma"])
     def test_parameters_are_checked(self, name):

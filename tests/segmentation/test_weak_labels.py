@@ -7,10 +7,12 @@ import sklearn
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GroupKFold, cross_validate
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from psmlearn import NucleiSegmenter, PseudoLabelSegmenter, SemanticClusterer
 from psmlearn.networks import UNet
 from psmlearn.preprocessing import StainNormalizer
+from psmlearn.segmentation._parts import segmenter_options
 
 
 def small_unet(in_channels, out_channels):
@@ -51,6 +53,7 @@ class Weak(BaseEstimator):
 
     def fit(self, X, y=None, *, image_labels=None):
         self.calls.append(("fit", len(X), image_labels, y))
+        self.n_images_ = len(X)
         return self
 
     def fit_predict(self, X, y=None, *, image_labels=None):
@@ -128,6 +131,24 @@ def test_a_labeler_without_such_a_fit_predict_is_fitted_and_asked(scans, calls, 
     model = chain(labeler).fit(scans[0], image_labels=scans[1].tolist())
     assert [call[:2] for call in calls] == [("fit", 6), ("predict", 6)]
     assert calls[0][2] == scans[1].tolist() and model.n_pseudo_objects_ == [3]
+
+
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("kind", [Weak, FitOnly])
+def test_the_last_step_of_a_pipeline_gets_the_labels(scans, calls, kind, routing):
+    images, labels, _, _ = scans
+    labels = labels.copy()
+    labels[3] = 0
+    brighter = FunctionTransformer(lambda X: X * 2)
+    labeler = Pipeline([("brighter", brighter), ("weak", kind(level=300))])
+    if routing:  # one in another
+        labeler = Pipeline([("inner", labeler)])
+    with sklearn.config_context(enable_metadata_routing=routing):
+        model = PseudoLabelSegmenter(labeler, NucleiSegmenter(**SMALL))
+        model.fit(images, image_labels=labels)
+    assert calls[0][:2] == ("fit", 6) and calls[0][2] is labels
+    assert model.n_pseudo_objects_ == [2 if kind is Weak else 3]
+    assert segmenter_options(labeler)["targets"] == "regions"
 
 
 def test_masks_as_y_are_never_seen(scans, calls):
