@@ -61,8 +61,9 @@ plain.fit(data.images, labels)
 # %%
 # With cluster-re-supervision
 # ---------------------------
-# The same training, where clusters of pixels that look alike teach the maps. Dice is
-# the mean over the slices with lesions.
+# The same training, where clusters of pixels that look alike teach the maps, and
+# refine them in the end; ``refine_sigma=0`` shows the maps without the refinement.
+# Dice is the mean over the slices with lesions.
 
 mapper = ClassActivationMapper(**SMALL).fit(data.images, labels)
 lesions = labels == 1

@@ -379,8 +379,10 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
     def fit_predict(self, X, y=None, *, image_labels=None):
         """Train, and return the masks of the training images.
 
-        Their labels are known, so that images without a class have no object of it.
-        The parameters are those of `fit`, the result is that of `predict`.
+        Their labels are known: images without a class have no object of it, and in
+        those with it three quarters of the greatest value of the map are enough, where
+        `threshold` is above that. Parameters are those of `fit`, the result is like
+        that of `predict`.
         """
         labels = y if image_labels is None else image_labels
         self.fit(X, labels)

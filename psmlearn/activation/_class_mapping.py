@@ -22,6 +22,10 @@ from psmlearn.io._batch import ImageBatch, check_masks
 
 __all__ = ["ClassMapper"]
 
+# Where an image is known to show a class, this part of the greatest value of its map
+# is enough.
+_OF_PEAK = 0.75
+
 
 class ClassMapper(NetworkEstimator):
     """Base class: a trained network of class activation maps."""
@@ -79,15 +83,12 @@ class ClassMapper(NetworkEstimator):
             elif self.require_presence:
                 allowed = self._are_shown(logits[None])[0]
             maps[..., ~allowed] = 0
+            level = np.float32(self.threshold)
+            if shown is not None:
+                # It is known that there is an object.
+                level = np.minimum(level, _OF_PEAK * maps.max(axis=(0, 1)))
             min_area = self.min_area / sizes[index] ** 2
-            inside = maps.max(axis=-1) > self.threshold
-            if maps.shape[2] == 1:
-                masks.append(connected_regions(inside, min_area))
-                continue
-            classes = np.arange(1, maps.shape[2] + 1)
-            masks.append(
-                regions_of_classes(inside, maps.argmax(axis=-1), classes, min_area)
-            )
+            masks.append(_cut(maps, level, min_area))
         return images.wrap(masks)
 
     def transform(self, X) -> np.ndarray | list[np.ndarray]:
@@ -193,6 +194,16 @@ class ClassMapper(NetworkEstimator):
         if isinstance(first, str | os.PathLike):
             return self.classes_.dtype.kind == "U" and not os.path.exists(first)
         return np.ndim(first) < 2
+
+
+def _cut(maps: np.ndarray, level: np.ndarray, min_area: float) -> np.ndarray:
+    """Return the regions of maps (height, width, n_classes) above a level of each."""
+    above = maps > level
+    if maps.shape[2] == 1:
+        return connected_regions(above[..., 0], min_area)
+    classes = np.arange(1, maps.shape[2] + 1)
+    place = np.where(above, maps, -1).argmax(axis=-1)
+    return regions_of_classes(above.any(axis=-1), place, classes, min_area)
 
 
 def _grow(

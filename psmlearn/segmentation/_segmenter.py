@@ -16,7 +16,7 @@ from psmlearn.io._batch import ImageBatch, check_masks
 from psmlearn.segmentation._appearance import refuse_other_range
 from psmlearn.segmentation._base import PixelNetworkEstimator
 from psmlearn.segmentation._classes import class_jaccard, mask_points
-from psmlearn.segmentation._losses import instance_loss, pixel_loss, voronoi_loss
+from psmlearn.segmentation._losses import instance_loss, region_loss, voronoi_loss
 from psmlearn.segmentation._masks import class_planes
 from psmlearn.segmentation._outputs import (
     decode_outputs,
@@ -288,7 +288,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
     def _fit_masks(self, images, masks, classes, continued: bool) -> None:
         loss, n_outputs = instance_loss, 3
         if self.targets == "regions":
-            loss, n_outputs = pixel_loss, 2
+            loss, n_outputs = region_loss, 2
         weights, n_planes = None, 1
         if classes is not None:
             weights = self._number_classes(masks, classes)

@@ -94,6 +94,16 @@ class TestOutputs:
         assert not masks[labels == 0].any()
         assert mapper.predict(images)[labels == 0].any()
 
+    def test_present_classes_have_one(self, slices):
+        images, _, labels = slices
+        mapper = ClassActivationMapper(**TINY, threshold=0.95)
+        masks = mapper.fit_predict(images, labels)
+        maps = mapper.transform(images)[..., 0]
+        peaks = maps.max(axis=(1, 2))
+        assert peaks.max() < 0.95 and not mapper.predict(images).any()
+        for mask, found, peak, label in zip(masks, maps, peaks, labels, strict=True):
+            np.testing.assert_array_equal(mask > 0, (found > 0.75 * peak) & bool(label))
+
     def test_presence_on_request(self, slices):
         images, _, labels = slices
         mapper = ClassActivationMapper(**TINY, threshold=0.01).fit(images, labels)
@@ -181,6 +191,7 @@ class TestLabels:
         masks = mapper.fit_predict(images, both)
         for mask, shown in zip(masks, both, strict=True):
             assert set(np.unique(mask[..., 1])) <= {0, *(np.flatnonzero(shown) + 1)}
+            assert mask.any() == shown.any()
 
     @pytest.mark.parametrize(
         "labels, message",

@@ -18,6 +18,7 @@ from psmlearn.segmentation._losses import (
     heatmap_loss,
     instance_loss,
     pixel_loss,
+    region_loss,
     voronoi_loss,
 )
 from psmlearn.segmentation._outputs import activate, decode_outputs
@@ -237,3 +238,45 @@ def test_decoding_follows_the_size_of_nuclei():
         for diameter in (5.0, "auto")
     )
     assert fixed.max() == 26 and auto.max() == 25
+
+
+class TestRegionLoss:
+    labels = torch.zeros(2, 8, 8, dtype=torch.long)
+    labels[0, 2:5, 2:6] = 3
+    labels[1, :, :4] = -1
+
+    def logits(self, foreground, strength=4.0):
+        signed = torch.where(foreground, strength, -strength)
+        return torch.stack([-signed, signed], 1)
+
+    def test_definition(self):
+        generator = torch.Generator().manual_seed(0)
+        logits = torch.randn(2, 2, 8, 8, generator=generator)
+        found = logits.softmax(1)[:, 1]
+        known, true = self.labels >= 0, self.labels > 0
+        overlap = found[true].sum()
+        dice = (2 * overlap + 1) / (found[known].sum() + true.sum() + 1)
+        expected = pixel_loss(logits, self.labels, None) + 1 - dice
+        torch.testing.assert_close(region_loss(logits, self.labels, None), expected)
+
+    def test_right_and_empty(self):
+        sure = self.logits(self.labels > 0, 20.0)
+        assert region_loss(sure, self.labels, None) < 1e-5
+        nothing = torch.zeros_like(self.labels)
+        assert region_loss(self.logits(nothing > 0, 20.0), nothing, None) < 1e-5
+
+    def test_unknown_pixels_do_not_count(self):
+        logits = self.logits(self.labels > 0).requires_grad_()
+        region_loss(logits, self.labels, None).backward()
+        assert (logits.grad[1, :, :, :4] == 0).all()
+        assert (logits.grad[1, :, :, 4:] != 0).all()
+
+    def test_a_rare_region_weighs_more_than_by_cross_entropy(self):
+        # Half sure of all: the pull towards foreground against that to background.
+        logits = torch.zeros(2, 2, 8, 8, requires_grad=True)
+        pulls = []
+        for loss in (pixel_loss, region_loss):
+            (gradient,) = torch.autograd.grad(loss(logits, self.labels, None), logits)
+            of_region = -gradient[:, 1][self.labels > 0].sum()
+            pulls.append(of_region / gradient[:, 1][self.labels == 0].sum())
+        assert pulls[1] > 1.5 * pulls[0]
