@@ -22,7 +22,7 @@ from psmlearn.activation._refinement import find_centers, refine_maps, sample_pi
 
 # What every mapper and every U-Net gets besides what its row says.
 MAPPER: dict = {}
-UNET: dict = {"pixel_size": 1000.0, "min_area": 0, "stain_jitter": 3.0}
+UNET: dict = {"pixel_size": 1000.0, "min_area": 0}
 # Which labels training sees, and which chose the method.
 IMAGE_LABELS = "image labels"
 LOOKED_AT = f"{IMAGE_LABELS} (method made on lgg's development folds)"

@@ -59,7 +59,7 @@ class ClassMapper(NetworkEstimator):
                     found,
                     features,
                     working.inside.to(device),
-                    torch.from_numpy(self.refine_centers_).to(device),
+                    torch.tensor(self.refine_centers_, device=device),
                     self.refine_sigma * self._size,
                 )
             logits = logits.permute(1, 0, 2).cpu().numpy()

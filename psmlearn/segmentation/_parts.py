@@ -45,9 +45,8 @@ def segmenter_options(labeler) -> dict:
     """Return what the default segmenter takes from the labeler that was given."""
     options = {"value_range": value_ranges(labeler, None)["segmenter"]}
     if has_fit_parameter(last_step(labeler), "image_labels"):
-        # What image labels tell apart is no nucleus of a known size. Scans of few
-        # subjects differ more than their masks, which are uncertain.
-        options |= {"targets": "regions", "min_area": 0.0, "stain_jitter": 3.0}
+        # What image labels tell apart is no nucleus of a known size.
+        options |= {"targets": "regions", "min_area": 0.0}
     return options
 
 
