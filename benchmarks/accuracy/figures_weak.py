@@ -10,7 +10,6 @@ from PIL import Image
 
 from benchmarks.accuracy.datasets import DataSet
 from benchmarks.accuracy.figures import _pyplot
-from benchmarks.accuracy.registry import ALL_ROWS
 from benchmarks.accuracy.runner import read_run, run_folder
 from benchmarks.accuracy.weak import PLAIN, dice, parts
 from psmlearn._images._standardise import foreground, standardise
@@ -67,9 +66,10 @@ def choose_slices(dataset: DataSet, run: dict) -> dict[str, int]:
 def draw_overlays(
     dataset: DataSet, chosen: dict[str, int], masks: dict[str, list], path: Path
 ) -> None:
-    """Draw FLAIR, the true outline, and the outline of each row."""
+    """Draw FLAIR, the true outline, and the outline of each row that was run."""
     plt = _pyplot()
-    titles = ["FLAIR", "truth", *SHOWN.values()]
+    shown = {row: title for row, title in SHOWN.items() if row in masks}
+    titles = ["FLAIR", "truth", *shown.values()]
     figure, axes = plt.subplots(
         len(chosen),
         len(titles),
@@ -82,10 +82,7 @@ def draw_overlays(
         line[0].set_title(f"{rank}: {dataset.names[index]}", fontsize=6)
         line[1].imshow(_outlined(image, true, TRUE_COLOR))
         line[1].set_title(titles[1], fontsize=8)
-        for axis, (row, title) in zip(line[2:], SHOWN.items(), strict=True):
-            if row not in masks:
-                axis.set_title(f"{ALL_ROWS[row].title}: not run", fontsize=7)
-                continue
+        for axis, (row, title) in zip(line[2:], shown.items(), strict=True):
             found = masks[row][index]
             axis.imshow(_outlined(image, found, PRED_COLOR))
             axis.set_title(f"{title}, {_dice(true, found):.2f}", fontsize=8)
