@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from psmlearn.io._batch import ImageBatch, check_images, resolve_pixel_size
 from psmlearn.io._standardised import StandardisedBatch
 
-__all__ = ["UNIT_RANGE", "BaseImageEstimator", "NetworkEstimator", "check_value_range"]
+__all__ = ["BaseImageEstimator", "NetworkEstimator"]
 
 UNIT_RANGE = (0.0, 1.0)
 
