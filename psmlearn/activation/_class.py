@@ -78,9 +78,10 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         When a cluster counts for a class. "share": its map is above that of the
         background in enough of the images of the class. "lift": it must also stand
         out, with at least twice the mean of the image and half of the greatest mean
-        of all clusters; else all clusters of an image can rise together. "any": the
-        rule of [1]_: one image of the class is enough, and one other image in which it
-        is above the background makes it background.
+        of all clusters; else all clusters of an image can rise together. Of a cluster
+        that takes 8 times as much of the images of the class as of others the mean of
+        the image is enough. "any": the rule of [1]_: one image of the class is enough,
+        and one other image in which it is above the background makes it background.
     vote_threshold : float, default=0.5
         Share of images that is enough; not used by "any".
     cluster_target : {"label", "one"}, default="label"
@@ -373,6 +374,12 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         ValueError
             If images or labels are bad: another number of labels than of images, one
             label only, masks in place of labels; before any training.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If maps pass `threshold` in less than half of the training images that show
+            a class (of 32 of them at most).
         """
         return self._fit(X, y if image_labels is None else image_labels)
 

@@ -24,6 +24,9 @@ _MIN_PIXELS = 4
 # A cluster stands out in an image where its mean is this part of the greatest mean of
 # all clusters, and this many times the mean of the image.
 _OF_PEAK, _OF_MEAN = 0.5, 2.0
+# Of a cluster that takes this many times as much of the images of a class as of the
+# others, the mean of the image is enough.
+_SPECIFIC = 8.0
 # Votes are kept over some five batches.
 _MOMENTUM = 0.8
 # Share of the pixel loss that the pixels to be lit have; they are few.
@@ -90,6 +93,7 @@ class ClusterVotes:
         self.voting = voting
         self.threshold = threshold
         self._kept: torch.Tensor | None = None
+        self._areas: torch.Tensor | None = None
 
     def __call__(
         self, means: torch.Tensor, counts: torch.Tensor, presence: torch.Tensor
@@ -112,38 +116,65 @@ class ClusterVotes:
         if self.voting == "any":
             refuted, seen = (fires & negative).any(0), fires.any(0)
             return torch.where(refuted, 0, torch.where(seen, 1, -1))
-        hits = fires
+        specific, hits = torch.zeros_like(there[0]), fires
         if self.voting == "lift":
-            hits = there & _stands_out(means[..., 1:], counts)
-        votes = torch.stack(
-            [
-                (hits & positive).sum(0),
-                positive.sum(0),
-                (fires & negative).sum(0),
-                negative.sum(0),
-            ]
-        ).float()
-        kept = votes if self._kept is None else self._kept * _MOMENTUM + votes
-        self._kept = kept
+            specific = self._specific(counts, presence)
+            least = torch.where(specific, 1.0, _OF_MEAN)
+            hits = there & _stands_out(means[..., 1:], counts, least)
+        votes = [hits & positive, positive, fires & negative, negative]
+        votes = torch.stack([vote.sum(0) for vote in votes]).float()
+        kept = self._kept = _added(self._kept, votes)
         lit = kept[0] / kept[1].clamp_min(1e-3)
         refuted = kept[2] / kept[3].clamp_min(1e-3) >= self.threshold
-        dark = refuted | (lit <= self.threshold / 2)
+        # The few images without the class that have some of it prove little.
+        dark = (refuted & ~specific) | (lit <= self.threshold / 2)
         return torch.where(dark, 0, torch.where(lit >= self.threshold, 1, -1))
 
     def forget(self, clusters: torch.Tensor) -> None:
         """Drop the votes of clusters that were started anew."""
-        if self._kept is not None:
-            self._kept[:, clusters] = 0
+        for kept in (self._kept, self._areas):
+            if kept is not None:
+                kept[:, clusters] = 0
+
+    def _specific(self, counts: torch.Tensor, presence: torch.Tensor) -> torch.Tensor:
+        """Tell which clusters lie in images of a class almost only.
+
+        By their areas, not by maps: maps of little contrast let nothing stand out.
+        """
+        share = (counts / counts.sum(1, keepdim=True).clamp_min(1))[..., None]
+        shown = (presence > 0)[:, None].to(share.dtype)
+        areas = [share * shown, shown, share * (1 - shown), 1 - shown]
+        areas = [each.sum(0).expand(counts.shape[1], -1) for each in areas]
+        kept = self._areas = _added(self._areas, torch.stack(areas))
+        with_class = kept[0] / kept[1].clamp_min(1e-3)
+        without = kept[2] / kept[3].clamp_min(1e-3)
+        known = (kept[1] >= 1) & (kept[3] >= 1)
+        return known & (with_class > 0) & (with_class >= _SPECIFIC * without)
 
 
-def _stands_out(means: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Tell where the maps of a cluster are far above the others of the image."""
+def _added(kept: torch.Tensor | None, new: torch.Tensor) -> torch.Tensor:
+    """Add what a batch tells to what is kept of those before it."""
+    return new if kept is None else kept * _MOMENTUM + new
+
+
+def _stands_out(
+    means: torch.Tensor, counts: torch.Tensor, least: torch.Tensor
+) -> torch.Tensor:
+    """Tell where the maps of a cluster are far above the others of the image.
+
+    Parameters
+    ----------
+    means : tensor of shape (n_images, n_clusters, n_classes)
+    counts : tensor of shape (n_images, n_clusters)
+    least : tensor of shape (n_clusters, n_classes)
+        How many times the mean of the image it takes.
+    """
     there = (counts >= _MIN_PIXELS)[..., None]
     peak = (means * there).amax(1, keepdim=True)
     weight = counts[..., None]
     mean = (means * weight).sum(1, keepdim=True) / weight.sum(1, True).clamp_min(1)
     # All clusters that rise together stand out nowhere: it cannot feed itself.
-    return (means >= _OF_PEAK * peak) & (means >= _OF_MEAN * mean)
+    return (means >= _OF_PEAK * peak) & (means >= least * mean)
 
 
 @dataclass

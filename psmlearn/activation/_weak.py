@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Self
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from psmlearn._engine._inference import working_copy
 from psmlearn._engine._seed import draw_seed, isolated_torch
@@ -30,6 +32,8 @@ __all__ = ["WeakMapper"]
 _N_VALIDATION_BATCHES = 4
 # Images and pixels that the clusters of refinement are found on, at most.
 _N_CENTER_IMAGES, _N_CENTER_PIXELS = 256, 40_000
+# Images that maps are looked at in when the training is done.
+_N_LOOKED_AT = 32
 # Images up to this side may be one pixel at the deepest level of a network.
 _LEAST_SIDE = 16
 
@@ -78,6 +82,7 @@ class WeakMapper(ClassMapper):
         rng = np.random.default_rng([seed, self.n_epochs_ if continued else 0])
         with isolated_torch(int(rng.integers(2**31)), device):
             self._train(images, presence, code, device, rng, continued)
+        self._warn_of_dark_maps(images, presence > 0)
         return self
 
     def _refuse_changes(self, code) -> None:
@@ -201,6 +206,26 @@ class WeakMapper(ClassMapper):
         self.classes_ = code.classes
         self.map_classes_ = code.shown
         self.refine_centers_ = centers
+
+    def _warn_of_dark_maps(self, images, shown: np.ndarray) -> None:
+        """Warn where few images that show a class would have any object of it."""
+        rows = np.flatnonzero(shown.any(axis=1))
+        chosen = np.linspace(0, len(rows) - 1, min(len(rows), _N_LOOKED_AT)).astype(int)
+        rows = rows[chosen]
+        found = [maps.max(axis=(0, 1)) for maps, _ in self._map(images.subset(rows))]
+        lit = (np.array(found) > self.threshold) & shown[rows]
+        few = lit.sum(axis=0) < 0.5 * shown[rows].sum(axis=0)
+        for place in np.flatnonzero(few):
+            warnings.warn(
+                f"{type(self).__name__}: the maps of class "
+                f"{self.map_classes_[place]!s} pass threshold={self.threshold} in "
+                f"{lit[:, place].sum()} of {shown[rows, place].sum()} training images "
+                "that show it, so that most would have no object. Look at transform(X);"
+                " train longer, lower threshold, or see whether plain maps "
+                "(cluster_weight=0, reconstruction_weight=0) show more.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
 
     def _find_centers(
         self, network: CAMNetwork, working: WorkingImages, device, rng

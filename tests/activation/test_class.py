@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import sklearn
 from scipy import ndimage as ndi
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GroupKFold, cross_validate
 from torch import nn
 
@@ -140,6 +143,18 @@ class TestOutputs:
         maps = mapper.transform(images[31::2])[..., 0]
         inside = masks[31::2] > 0
         assert maps[inside].mean() > 2 * maps[~inside].mean()
+
+    def test_maps_that_light_too_few_images_are_told(self, slices):
+        images, _, labels = slices
+        names = np.array(["none", "glioma"])[labels]
+        mapper = ClassActivationMapper(**TINY, negative_label="none", threshold=0.999)
+        told = r"of class glioma pass threshold=0.999 in 0 of 8 training images"
+        with pytest.warns(ConvergenceWarning, match=told) as caught:
+            mapper.fit(images, names)
+        assert caught[0].filename == __file__
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            mapper.set_params(threshold=0.01).fit(images, names)
 
 
 class TestLabels:

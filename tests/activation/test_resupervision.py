@@ -147,6 +147,31 @@ class TestVotes:
     def test_clusters_that_rise_together_stand_out_nowhere(self):
         assert votes("lift", [[0.9, 0.9, 0.9]] * 2 + [[0, 0, 0]], [1, 1, 0]) == [0] * 3
 
+    def test_a_cluster_of_images_of_the_class_stands_out_in_flat_maps(self):
+        means = [[0.5, 0.8, 0.6], [0.5, 0.8, 0.6], [0.2, 0.2, 0.2]]
+        even = torch.full((3, 3), 100)
+        assert votes("lift", means, [1, 1, 0], even)[1] == 0
+        rare = torch.tensor([[300, 100, 100]] * 2 + [[480, 10, 10]])
+        # Nor does the image without the class refute it; the third is below the peak.
+        assert votes("lift", means, [1, 1, 0], rare) == [0, 1, 1]
+        low = [[0.5, 0.3, 0.6], [0.5, 0.3, 0.6], [0.2, 0.2, 0.2]]
+        assert votes("lift", low, [1, 1, 0], rare)[1] == 0
+        assert votes("share", means, [1, 1, 0], rare) == [0, 0, 0]
+
+    def test_without_other_images_no_cluster_is_of_the_class(self):
+        means = [[0.5, 0.8, 0.6]] * 2
+        counts = torch.tensor([[300, 100, 100]] * 2)
+        assert votes("lift", means, [1, 1], counts) == [0, 0, 0]
+
+    def test_areas_are_forgotten_with_votes(self):
+        voter = ClusterVotes("lift", 0.5)
+        means = torch.tensor([[[0.1, 0.8], [0.1, 0.6]], [[0.1, 0.2], [0.1, 0.2]]])
+        counts, presence = torch.tensor([[100, 400], [0, 500]]), torch.eye(2)[:, :1]
+        assert voter(means, counts, presence)[:, 0].tolist() == [1, 0]
+        voter.forget(torch.tensor([True, False]))
+        only = voter(means[:1], counts[:1], presence[:1])
+        assert only[:, 0].tolist() == [0, 0]
+
     def test_images_without_the_class_refute(self):
         means = [[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.0, 0.0]]
         assert votes("share", means, [1, 1, 0, 0])[0] == 0
