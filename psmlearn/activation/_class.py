@@ -388,8 +388,8 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
 
         Their labels are known: images without a class have no object of it, and in
         those with it three quarters of the greatest value of the map are enough, where
-        `threshold` is above that. Parameters are those of `fit`, the result is like
-        that of `predict`.
+        `threshold` is above that, but not without a pixel of nine tenths. Parameters
+        are those of `fit`, the result is like that of `predict`.
         """
         labels = y if image_labels is None else image_labels
         self.fit(X, labels)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+from skimage.filters import apply_hysteresis_threshold
 from torch.nn import functional
 
 from psmlearn._engine._inference import working_copy
@@ -23,8 +24,8 @@ from psmlearn.io._batch import ImageBatch, check_masks
 __all__ = ["ClassMapper"]
 
 # Where an image is known to show a class, this part of the greatest value of its map
-# is enough.
-_OF_PEAK = 0.75
+# is enough for a pixel, and what reaches that one nowhere is no object.
+_OF_PEAK, _SURE_OF_PEAK = 0.75, 0.9
 
 
 class ClassMapper(NetworkEstimator):
@@ -83,12 +84,11 @@ class ClassMapper(NetworkEstimator):
             elif self.require_presence:
                 allowed = self._are_shown(logits[None])[0]
             maps[..., ~allowed] = 0
-            level = np.float32(self.threshold)
-            if shown is not None:
-                # It is known that there is an object.
-                level = np.minimum(level, _OF_PEAK * maps.max(axis=(0, 1)))
+            above = maps > np.float32(self.threshold)
+            if shown is not None:  # it is known that there is an object
+                above = _surely_above(maps, self.threshold)
             min_area = self.min_area / sizes[index] ** 2
-            masks.append(_cut(maps, level, min_area))
+            masks.append(_cut(maps, above, min_area))
         return images.wrap(masks)
 
     def transform(self, X) -> np.ndarray | list[np.ndarray]:
@@ -196,9 +196,19 @@ class ClassMapper(NetworkEstimator):
         return np.ndim(first) < 2
 
 
-def _cut(maps: np.ndarray, level: np.ndarray, min_area: float) -> np.ndarray:
-    """Return the regions of maps (height, width, n_classes) above a level of each."""
-    above = maps > level
+def _surely_above(maps: np.ndarray, threshold: float) -> np.ndarray:
+    """Tell where maps (height, width, n_classes) are high, near what is highest."""
+    peaks = maps.max(axis=(0, 1))
+    levels = np.minimum(np.float32(threshold), _OF_PEAK * peaks)
+    above = [
+        apply_hysteresis_threshold(maps[..., k], levels[k], _SURE_OF_PEAK * peaks[k])
+        for k in range(maps.shape[2])
+    ]
+    return np.stack(above, axis=-1)
+
+
+def _cut(maps: np.ndarray, above: np.ndarray, min_area: float) -> np.ndarray:
+    """Return the regions of maps (height, width, n_classes) where they are `above`."""
     if maps.shape[2] == 1:
         return connected_regions(above[..., 0], min_area)
     classes = np.arange(1, maps.shape[2] + 1)

@@ -105,7 +105,10 @@ class TestOutputs:
         peaks = maps.max(axis=(1, 2))
         assert peaks.max() < 0.95 and not mapper.predict(images).any()
         for mask, found, peak, label in zip(masks, maps, peaks, labels, strict=True):
-            np.testing.assert_array_equal(mask > 0, (found > 0.75 * peak) & bool(label))
+            high, _ = ndi.label((found > 0.75 * peak) & bool(label))
+            sure = np.unique(high[(found > 0.9 * peak) & (high > 0)])
+            np.testing.assert_array_equal(mask > 0, np.isin(high, sure) & (high > 0))
+            assert mask.any() == label
 
     def test_presence_on_request(self, slices):
         images, _, labels = slices
