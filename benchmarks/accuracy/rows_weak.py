@@ -19,10 +19,11 @@ from benchmarks.accuracy.rows import VERBOSE, Row, tell
 from benchmarks.accuracy.weak import LABELER, REFINED, UNREFINED
 from psmlearn import ClassActivationMapper, NucleiSegmenter, PseudoLabelSegmenter
 from psmlearn.activation._refinement import find_centers, refine_maps, sample_pixels
+from psmlearn.segmentation._parts import segmenter_options
 
 # What every mapper and every U-Net gets besides what its row says.
 MAPPER: dict = {}
-UNET: dict = {"pixel_size": 1000.0, "min_area": 0}
+UNET: dict = {"pixel_size": 1000.0}
 # Which labels training sees, and which chose the method.
 IMAGE_LABELS = "image labels"
 LOOKED_AT = f"{IMAGE_LABELS} (method made on lgg's development folds)"
@@ -40,15 +41,17 @@ def make_mapper(dataset: DataSet, seed: int, **weights) -> ClassActivationMapper
 
 
 def make_unet(dataset: DataSet, seed: int) -> NucleiSegmenter:
-    """Build the U-Net, the same on true masks and on those of a mapper."""
+    """Build the U-Net, the same on true masks and on those of a mapper.
+
+    It is the one that `PseudoLabelSegmenter` takes by default after a mapper.
+    """
     side = min(min(mask.shape) for mask in dataset.masks)
     patch_size = min(PATCH_SIZE, side // STRIDE * STRIDE)
+    options = segmenter_options(make_mapper(dataset, seed))
     return NucleiSegmenter(
-        targets="regions",
-        value_range=None,
         random_state=seed,
         verbose=VERBOSE,
-        **{"patch_size": patch_size} | UNET,
+        **options | {"patch_size": patch_size} | UNET,
     )
 
 

@@ -11,12 +11,15 @@ __all__ = [
     "appearance_randomisation",
     "dihedral",
     "noise_and_blur",
+    "random_affine",
     "random_dihedral",
     "stain_jitter",
     "undo_dihedral",
 ]
 
 _MIN_INTENSITY = 1 / 255
+# Degrees, logarithm of the scale, and part of the side, at most.
+_TURN, _SCALE, _SHIFT = 15.0, 0.125, 0.025
 
 
 def dihedral(images: torch.Tensor, element: int) -> torch.Tensor:
@@ -46,6 +49,42 @@ def random_dihedral(
         return torch.stack([dihedral(sample, element) for sample, element in pairs])
 
     return [turn(tensor) for tensor in tensors]
+
+
+def random_affine(
+    images: torch.Tensor, planes: list[torch.Tensor], generator: torch.Generator
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Turn, scale and shift each sample a little.
+
+    What comes in from outside repeats the border of the image, and is -1 in planes.
+
+    Parameters
+    ----------
+    images : tensor of shape (n, channels, height, width)
+        Square; interpolated.
+    planes : list of tensor of shape (n, height, width), int64
+        Ids or classes, which are not.
+    generator : torch.Generator
+        Of the CPU.
+    """
+    turn, scale, *shift = _uniform((4, len(images)), -1, 1, images, generator)
+    angle, factor = torch.deg2rad(_TURN * turn), torch.exp(_SCALE * scale)
+    cosine, sine = factor * torch.cos(angle), factor * torch.sin(angle)
+    # Places go from -1 to 1: twice the part of the side.
+    right, down = (2 * _SHIFT * part for part in shift)
+    matrix = torch.stack([cosine, -sine, right, sine, cosine, down], 1).view(-1, 2, 3)
+    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
+    images = functional.grid_sample(
+        images, grid, padding_mode="border", align_corners=False
+    )
+    if planes:
+        # Zeros are what comes in.
+        stacked = torch.stack(planes, 1) + 1
+        moved = functional.grid_sample(
+            stacked.to(images.dtype), grid, mode="nearest", align_corners=False
+        )
+        planes = list((moved.round().long() - 1).unbind(1))
+    return images, planes
 
 
 def _uniform(

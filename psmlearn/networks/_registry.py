@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -23,6 +24,7 @@ _FACTORIES = {
     "resnet50": resnet50,
     "resunet34": ResUNet34,
     "unet": UNet,
+    "unet_gn": partial(UNet, norm="group"),
 }
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 
 import torch
@@ -10,6 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 __all__ = ["UNet"]
+
+_NORMS = ("batch", "group")
+_N_GROUPS = 8
 
 
 def check_size(value: object, name: str) -> int:
@@ -53,24 +57,34 @@ def init_weights(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
+def _normalisation(norm: str, n_channels: int) -> nn.Module:
+    if norm == "batch":
+        return nn.BatchNorm2d(n_channels)
+    return nn.GroupNorm(math.gcd(_N_GROUPS, n_channels), n_channels)
+
+
+def _double_conv(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
+        _normalisation(norm, out_channels),
         nn.ReLU(inplace=True),
         nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
+        _normalisation(norm, out_channels),
         nn.ReLU(inplace=True),
     )
 
 
 class UNet(nn.Module):
-    """Plain U-Net with batch normalisation and transposed convolutions.
+    """Plain U-Net with transposed convolutions.
 
-    Nothing in it looks further than ``receptive_radius`` pixels in ``eval`` mode
-    (no pooled statistics of the whole image), so tiles that start at multiples of
-    ``stride`` and carry ``halo`` pixels of context, clipped at the image border,
-    give the whole-image output up to float rounding.
+    With batch normalisation nothing in it looks further than ``receptive_radius``
+    pixels in ``eval`` mode (no pooled statistics of the whole image), so tiles that
+    start at multiples of ``stride`` and carry ``halo`` pixels of context, clipped at
+    the image border, give the whole-image output up to float rounding.
+
+    With group normalisation [2]_ features are scaled by each image's own mean and
+    spread: what matters is how a place differs from the rest of its image. That suits
+    images of one subject each whose contrast varies, such as slices of MRI scans.
 
     Parameters
     ----------
@@ -82,6 +96,8 @@ class UNet(nn.Module):
         Channels at full resolution; they double at each of the `depth` halvings.
     depth : int, default=4
         Number of halvings.
+    norm : {"batch", "group"}, default="batch"
+        Normalisation after each convolution; "group" takes 8 groups of channels.
 
     Attributes
     ----------
@@ -92,12 +108,13 @@ class UNet(nn.Module):
     halo : int
         Context that makes tiles exact, ``8 * stride``.
     exact_tiling : bool
-        Always True.
+        True with batch normalisation.
 
     References
     ----------
-    O. Ronneberger, P. Fischer, T. Brox, "U-Net: Convolutional Networks for
-    Biomedical Image Segmentation", MICCAI 2015.
+    .. [1] O. Ronneberger, P. Fischer, T. Brox, "U-Net: Convolutional Networks for
+       Biomedical Image Segmentation", MICCAI 2015.
+    .. [2] Y. Wu, K. He, "Group Normalization", ECCV 2018.
 
     Examples
     --------
@@ -111,16 +128,18 @@ class UNet(nn.Module):
     torch.Size([1, 2, 32, 48])
     """
 
-    exact_tiling = True
-
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
         base_channels: int = 16,
         depth: int = 4,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
+        if norm not in _NORMS:
+            raise ValueError(f"norm must be one of {_NORMS}, got {norm!r}.")
+        self.exact_tiling = norm == "batch"
         self.in_channels = check_size(in_channels, "in_channels")
         self.out_channels = check_size(out_channels, "out_channels")
         base_channels = check_size(base_channels, "base_channels")
@@ -132,7 +151,7 @@ class UNet(nn.Module):
         self.halo = 8 * self.stride
         widths = [base_channels * 2**level for level in range(depth + 1)]
         self.encoder = nn.ModuleList(
-            _double_conv(before, after)
+            _double_conv(before, after, norm)
             for before, after in zip(
                 [self.in_channels, *widths[:-1]], widths, strict=True
             )
@@ -143,11 +162,11 @@ class UNet(nn.Module):
             for width in reversed(widths[:-1])
         )
         self.decoder = nn.ModuleList(
-            _double_conv(2 * width, width) for width in reversed(widths[:-1])
+            _double_conv(2 * width, width, norm) for width in reversed(widths[:-1])
         )
         self.head = nn.Conv2d(base_channels, self.out_channels, 1)
         init_weights(self)
-        # Logits of about unit size: no batch norm follows to rescale them.
+        # Logits of about unit size: no normalisation follows to rescale them.
         nn.init.kaiming_normal_(self.head.weight, nonlinearity="linear")
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
-from psmlearn._engine._augment import random_dihedral
+from psmlearn._engine._augment import random_affine, random_dihedral
 from psmlearn._engine._inference import predict_images
 from psmlearn._engine._seed import draw_seed, isolated_torch
 from psmlearn._engine._state import load_weights
@@ -328,6 +328,10 @@ class PixelNetworkEstimator(NetworkEstimator):
                 images, labels, *targets = random_dihedral(
                     [images, labels, *targets], generator
                 )
+                if not self._knows_distance():  # objects of no known size
+                    planes = [labels, *targets[1:]]
+                    images, planes = random_affine(images, planes, generator)
+                    labels, *targets[1:] = planes
                 images = self._change_appearance(images, labels, targets[0], generator)
             images = scale_images(images).contiguous(memory_format=torch.channels_last)
             return loss(network(images).float(), labels, *targets)

@@ -127,19 +127,22 @@ def region_loss(
     *,
     weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Cross entropy, and 1 less the Dice coefficient of the foreground of the batch.
+    """Cross entropy, and 1 less the Dice coefficient of the foreground.
 
-    Regions are rare and their masks uncertain: by cross entropy alone a network stays
-    below one half where it is right more often than not. Arguments are those of
+    Of the batch, and of its images with objects, half each: so what is small counts
+    too. Regions are rare and their masks uncertain: by cross entropy alone a network
+    stays below one half where it is right more often than not. Arguments are those of
     :func:`pixel_loss`.
     """
     loss = pixel_loss(logits, labels, distance, places, weights=weights)
     found = foreground_logits(logits).softmax(1)[:, 1]
     known, true = (labels >= 0).to(found.dtype), (labels > 0).to(found.dtype)
-    overlap = (found * true).sum()
-    total = (found * known).sum() + true.sum()
+    overlap = (found * true).sum((1, 2))
+    total = (found * known + true).sum((1, 2))
     # 1 is a pixel: nothing to find and nothing found is no loss.
-    return loss + 1 - (2 * overlap + 1) / (total + 1)
+    of_batch = 1 - (2 * overlap.sum() + 1) / (total.sum() + 1)
+    of_images = 1 - (2 * overlap + 1) / (total + 1)
+    return loss + (of_batch + known_mean(of_images, true.amax((1, 2)))) / 2
 
 
 def instance_loss(

@@ -30,6 +30,9 @@ __all__ = [
     "value_ranges",
 ]
 
+# Channels of scans differ more from subject to subject than stains.
+_SCAN_JITTER = 3.0
+
 
 def value_ranges(labeler, segmenter) -> dict:
     """Return the range of images that each part takes; None is the default part."""
@@ -46,7 +49,9 @@ def segmenter_options(labeler) -> dict:
     options = {"value_range": value_ranges(labeler, None)["segmenter"]}
     if has_fit_parameter(last_step(labeler), "image_labels"):
         # What image labels tell apart is no nucleus of a known size.
-        options |= {"targets": "regions", "min_area": 0.0}
+        options |= {"targets": "regions", "min_area": 0.0, "network": "unet_gn"}
+        if options["value_range"] is None:
+            options["stain_jitter"] = _SCAN_JITTER
     return options
 
 

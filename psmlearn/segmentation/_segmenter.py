@@ -44,9 +44,10 @@ class NucleiSegmenter(PixelNetworkEstimator):
     Parameters
     ----------
     network : str or callable, default="unet"
-        "unet", "resunet34", or a factory ``f(in_channels, out_channels) ->
-        torch.nn.Module`` whose output has the size of its input. Tiled prediction
-        equals whole-image prediction with "unet".
+        "unet", "unet_gn", "resunet34", or a factory ``f(in_channels, out_channels)``
+        of a network whose output has the size of its input. Tiled prediction equals
+        whole-image prediction with "unet"; "unet_gn" judges by contrast within an
+        image, which suits slices that show a subject whole.
     weights : str or path, default=None
         Weight file to start from, read without running code.
     targets : {"instances", "voronoi", "regions"}, default="instances"
@@ -58,8 +59,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
     voronoi_weight : float, default=1.5
         Weight of the Voronoi labels beside the mask.
     mask_foreground : bool, default=True
-        Whether the foreground of the mask is trained on with
-        ``targets="voronoi"``. The code of [1]_ takes it as unknown (False).
+        Whether "voronoi" learns the masks' foreground; [1]_'s code does not (False).
     label_channel : int, default=None
         Channel of X that holds the masks to train on; y is ignored then.
     class_channel : int, default=None

@@ -7,6 +7,7 @@ from psmlearn._engine._augment import (
     appearance_randomisation,
     dihedral,
     noise_and_blur,
+    random_affine,
     random_dihedral,
     stain_jitter,
     undo_dihedral,
@@ -109,3 +110,34 @@ def test_appearance_leaves_unchosen_and_unknown_alone():
     unknown = torch.where(labels > 0, -1, labels)
     same = appearance_randomisation(image, unknown, distance, 1.0, generator())
     assert torch.equal(same, image)
+
+
+class TestAffine:
+    def test_images_and_planes_move_together(self):
+        rows, columns = torch.meshgrid(*[torch.arange(48.0)] * 2, indexing="ij")
+        disc = ((rows - 20) ** 2 + (columns - 26) ** 2 < 64).long()
+        planes = [disc.expand(6, -1, -1), 3 * disc.expand(6, -1, -1)]
+        images = torch.stack([disc.float(), rows / 48], 0).expand(6, -1, -1, -1)
+        moved, [ids, classes] = random_affine(images, planes, generator())
+        assert moved.shape == images.shape and ids.dtype == torch.int64
+        inside = ids >= 0
+        assert torch.equal(classes[inside], 3 * ids[inside])
+        assert torch.equal(classes < 0, ~inside)
+        # Along the rim values are between 0 and 1.
+        assert ((moved[:, 0] > 0.5) == (ids > 0))[inside].float().mean() > 0.995
+        areas = (ids == 1).sum((1, 2)) / disc.sum()
+        assert 0.7 < areas.min() < areas.max() < 1.35 and areas.std() > 0.02
+        # Nothing but the rows of the border comes in from outside.
+        assert moved[:, 1].min() >= 0 and moved[:, 1].max() <= 47 / 48
+        assert 0 < (~inside).float().mean() < 0.3
+
+    def test_seeds_and_images_alone(self):
+        images = torch.rand(2, 1, 16, 16, generator=generator())
+        moved, planes = random_affine(images, [], generator(1))
+        assert planes == [] and not torch.equal(moved, images)
+        assert torch.equal(moved, random_affine(images, [], generator(1))[0])
+
+    def test_large_ids(self):
+        ids = torch.full((1, 8, 8), 1_000_001)
+        _, [found] = random_affine(torch.zeros(1, 1, 8, 8), [ids], generator())
+        assert set(found.unique().tolist()) <= {-1, 1_000_001}

@@ -14,14 +14,15 @@ from torch import nn
 from psmlearn.networks import UNet, build_network, list_networks
 
 CLASSIFIERS = {"res2net101_26w_4s", "resnet18", "resnet34", "resnet50"}
+PIXELS = {"resunet34", "unet", "unet_gn"}
 
 
 def test_names_are_listed():
-    assert set(list_networks()) == CLASSIFIERS | {"resunet34", "unet"}
+    assert set(list_networks()) == CLASSIFIERS | PIXELS
     assert list_networks() == sorted(list_networks())
 
 
-@pytest.mark.parametrize("name", sorted(CLASSIFIERS | {"resunet34", "unet"}))
+@pytest.mark.parametrize("name", sorted(CLASSIFIERS | PIXELS))
 def test_every_name_builds(name):
     network = build_network(name, 2, 5).eval()
     with torch.inference_mode():

@@ -237,3 +237,39 @@ def test_wrong_batches_are_refused(shape, message):
 def test_wrong_sizes_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         UNet(**{"in_channels": 3, "out_channels": 2, **options})
+
+
+@pytest.fixture
+def grouped():
+    torch.manual_seed(0)
+    return UNet(2, 2, base_channels=6, depth=2, norm="group").eval()
+
+
+class TestGroupNormalisation:
+    def test_no_batch_is_pooled(self, grouped):
+        assert not any(isinstance(m, nn.BatchNorm2d) for m in grouped.modules())
+        assert not grouped.exact_tiling and UNet(1, 1, 2, 1).exact_tiling
+        groups = {m.num_groups for m in grouped.modules() if hasattr(m, "num_groups")}
+        assert groups == {2, 4, 8}  # what divides 6, 12 and 24 channels
+
+    def test_other_images_do_not_matter(self, grouped):
+        images = torch.rand(3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            together = grouped.train()(images)
+            alone = grouped.eval()(images[1:2])
+        torch.testing.assert_close(together[1:2], alone)
+
+    def test_contrast_hardly_matters(self, grouped):
+        image = torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            torch.testing.assert_close(
+                grouped(9 * image), grouped(image), atol=0.05, rtol=0.05
+            )
+
+    def test_one_pixel_at_the_deepest_level(self, grouped):
+        with torch.inference_mode():
+            assert torch.isfinite(grouped(torch.rand(1, 2, 4, 4))).all()
+
+    def test_an_unknown_normalisation(self):
+        with pytest.raises(ValueError, match="norm must be one of.*got 'layer'"):
+            UNet(1, 1, norm="layer")

@@ -254,9 +254,15 @@ class TestRegionLoss:
         logits = torch.randn(2, 2, 8, 8, generator=generator)
         found = logits.softmax(1)[:, 1]
         known, true = self.labels >= 0, self.labels > 0
-        overlap = found[true].sum()
-        dice = (2 * overlap + 1) / (found[known].sum() + true.sum() + 1)
-        expected = pixel_loss(logits, self.labels, None) + 1 - dice
+
+        def dice(part):
+            overlap = found[part][true[part]].sum()
+            total = found[part][known[part]].sum() + true[part].sum()
+            return (2 * overlap + 1) / (total + 1)
+
+        # The second image has no region: it counts in that of the batch alone.
+        score = (dice(slice(None)) + dice(slice(0, 1))) / 2
+        expected = pixel_loss(logits, self.labels, None) + 1 - score
         torch.testing.assert_close(region_loss(logits, self.labels, None), expected)
 
     def test_right_and_empty(self):
@@ -264,6 +270,20 @@ class TestRegionLoss:
         assert region_loss(sure, self.labels, None) < 1e-5
         nothing = torch.zeros_like(self.labels)
         assert region_loss(self.logits(nothing > 0, 20.0), nothing, None) < 1e-5
+
+    def test_small_regions_count_as_much_as_large_ones(self):
+        labels = torch.zeros(2, 16, 16, dtype=torch.long)
+        labels[0, :12], labels[1, :2, :2] = 1, 1
+        missed = [labels > 0 for _ in range(2)]
+        for place, found in enumerate(missed):
+            missed[place] = found.clone()
+            missed[place][place] = False
+        large, small = (
+            region_loss(self.logits(found, 20.0), labels, None)
+            - pixel_loss(self.logits(found, 20.0), labels, None)
+            for found in missed
+        )
+        assert large > small > 0.2
 
     def test_unknown_pixels_do_not_count(self):
         logits = self.logits(self.labels > 0).requires_grad_()
