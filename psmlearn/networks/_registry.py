@@ -24,7 +24,7 @@ _FACTORIES = {
     "resnet50": resnet50,
     "resunet34": ResUNet34,
     "unet": UNet,
-    "unet_gn": partial(UNet, norm="group"),
+    "unet_in": partial(UNet, norm="instance"),
 }
 
 

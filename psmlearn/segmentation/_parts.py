@@ -49,7 +49,7 @@ def segmenter_options(labeler) -> dict:
     options = {"value_range": value_ranges(labeler, None)["segmenter"]}
     if has_fit_parameter(last_step(labeler), "image_labels"):
         # What image labels tell apart is no nucleus of a known size.
-        options |= {"targets": "regions", "min_area": 0.0, "network": "unet_gn"}
+        options |= {"targets": "regions", "min_area": 0.0, "network": "unet_in"}
         if options["value_range"] is None:
             options["stain_jitter"] = _SCAN_JITTER
     return options

@@ -44,9 +44,9 @@ class NucleiSegmenter(PixelNetworkEstimator):
     Parameters
     ----------
     network : str or callable, default="unet"
-        "unet", "unet_gn", "resunet34", or a factory ``f(in_channels, out_channels)``
+        "unet", "unet_in", "resunet34", or a factory ``f(in_channels, out_channels)``
         of a network whose output has the size of its input. Tiled prediction equals
-        whole-image prediction with "unet"; "unet_gn" judges by contrast within an
+        whole-image prediction with "unet"; "unet_in" judges by contrast within an
         image, which suits slices that show a subject whole.
     weights : str or path, default=None
         Weight file to start from, read without running code.

@@ -314,7 +314,7 @@ def test_rows_differ_in_their_weights_alone(lgg_folder):
     assert all(one == same[0] for one in same) and same[0]["random_state"] == 5
     unet = _method("supervised-regions").make(dataset, 5)
     assert unet.patch_size == 32 and unet.targets == "regions"
-    assert unet.network == "unet_gn" and unet.stain_jitter == 3
+    assert unet.network == "unet_in" and unet.stain_jitter == 3
     assert registry.rows_of("weak", list(registry.ALL_ROWS)) == list(
         rows_weak.ROWS_WEAK
     )

@@ -14,7 +14,7 @@ from torch import nn
 from psmlearn.networks import UNet, build_network, list_networks
 
 CLASSIFIERS = {"res2net101_26w_4s", "resnet18", "resnet34", "resnet50"}
-PIXELS = {"resunet34", "unet", "unet_gn"}
+PIXELS = {"resunet34", "unet", "unet_in"}
 
 
 def test_names_are_listed():

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from psmlearn.networks import ResUNet34, UNet
 
@@ -240,35 +241,40 @@ def test_wrong_sizes_are_refused(options, error, message):
 
 
 @pytest.fixture
-def grouped():
+def network():
     torch.manual_seed(0)
-    return UNet(2, 2, base_channels=6, depth=2, norm="group").eval()
+    return UNet(2, 2, base_channels=6, depth=2, norm="instance").eval()
 
 
-class TestGroupNormalisation:
-    def test_no_batch_is_pooled(self, grouped):
-        assert not any(isinstance(m, nn.BatchNorm2d) for m in grouped.modules())
-        assert not grouped.exact_tiling and UNet(1, 1, 2, 1).exact_tiling
-        groups = {m.num_groups for m in grouped.modules() if hasattr(m, "num_groups")}
-        assert groups == {2, 4, 8}  # what divides 6, 12 and 24 channels
+class TestInstanceNormalisation:
+    def test_no_batch_is_pooled(self, network):
+        assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
+        assert not network.exact_tiling and UNet(1, 1, 2, 1).exact_tiling
 
-    def test_other_images_do_not_matter(self, grouped):
+    def test_it_is_instance_normalisation(self, network):
+        norms = [m for m in network.modules() if isinstance(m, nn.GroupNorm)]
+        assert len(norms) == 10
+        features = torch.rand(2, norms[0].num_channels, 5, 7) * 3 + 1
+        expected = functional.instance_norm(features)
+        torch.testing.assert_close(norms[0](features), expected)
+
+    def test_other_images_do_not_matter(self, network):
         images = torch.rand(3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
-            together = grouped.train()(images)
-            alone = grouped.eval()(images[1:2])
+            together = network.train()(images)
+            alone = network.eval()(images[1:2])
         torch.testing.assert_close(together[1:2], alone)
 
-    def test_contrast_hardly_matters(self, grouped):
+    def test_contrast_hardly_matters(self, network):
         image = torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
             torch.testing.assert_close(
-                grouped(9 * image), grouped(image), atol=0.05, rtol=0.05
+                network(9 * image), network(image), atol=0.05, rtol=0.05
             )
 
-    def test_one_pixel_at_the_deepest_level(self, grouped):
+    def test_one_pixel_at_the_deepest_level(self, network):
         with torch.inference_mode():
-            assert torch.isfinite(grouped(torch.rand(1, 2, 4, 4))).all()
+            assert torch.isfinite(network(torch.rand(1, 2, 4, 4))).all()
 
     def test_an_unknown_normalisation(self):
         with pytest.raises(ValueError, match="norm must be one of.*got 'layer'"):
