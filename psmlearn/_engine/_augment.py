@@ -73,10 +73,12 @@ def random_affine(
     # Places go from -1 to 1: twice the part of the side.
     right, down = (2 * _SHIFT * part for part in shift)
     matrix = torch.stack([cosine, -sine, right, sine, cosine, down], 1).view(-1, 2, 3)
-    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
-    images = functional.grid_sample(
-        images, grid, padding_mode="border", align_corners=False
-    )
+    with torch.autocast(images.device.type, enabled=False):  # places need all bits
+        grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
+    # As padding_mode="border", which not all devices know.
+    rim = 1 - 1 / images.shape[-1]
+    inner = grid.clamp(-rim, rim)
+    images = functional.grid_sample(images, inner, align_corners=False)
     if planes:
         # Zeros are what comes in.
         stacked = torch.stack(planes, 1) + 1

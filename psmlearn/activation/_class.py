@@ -78,10 +78,10 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         When a cluster counts for a class. "share": its map is above that of the
         background in enough of the images of the class. "lift": it must also stand
         out, with at least twice the mean of the image and half of the greatest mean
-        of all clusters; else all clusters of an image can rise together. Of a cluster
-        that takes 8 times as much of the images of the class as of others the mean of
-        the image is enough. "any": the rule of [1]_: one image of the class is enough,
-        and one other image in which it is above the background makes it background.
+        of all clusters; else all clusters of an image can rise together. Where it takes
+        8 times as much of the images of the class as of others, it need only be above
+        the mean, and others do not make it background. "any": the rule of [1]_: one
+        image of the class is enough, and one other image makes it background.
     vote_threshold : float, default=0.5
         Share of images that is enough; not used by "any".
     cluster_target : {"label", "one"}, default="label"
@@ -379,17 +379,17 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         -----
         ConvergenceWarning
             If maps pass `threshold` in less than half of the training images that show
-            a class (of 32 of them at most).
+            a class (of 32 of each class at most).
         """
         return self._fit(X, y if image_labels is None else image_labels)
 
     def fit_predict(self, X, y=None, *, image_labels=None):
         """Train, and return the masks of the training images.
 
-        Their labels are known: images without a class have no object of it, and in
-        those with it three quarters of the greatest value of the map are enough, where
-        `threshold` is above that, but not without a pixel of nine tenths. Parameters
-        are those of `fit`, the result is like that of `predict`.
+        Their labels are known: images without a class have no object of it; in those
+        with it `threshold` is three quarters of the peak of the map at most, and what
+        reaches nine tenths of the peak nowhere is left out. Parameters are those of
+        `fit`, the result is like that of `predict`.
         """
         labels = y if image_labels is None else image_labels
         self.fit(X, labels)

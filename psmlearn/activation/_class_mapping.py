@@ -197,7 +197,10 @@ class ClassMapper(NetworkEstimator):
 
 
 def _surely_above(maps: np.ndarray, threshold: float) -> np.ndarray:
-    """Tell where maps (height, width, n_classes) are high, near what is highest."""
+    """Tell where maps (height, width, n_classes) are high, near what is highest.
+
+    By sides: what touches at a corner alone is a speck.
+    """
     peaks = maps.max(axis=(0, 1))
     levels = np.minimum(np.float32(threshold), _OF_PEAK * peaks)
     above = [

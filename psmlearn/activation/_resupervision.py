@@ -25,8 +25,8 @@ _MIN_PIXELS = 4
 # all clusters, and this many times the mean of the image.
 _OF_PEAK, _OF_MEAN = 0.5, 2.0
 # Of a cluster that takes this many times as much of the images of a class as of the
-# others, the mean of the image is enough.
-_SPECIFIC = 8.0
+# others (so many of each, at least) more than the mean of the image is enough.
+_SPECIFIC, _MIN_IMAGES = 8.0, 4
 # Votes are kept over some five batches.
 _MOMENTUM = 0.8
 # Share of the pixel loss that the pixels to be lit have; they are few.
@@ -86,7 +86,7 @@ class ClusterVotes:
     voting : {"lift", "share", "any"}
     threshold : float
         Share of the images of a class in which a cluster must stand out, or of the
-        other images from which it is background.
+        other images from which it is background, unless it is hardly in any.
     """
 
     def __init__(self, voting: str, threshold: float) -> None:
@@ -148,7 +148,7 @@ class ClusterVotes:
         kept = self._areas = _added(self._areas, torch.stack(areas))
         with_class = kept[0] / kept[1].clamp_min(1e-3)
         without = kept[2] / kept[3].clamp_min(1e-3)
-        known = (kept[1] >= 1) & (kept[3] >= 1)
+        known = (kept[1] >= _MIN_IMAGES) & (kept[3] >= _MIN_IMAGES)
         return known & (with_class > 0) & (with_class >= _SPECIFIC * without)
 
 
@@ -174,7 +174,7 @@ def _stands_out(
     weight = counts[..., None]
     mean = (means * weight).sum(1, keepdim=True) / weight.sum(1, True).clamp_min(1)
     # All clusters that rise together stand out nowhere: it cannot feed itself.
-    return (means >= _OF_PEAK * peak) & (means >= least * mean)
+    return (means >= _OF_PEAK * peak) & (means >= least * mean) & (means > mean)
 
 
 @dataclass

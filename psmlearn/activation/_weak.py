@@ -32,7 +32,7 @@ __all__ = ["WeakMapper"]
 _N_VALIDATION_BATCHES = 4
 # Images and pixels that the clusters of refinement are found on, at most.
 _N_CENTER_IMAGES, _N_CENTER_PIXELS = 256, 40_000
-# Images that maps are looked at in when the training is done.
+# Images of a class that maps are looked at in when the training is done.
 _N_LOOKED_AT = 32
 # Images up to this side may be one pixel at the deepest level of a network.
 _LEAST_SIDE = 16
@@ -209,23 +209,25 @@ class WeakMapper(ClassMapper):
 
     def _warn_of_dark_maps(self, images, shown: np.ndarray) -> None:
         """Warn where few images that show a class would have any object of it."""
-        rows = np.flatnonzero(shown.any(axis=1))
-        chosen = np.linspace(0, len(rows) - 1, min(len(rows), _N_LOOKED_AT)).astype(int)
-        rows = rows[chosen]
-        found = [maps.max(axis=(0, 1)) for maps, _ in self._map(images.subset(rows))]
-        lit = (np.array(found) > self.threshold) & shown[rows]
-        few = lit.sum(axis=0) < 0.5 * shown[rows].sum(axis=0)
-        for place in np.flatnonzero(few):
-            warnings.warn(
-                f"{type(self).__name__}: the maps of class "
-                f"{self.map_classes_[place]!s} pass threshold={self.threshold} in "
-                f"{lit[:, place].sum()} of {shown[rows, place].sum()} training images "
-                "that show it, so that most would have no object. Look at transform(X);"
-                " train longer, lower threshold, or see whether plain maps "
-                "(cluster_weight=0, reconstruction_weight=0) show more.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
+        rng = np.random.default_rng(0)
+        rows = [rng.permutation(np.flatnonzero(column)) for column in shown.T]
+        rows = [own[:_N_LOOKED_AT] for own in rows]
+        seen = np.unique(np.concatenate(rows))
+        peaks = [maps.max(axis=(0, 1)) for maps, _ in self._map(images.subset(seen))]
+        lit = np.array(peaks) > self.threshold
+        for place, own in enumerate(rows):
+            n_lit = lit[np.searchsorted(seen, own), place].sum()
+            if n_lit < 0.5 * len(own):
+                warnings.warn(
+                    f"{type(self).__name__}: the maps of class "
+                    f"{self.map_classes_[place]!s} pass threshold={self.threshold} in "
+                    f"{n_lit} of {len(own)} training images that show it, so that "
+                    "predict would find nothing in most. Look at transform(X); train "
+                    "longer, lower threshold, or see whether plain maps "
+                    "(cluster_weight=0, reconstruction_weight=0) show more.",
+                    ConvergenceWarning,
+                    stacklevel=5,
+                )
 
     def _find_centers(
         self, network: CAMNetwork, working: WorkingImages, device, rng

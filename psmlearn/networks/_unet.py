@@ -89,9 +89,10 @@ class UNet(nn.Module):
     start at multiples of ``stride`` and carry ``halo`` pixels of context, clipped at
     the image border, give the whole-image output up to float rounding.
 
-    With instance normalisation [2]_ each feature is scaled by its mean and spread over
-    the image: what matters is how a place differs from the rest of its image. That
-    suits images of one subject each whose contrast varies, such as slices of scans.
+    With instance normalisation [2]_ the mean and spread of each feature over the input
+    are taken out: what matters is how a place differs from the rest of its image. That
+    suits images of one subject each whose contrast varies, such as slices of scans,
+    given whole; tiles are not exact then.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ class UNet(nn.Module):
     receptive_radius : int
         Pixels beyond an output pixel that can change it, ``7 * stride - 5``.
     halo : int
-        Context that makes tiles exact, ``8 * stride``.
+        Context that makes tiles exact with batch normalisation, ``8 * stride``.
     exact_tiling : bool
         True with batch normalisation.
 
@@ -136,6 +137,8 @@ class UNet(nn.Module):
     torch.Size([1, 2, 32, 48])
     """
 
+    exact_tiling = True
+
     def __init__(
         self,
         in_channels: int,
@@ -147,7 +150,8 @@ class UNet(nn.Module):
         super().__init__()
         if norm not in _NORMS:
             raise ValueError(f"norm must be one of {_NORMS}, got {norm!r}.")
-        self.exact_tiling = norm == "batch"
+        if norm != "batch":
+            self.exact_tiling = False
         self.in_channels = check_size(in_channels, "in_channels")
         self.out_channels = check_size(out_channels, "out_channels")
         base_channels = check_size(base_channels, "base_channels")

@@ -30,8 +30,9 @@ __all__ = [
     "value_ranges",
 ]
 
-# Channels of scans differ more from subject to subject than stains.
-_SCAN_JITTER = 3.0
+# Channels of scans differ more from subject to subject than stains, and an image shows
+# one subject, whole.
+_FOR_SCANS = {"network": "unet_in", "stain_jitter": 3.0}
 
 
 def value_ranges(labeler, segmenter) -> dict:
@@ -49,9 +50,9 @@ def segmenter_options(labeler) -> dict:
     options = {"value_range": value_ranges(labeler, None)["segmenter"]}
     if has_fit_parameter(last_step(labeler), "image_labels"):
         # What image labels tell apart is no nucleus of a known size.
-        options |= {"targets": "regions", "min_area": 0.0, "network": "unet_in"}
+        options |= {"targets": "regions", "min_area": 0.0}
         if options["value_range"] is None:
-            options["stain_jitter"] = _SCAN_JITTER
+            options |= _FOR_SCANS
     return options
 
 

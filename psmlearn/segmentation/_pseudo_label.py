@@ -76,9 +76,10 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
     segmenter : estimator, default=None
         Trained on what the labeler predicts. None takes :class:`NucleiSegmenter`;
         with several classes its threshold is 0.85 and its nucleus_diameter "auto";
-        after a labeler that learns from image labels its targets are "regions".
-        Images beyond [0, 1] need parts with ``value_range=None``; the default
-        segmenter has the `value_range` of the labeler.
+        after a labeler that learns from image labels its targets are "regions", of
+        any area. Images beyond [0, 1] need parts with ``value_range=None``; the
+        default segmenter has the `value_range` of the labeler, and with None and
+        "regions" the network "unet_in" and a stain_jitter of 3.
     classes : "ki67", "he", dict or None, default=None
         Classes of cells that the default labeler tells by their stain, as in
         :class:`SemanticClusterer`: with "ki67" 1 is positive (brown) and 2 negative

@@ -46,16 +46,16 @@ class NucleiSegmenter(PixelNetworkEstimator):
     network : str or callable, default="unet"
         "unet", "unet_in", "resunet34", or a factory ``f(in_channels, out_channels)``
         of a network whose output has the size of its input. Tiled prediction equals
-        whole-image prediction with "unet"; "unet_in" judges by contrast within an
-        image, which suits slices that show a subject whole.
+        whole-image prediction with "unet"; "unet_in" judges by contrast within what it
+        sees, for images that show a subject whole, no larger than `tile_size`.
     weights : str or path, default=None
         Weight file to start from, read without running code.
     targets : {"instances", "voronoi", "regions"}, default="instances"
         What the network learns. "regions" are 8-connected and never split, filled or
-        made pale: `nucleus_diameter` and `appearance_randomisation` do not matter.
+        made pale (`nucleus_diameter`, `appearance_randomisation` do not matter); in
+        training they are turned, scaled and shifted a little.
     detector : NucleiDetector, default=None
-        The first stage of ``targets="voronoi"``; None takes one with the training
-        parameters of this estimator.
+        The first stage of "voronoi"; None takes one with the same training parameters.
     voronoi_weight : float, default=1.5
         Weight of the Voronoi labels beside the mask.
     mask_foreground : bool, default=True

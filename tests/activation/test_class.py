@@ -14,6 +14,7 @@ from sklearn.model_selection import GroupKFold, cross_validate
 from torch import nn
 
 from psmlearn import ClassActivationMapper
+from psmlearn.activation._class_mapping import _surely_above
 from psmlearn.metrics import dice_scorer
 
 TINY = {
@@ -110,6 +111,17 @@ class TestOutputs:
             np.testing.assert_array_equal(mask > 0, np.isin(high, sure) & (high > 0))
             assert mask.any() == label
 
+    def test_what_is_far_from_the_peak_is_left_out(self):
+        maps = np.zeros((6, 6, 2), np.float32)
+        maps[0, :2, 0] = 1.0, 0.7  # the peak and what touches it
+        maps[1, 2, 0] = 0.8  # touches it at a corner
+        maps[4, 4:, 0] = 0.85, 0.7
+        maps[5, :3, 1] = 0.4, 0.31, 0.29  # all below the threshold
+        above = _surely_above(maps, 0.6)
+        assert np.argwhere(above[..., 0]).tolist() == [[0, 0], [0, 1]]
+        assert np.argwhere(above[..., 1]).tolist() == [[5, 0], [5, 1]]
+        assert not _surely_above(np.zeros((3, 3, 1), np.float32), 0.6).any()
+
     def test_presence_on_request(self, slices):
         images, _, labels = slices
         mapper = ClassActivationMapper(**TINY, threshold=0.01).fit(images, labels)
@@ -158,6 +170,17 @@ class TestOutputs:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             mapper.set_params(threshold=0.01).fit(images, names)
+
+    def test_each_class_is_told_by_itself(self, slices, monkeypatch):
+        images, _, labels = slices
+        several = np.column_stack([labels, np.arange(16) == 1])
+        mapper = ClassActivationMapper(**TINY)
+        dark = np.zeros((32, 32, 2), np.float32)
+        dark[0, 0, 0] = 1
+        monkeypatch.setattr(mapper, "_map", lambda x: ((dark, None) for _ in x))
+        with pytest.warns(ConvergenceWarning, match="of class 1 .* 0 of 1 ") as caught:
+            mapper.fit(images, several)
+        assert len(caught) == 1
 
 
 class TestLabels:

@@ -147,30 +147,52 @@ class TestVotes:
     def test_clusters_that_rise_together_stand_out_nowhere(self):
         assert votes("lift", [[0.9, 0.9, 0.9]] * 2 + [[0, 0, 0]], [1, 1, 0]) == [0] * 3
 
-    def test_a_cluster_of_images_of_the_class_stands_out_in_flat_maps(self):
-        means = [[0.5, 0.8, 0.6], [0.5, 0.8, 0.6], [0.2, 0.2, 0.2]]
-        even = torch.full((3, 3), 100)
-        assert votes("lift", means, [1, 1, 0], even)[1] == 0
-        rare = torch.tensor([[300, 100, 100]] * 2 + [[480, 10, 10]])
-        # Nor does the image without the class refute it; the third is below the peak.
-        assert votes("lift", means, [1, 1, 0], rare) == [0, 1, 1]
-        low = [[0.5, 0.3, 0.6], [0.5, 0.3, 0.6], [0.2, 0.2, 0.2]]
-        assert votes("lift", low, [1, 1, 0], rare)[1] == 0
-        assert votes("share", means, [1, 1, 0], rare) == [0, 0, 0]
+    # Four images of the class, four others: as many as are asked for.
+    FLAT = [[0.5, 0.8, 0.6]] * 4 + [[0.2, 0.2, 0.2]] * 4
+    RARE = torch.tensor([[300, 100, 100]] * 4 + [[480, 10, 10]] * 4)
+    SHOWN = (1, 1, 1, 1, 0, 0, 0, 0)
 
-    def test_without_other_images_no_cluster_is_of_the_class(self):
-        means = [[0.5, 0.8, 0.6]] * 2
-        counts = torch.tensor([[300, 100, 100]] * 2)
-        assert votes("lift", means, [1, 1], counts) == [0, 0, 0]
+    def test_a_cluster_of_images_of_the_class_stands_out_in_flat_maps(self):
+        even = torch.full((8, 3), 100)
+        assert votes("lift", self.FLAT, self.SHOWN, even)[1] == 0
+        # Nor do the images without the class refute it.
+        assert votes("lift", self.FLAT, self.SHOWN, self.RARE) == [0, 1, 1]
+        assert votes("share", self.FLAT, self.SHOWN, self.RARE) == [0, 0, 0]
+        less_rare = self.RARE.clone()
+        less_rare[4:, 1] = 13
+        assert votes("lift", self.FLAT, self.SHOWN, less_rare) == [0, 0, 1]
+
+    def test_it_must_be_above_the_mean_and_near_the_peak(self):
+        below = [[0.5, 0.49, 0.6]] * 4 + self.FLAT[4:]
+        assert votes("lift", below, self.SHOWN, self.RARE) == [0, 0, 1]
+        far = [[0.1, 0.4, 0.9]] * 4 + self.FLAT[4:]
+        assert votes("lift", far, self.SHOWN, self.RARE) == [0, 0, 1]
+        equal = [[0.5, 0.5, 0.5]] * 4 + self.FLAT[4:]
+        assert votes("lift", equal, self.SHOWN, self.RARE) == [0, 0, 0]
+
+    def test_few_images_tell_of_no_cluster_that_it_is_of_the_class(self):
+        for kept in (slice(1, None), slice(7), slice(4)):
+            found = votes("lift", self.FLAT[kept], self.SHOWN[kept], self.RARE[kept])
+            assert found == [0, 0, 0]
+
+    def test_of_one_class_and_not_of_the_other(self):
+        means = torch.tensor([[[0.1, 0.5, 0.5], [0.1, 0.8, 0.8]]] * 12)
+        counts = torch.tensor([[400, 100]] * 4 + [[490, 10]] * 8)
+        presence = torch.eye(2).repeat_interleave(4, 0)
+        presence = torch.cat([presence, torch.zeros(4, 2)])
+        states = ClusterVotes("lift", 0.5)(means, counts, presence)
+        assert states.tolist() == [[0, 0], [1, 0]]
 
     def test_areas_are_forgotten_with_votes(self):
         voter = ClusterVotes("lift", 0.5)
-        means = torch.tensor([[[0.1, 0.8], [0.1, 0.6]], [[0.1, 0.2], [0.1, 0.2]]])
-        counts, presence = torch.tensor([[100, 400], [0, 500]]), torch.eye(2)[:, :1]
-        assert voter(means, counts, presence)[:, 0].tolist() == [1, 0]
-        voter.forget(torch.tensor([True, False]))
-        only = voter(means[:1], counts[:1], presence[:1])
-        assert only[:, 0].tolist() == [0, 0]
+        flat = torch.tensor(self.FLAT)
+        means = torch.stack([torch.full_like(flat, 0.1), flat], -1)
+        presence = torch.tensor(self.SHOWN)[:, None]
+        for _ in range(2):
+            assert voter(means, self.RARE, presence)[:, 0].tolist() == [0, 1, 1]
+        voter.forget(torch.tensor([False, True, False]))
+        only = voter(means[:4], self.RARE[:4], presence[:4])
+        assert only[:, 0].tolist() == [0, 0, 1]
 
     def test_images_without_the_class_refute(self):
         means = [[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.0, 0.0]]

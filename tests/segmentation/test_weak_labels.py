@@ -232,7 +232,7 @@ def test_the_default_segmenter_takes_what_the_labeler_takes(scans):
         assert made.value_range == expected
         weak = labeler is not None and not isinstance(labeler, SemanticClusterer)
         assert made.targets == ("regions" if weak else "instances")
-        assert made.network == ("unet_in" if weak else "unet")
+        assert made.network == ("unet_in" if expected is None else "unet")
         assert made.stain_jitter == (3 if expected is None else 1)
     with pytest.raises(ValueError, match="^PseudoLabelSegmenter: .*are bad"):
         PseudoLabelSegmenter().fit(images)
