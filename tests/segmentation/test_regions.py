@@ -7,9 +7,10 @@ import torch
 from scipy import ndimage as ndi
 from sklearn.base import clone
 
+from psmlearn._engine._augment import random_affine
 from psmlearn._images._regions import connected_regions
 from psmlearn.networks import UNet
-from psmlearn.segmentation import NucleiSegmenter, _drawing
+from psmlearn.segmentation import NucleiSegmenter, _base, _drawing
 from psmlearn.segmentation._appearance import channel_jitter
 from psmlearn.segmentation._outputs import decode_outputs
 from psmlearn.segmentation._regions import decode_regions
@@ -250,6 +251,36 @@ def test_it_is_the_same_twice_and_goes_on_with_any_targets(scans, targets):
     again.set_params(warm_start=True).fit(images, masks)
     assert again.n_epochs_ == 2
     assert np.abs(again.predict_proba(images) - first).max() > 0
+
+
+@pytest.mark.parametrize("targets", ["instances", "voronoi", "regions"])
+def test_only_regions_are_turned_and_scaled(scans, targets, monkeypatch):
+    images, masks = scans
+    masks = np.stack([masks, (masks > 0) * 2], axis=-1)
+    n_planes = []
+
+    def moved(images, planes, generator):
+        n_planes.append(len(planes))
+        return random_affine(images, planes, generator)
+
+    monkeypatch.setattr(_base, "random_affine", moved)
+    model = NucleiSegmenter(targets=targets, value_range=None, **QUICK)
+    model.fit(images, masks)
+    # Ids and classes, in each of two steps.
+    assert n_planes == ([2, 2] if targets == "regions" else [])
+
+
+def test_instance_normalisation_by_name(scans):
+    images, masks = scans
+    settings = {**QUICK, "network": "unet_in", "warm_start": True}
+    model = NucleiSegmenter(targets="regions", value_range=None, **settings)
+    found = model.fit(images, masks).predict_proba(images)
+    back = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(back.predict_proba(images), found)
+    assert not back.network_.exact_tiling
+    assert back.fit(images, masks).n_epochs_ == 2
+    with pytest.raises(ValueError, match="go on with the network that is there"):
+        back.set_params(network="unet").fit(images, masks)
 
 
 def test_images_smaller_than_the_patch_are_taken(scans):
