@@ -101,8 +101,8 @@ plt.show()
 # -------------------
 # Maps are made at a small size, here 64 x 64 pixels. As labeler, the mapper teaches a
 # segmenter that sees the slices at their own size. ``targets="regions"`` learns lesions
-# as regions, ``network="unet_in"`` judges by contrast within a slice; a pixel is about a
-# millimetre, 1000 micrometres. The new slices are of other patients.
+# as regions, ``network="unet_in"`` judges by contrast within a slice; a pixel is about
+# a millimetre, 1000 micrometres. The new slices are of other patients.
 
 segmenter = NucleiSegmenter(
     targets="regions",
