@@ -26,7 +26,7 @@ MAPPER: dict = {}
 UNET: dict = {"pixel_size": 1000.0}
 # Which labels training sees, and which chose the method.
 IMAGE_LABELS = "image labels"
-LOOKED_AT = f"{IMAGE_LABELS} (method made on lgg's development folds and brats)"
+LOOKED_AT = f"{IMAGE_LABELS} (see protocol)"
 # Pixels whose values are clustered to refine the maps of a plain mapper.
 N_CENTER_PIXELS = 40_000
 # Side of the U-Net's crops, where images are as large, and what it must divide by.
