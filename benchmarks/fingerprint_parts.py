@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""How the cases of `fingerprints` build estimators: the one place that knows names."""
+
+from __future__ import annotations
+
+EARLY = {"validation_fraction": 0.5, "n_iter_no_change": 1, "tol": 0.0}
+LITERAL_CRS = {
+    "map_scale": "raw",
+    "suppression_weight": 1.0,
+    "resupervision": {
+        "weight": 0.1,
+        "voting": "any",
+        "warm_up": 0.0,
+        "target": "one",
+        "area": "image",
+    },
+    "reconstruction": {"mask_fraction": 0.01, "target_channel": 0},
+    "refinement": None,
+    "learning_rate": 1e-5,
+}
+
+
+def _stopping(early) -> dict:
+    if early is None:
+        return {"early_stopping": False}
+    return {"early_stopping": True, **early}
+
+
+def mapper(pretext: str, options: dict, early=None, **rest):
+    from psmlearn import SelfActivationMapper
+
+    return SelfActivationMapper(
+        pretext=pretext, **options, **_stopping(early), **rest
+    )
+
+
+def labeler(options: dict):
+    from sklearn.pipeline import Pipeline
+
+    from psmlearn import SemanticClusterer
+
+    maps = mapper("mean_value", {}, **options)
+    return Pipeline([("maps", maps), ("clusters", SemanticClusterer())])
+
+
+def detector(targets: str, **rest):
+    from psmlearn import NucleiDetector
+
+    return NucleiDetector(targets=targets, **rest)
+
+
+def segmenter(targets: str, early={}, **rest):  # noqa: B006
+    from psmlearn import NucleiSegmenter
+
+    known = {
+        "distance": {"targets": "instances"},
+        "voronoi": {"targets": "voronoi"},
+        "voronoi literal": {
+            "targets": "voronoi",
+            "voronoi_weight": 1.0,
+            "mask_foreground": False,
+        },
+    }
+    return NucleiSegmenter(**known[targets], **_stopping(early), **rest)
+
+
+def regions(**rest):
+    from psmlearn import NucleiSegmenter
+
+    how = {
+        "targets": "regions",
+        "network": "unet_in",
+        "stain_jitter": 3.0,
+        "value_range": None,
+        "min_area": 0.0,
+    }
+    return NucleiSegmenter(**{**how, **rest})
+
+
+def class_mapper(resupervision={}, reconstruction={}, refinement={}, early=None, **rest):  # noqa: B006
+    from psmlearn import ClassActivationMapper
+
+    names = {
+        "weight": "cluster_weight",
+        "target": "cluster_target",
+        "area": "cluster_area",
+    }
+    told = {"cluster_weight": 0.0}
+    if resupervision is not None:
+        told = {names.get(k, k): v for k, v in resupervision.items()}
+    if reconstruction is None:
+        told["reconstruction_weight"] = 0.0
+    else:
+        told |= reconstruction
+    if refinement is None:
+        told["refine_sigma"] = 0.0
+    return ClassActivationMapper(**told, **_stopping(early), **rest)
