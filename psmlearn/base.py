@@ -1,22 +1,41 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Base classes: image checks in, containers out, and networks as numpy state."""
+"""Base classes: image checks in, containers out, options, and one way to train."""
 
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from psmlearn.io._batch import ImageBatch, check_images, resolve_pixel_size
+from psmlearn.io._batch import ImageBatch, check_images
 from psmlearn.io._standardised import StandardisedBatch
 
-__all__ = ["BaseImageEstimator", "NetworkEstimator"]
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from psmlearn._engine._plan import TrainingPlan
+
+__all__ = ["BaseImageEstimator", "EarlyStopping", "NetworkEstimator", "Option"]
 
 UNIT_RANGE = (0.0, 1.0)
+PIXEL_SIZE = [
+    Interval(Real, 0, None, closed="neither"),
+    "array-like",
+    StrOptions({"file"}),
+]
+AT_LEAST_0 = Interval(Real, 0, None, closed="left")
+AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
+
+_O = TypeVar("_O", bound="Option")
 
 
 def check_value_range(value_range) -> tuple[float, float] | None:
@@ -30,6 +49,89 @@ def check_value_range(value_range) -> tuple[float, float] | None:
         f"value_range={value_range!r}: (0.0, 1.0) is expected, or None for images of "
         "any finite values, which are then standardised one by one."
     )
+
+
+class Option(BaseEstimator):
+    """Base class of options that have options of their own.
+
+    A parameter such as `pretext` takes a name, which stands for defaults, or an object
+    of a subclass. Like the kernels of scikit-learn's Gaussian processes it has
+    `get_params` and `set_params`, so that a search reaches what is inside:
+    ``{"pretext__margin": [0.3, 0.5]}``. A subclass says by `_parameter_constraints`
+    what its parameters may be; its owner checks them in `fit`, on a copy.
+
+    Examples
+    --------
+    >>> from sklearn.base import clone
+    >>> from psmlearn import SelfActivationMapper
+    >>> from psmlearn.activation import Contrastive
+    >>> mapper = SelfActivationMapper(pretext=Contrastive(margin=0.3))
+    >>> clone(mapper).set_params(pretext__margin=0.7).pretext
+    Contrastive(margin=0.7)
+    """
+
+    _parameter_constraints: dict = {}
+
+
+class EarlyStopping(Option):
+    """When training stops for want of gain on images set aside.
+
+    Parameters
+    ----------
+    validation_fraction : float, default=0.1
+        Share of the images set aside; with too few images, fixed crops of the
+        training images are used.
+    n_iter_no_change : int, default=10
+        Epochs without gain after which training stops.
+    tol : float, default=1e-4
+        Least gain that counts.
+
+    Examples
+    --------
+    >>> from psmlearn import NucleiSegmenter
+    >>> from psmlearn.base import EarlyStopping
+    >>> NucleiSegmenter(early_stopping=EarlyStopping(n_iter_no_change=3))
+    NucleiSegmenter(early_stopping=EarlyStopping(n_iter_no_change=3))
+    """
+
+    _parameter_constraints: dict = {
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [AT_LEAST_1],
+        "tol": [AT_LEAST_0],
+    }
+
+    def __init__(
+        self,
+        *,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+    ) -> None:
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+
+    def split(
+        self, n_images: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the places of training and validation images.
+
+        Images that are too few to be set aside serve both: then the fixed validation
+        batches come from the training images.
+        """
+        everything = np.arange(n_images)
+        n_validation = round(n_images * self.validation_fraction)
+        if n_validation in (0, n_images):
+            return everything, everything
+        order = rng.permutation(n_images)
+        return np.sort(order[n_validation:]), np.sort(order[:n_validation])
+
+
+def resolve_option(value: str | _O, named: Mapping[str, type[_O]]) -> _O:
+    """Return a copy of an option, or the one that a name stands for, checked."""
+    option = named[value]() if isinstance(value, str) else clone(value)
+    option._validate_params()
+    return option
 
 
 class BaseImageEstimator(BaseEstimator):
@@ -49,7 +151,7 @@ class BaseImageEstimator(BaseEstimator):
         return tags
 
     def _check_images(
-        self, X, *, reset: bool, value_range=(0.0, 1.0), label_channel=None
+        self, X, *, reset: bool, value_range=UNIT_RANGE, label_channel=None
     ) -> ImageBatch:
         """Check all images before any work; learn or compare their channels.
 
@@ -68,37 +170,25 @@ class BaseImageEstimator(BaseEstimator):
         return images if value_range is not None else StandardisedBatch(images)
 
 
-def _positive_int() -> Interval:
-    return Interval(Integral, 1, None, closed="left")
-
-
 class NetworkEstimator(BaseImageEstimator):
     """Base class of the estimators that train a network.
 
-    A subclass has all the parameters of `_parameter_constraints` below in its own
-    ``__init__`` and stores its network by `_store_network`, as ``network_`` (on the
-    CPU, in ``eval`` mode) with the recipe to build it again.
+    A subclass passes the parameters below on to this ``__init__``, checks its images
+    in `fit`, and hands a :class:`psmlearn._engine._plan.TrainingPlan` to `_fit_plan`:
+    there is no other way to train. What prediction takes from `fit`, whatever
+    `set_params` has changed since, is ``_frozen``, a dataclass of the estimator's file.
     """
 
     _parameter_constraints: dict = {
         "network": [str, callable],
         "weights": [str, os.PathLike, None],
-        "max_epochs": [_positive_int()],
-        "steps_per_epoch": [_positive_int()],
-        "batch_size": [_positive_int()],
-        "patch_size": [_positive_int()],
+        "max_epochs": [AT_LEAST_1],
+        "steps_per_epoch": [AT_LEAST_1],
+        "batch_size": [AT_LEAST_1],
+        "patch_size": [AT_LEAST_1],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [_positive_int()],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "tile_size": [_positive_int()],
-        "pixel_size": [
-            Interval(Real, 0, None, closed="neither"),
-            "array-like",
-            StrOptions({"file"}),
-        ],
+        "weight_decay": [AT_LEAST_0],
+        "early_stopping": ["boolean", EarlyStopping],
         "warm_start": ["boolean"],
         "device": [str],
         "precision": [StrOptions({"float32", "bfloat16"})],
@@ -106,17 +196,46 @@ class NetworkEstimator(BaseImageEstimator):
         "verbose": ["verbose"],
     }
 
+    def __init__(
+        self,
+        *,
+        network: str | Callable[..., nn.Module],
+        weights: str | os.PathLike[str] | None,
+        max_epochs: int,
+        steps_per_epoch: int,
+        batch_size: int,
+        patch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+        early_stopping: bool | EarlyStopping,
+        warm_start: bool,
+        device: str,
+        precision: str,
+        random_state: int | np.random.RandomState | None,
+        verbose: int,
+    ) -> None:
+        self.network = network
+        self.weights = weights
+        self.max_epochs = max_epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.batch_size = batch_size
+        self.patch_size = patch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
     # -- state: numpy outside, a module inside ---------------------------------
 
-    def _build(self, recipe: dict):
+    def _build(self, recipe: dict[str, Any]) -> nn.Module:
         """Build the network that `recipe` describes, its weights undefined."""
         from psmlearn.networks import build_network
 
         return build_network(**recipe)
-
-    def _store_network(self, network, recipe: dict) -> None:
-        self.network_ = network.eval()
-        self._network_recipe = recipe
 
     def __getstate__(self):
         state = dict(super().__getstate__())
@@ -141,72 +260,176 @@ class NetworkEstimator(BaseImageEstimator):
             load_numpy_state(network, weights)
             self.network_ = network.eval()
 
-    # -- shared pieces of fit --------------------------------------------------
+    # -- the one way to train --------------------------------------------------
 
-    def _resolve_fit_device(self):
-        from psmlearn._engine._device import resolve_device
-
-        return resolve_device(self.device)
-
-    def _resolve_predict_device(self):
-        from psmlearn._engine._device import resolve_device_or_cpu
-
-        return resolve_device_or_cpu(self.device)
+    @contextmanager
+    def _keeps_what_was(self) -> Iterator[None]:
+        """Leave a fitted estimator as it was where a new fit fails before its end."""
+        before = dict(self.__dict__)
+        try:
+            yield
+        except BaseException:
+            if "network_" in before and self.network_ is before["network_"]:
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            raise
 
     def _continues(self) -> bool:
         """Whether `fit` starts from the weights of an earlier one."""
         return self.warm_start and hasattr(self, "network_")
 
-    def _train_settings(self, **changes):
+    def _fit_plan(
+        self,
+        plan: TrainingPlan,
+        device: torch.device,
+        *,
+        continued: bool,
+        one_epoch: bool = False,
+    ) -> None:
+        """Train the network of a plan and store it, with what is frozen.
+
+        Parameters
+        ----------
+        plan : TrainingPlan
+        device : torch.device
+            From `_resolve_fit_device`, which refuses an absent one before any work.
+        continued : bool
+            Whether the weights that are there are trained on.
+        one_epoch : bool, default=False
+            As `partial_fit` does: one epoch at a constant rate, on all images.
+        """
+        from psmlearn._engine._seed import draw_seed, isolated_torch
+        from psmlearn._engine._train import TrainResult, train_network
+
+        seed = draw_seed(self.random_state)
+        # Later calls with the same seed go on to other batches.
+        rng = np.random.default_rng([seed, self.n_epochs_ if continued else 0])
+        if continued or not plan.takes_seed:
+            seed = int(rng.integers(2**31))
+        stopping = None if one_epoch else self._early_stopping()
+        settings = self._train_settings(plan, stopping, one_epoch)
+        with isolated_torch(seed, device):
+            training = np.arange(plan.n_images)
+            held_out = training[:0]
+            if stopping is not None:
+                training, held_out = plan.split(*stopping.split(plan.n_images, rng))
+            network, recipe = self._start(plan, training, rng, continued)
+            validation_seed = int(rng.integers(2**31))
+
+            def draw_validation():
+                draw = plan.make_draw(held_out)
+                stream = np.random.default_rng(validation_seed)
+                return [draw(stream) for _ in range(plan.n_validation_batches)]
+
+            result = TrainResult()
+
+            def store() -> None:
+                # First what may fail, so that all is stored or nothing.
+                frozen, public = plan.freeze(network, training, device, rng)
+                self.network_ = network.eval()
+                self._network_recipe = recipe
+                self._frozen = frozen
+                vars(self).update(public)
+                self._record(result, continued)
+                self.device_ = str(device)
+
+            try:
+                train_network(
+                    network,
+                    plan.make_draw(training),
+                    plan.make_loss(network, training),
+                    settings=settings,
+                    device=device,
+                    rng=rng,
+                    result=result,
+                    draw_validation=draw_validation,
+                )
+            except KeyboardInterrupt:
+                store()
+                raise
+            store()
+
+    def _early_stopping(self) -> EarlyStopping | None:
+        if isinstance(self.early_stopping, EarlyStopping):
+            return resolve_option(self.early_stopping, {})
+        return EarlyStopping() if self.early_stopping else None
+
+    def _train_settings(
+        self, plan: TrainingPlan, stopping: EarlyStopping | None, one_epoch: bool
+    ):
         from psmlearn._engine._train import TrainSettings
 
-        settings = {
-            "max_epochs": self.max_epochs,
-            "steps_per_epoch": self.steps_per_epoch,
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "early_stopping": self.early_stopping,
-            "n_iter_no_change": self.n_iter_no_change,
-            "tol": self.tol,
-            "precision": self.precision,
-            "verbose": int(self.verbose),
-            "description": type(self).__name__,
-        }
-        return TrainSettings(**{**settings, **changes})
+        told = {} if stopping is None else stopping.get_params()
+        told.pop("validation_fraction", None)
+        return TrainSettings(
+            max_epochs=1 if one_epoch else self.max_epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            early_stopping=stopping is not None,
+            precision=self.precision,
+            schedule="constant" if one_epoch else plan.schedule,
+            max_gradient_norm=plan.max_gradient_norm,
+            verbose=int(self.verbose),
+            description=type(self).__name__,
+            **told,
+        )
 
-    def _split_validation(
-        self, n_images: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the indices of training and validation images.
+    def _start(
+        self,
+        plan: TrainingPlan,
+        places: np.ndarray,
+        rng: np.random.Generator,
+        continued: bool,
+    ) -> tuple[nn.Module, dict[str, Any]]:
+        """Return the network to train, new or a copy of the present one."""
+        from psmlearn._engine._state import load_weights
 
-        Images that are too few to be set aside serve both: then the fixed
-        validation crops come from the training images.
-        """
-        everything = np.arange(n_images)
-        if not self.early_stopping:
-            return everything, everything[:0]
-        n_validation = round(n_images * self.validation_fraction)
-        if n_validation == 0 or n_validation == n_images:
-            return everything, everything
-        order = rng.permutation(n_images)
-        return np.sort(order[n_validation:]), np.sort(order[:n_validation])
+        if continued:
+            self._refuse_other_network(plan.recipe)
+            network, recipe = copy.deepcopy(self.network_), self._network_recipe
+        else:
+            network = self._build(plan.recipe)
+            recipe = plan.start(network, places, rng)
+        plan.check(network)
+        if self.weights is not None and not continued:
+            load_weights(plan.backbone(network), self.weights)
+        return network, recipe
 
-    def _record_training(self, result, *, continued: bool) -> None:
-        """Set the public attributes from a `TrainResult`."""
+    def _refuse_other_network(self, recipe: dict[str, Any]) -> None:
+        """Refuse to go on with another network than the one that is there."""
+        for key, value in recipe.items():
+            known = self._network_recipe[key]
+            if known != value:
+                raise ValueError(
+                    f"{type(self).__name__}: training cannot go on with another "
+                    f"network: {key} was {known!r} and is {value!r} now. Call fit with "
+                    "warm_start=False to start anew."
+                )
+
+    def _record(self, result, continued: bool) -> None:
+        """Set the public attributes of a training."""
         losses = list(result.loss_curve)
         validation = list(result.validation_curve)
-        best = float(result.best_loss)
         if continued:
             losses = [*self.loss_curve_, *losses]
             validation = [*self.validation_loss_curve_, *validation]
         self.loss_curve_ = losses
         self.validation_loss_curve_ = validation
-        self.best_loss_ = best
+        self.best_loss_ = float(result.best_loss)
         self.n_epochs_ = len(losses)
 
-    def _pixel_sizes(self, images: ImageBatch) -> np.ndarray:
-        """Return micrometres per pixel of each image."""
-        return resolve_pixel_size(self.pixel_size, images)
+    # -- for prediction --------------------------------------------------------
+
+    def _resolve_fit_device(self) -> torch.device:
+        from psmlearn._engine._device import resolve_device
+
+        return resolve_device(self.device)
+
+    def _resolve_predict_device(self) -> torch.device:
+        from psmlearn._engine._device import resolve_device_or_cpu
+
+        return resolve_device_or_cpu(self.device)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Random crops of a batch of images, with their masks."""
+"""Crops of a batch of images, with their masks, and batches of them as tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from psmlearn.io._batch import ImageBatch
 
-__all__ = ["PatchSampler"]
+__all__ = ["CentreSampler", "PatchSampler", "to_batch"]
+
+
+def to_batch(patches: np.ndarray) -> torch.Tensor:
+    """Return patches (n, h, w, c) as a tensor (n, c, h, w), channels last inside."""
+    return torch.from_numpy(np.ascontiguousarray(patches)).permute(0, 3, 1, 2)
 
 
 class PatchSampler:
@@ -61,6 +67,40 @@ class PatchSampler:
 
     def _padding(self, cut: slice, before: int) -> tuple[int, int]:
         return before, self.patch_size - (cut.stop - cut.start) - before
+
+
+class CentreSampler:
+    """Give the middle square of each image, in random order, round after round.
+
+    Smaller images are continued by reflection, as `PatchSampler` does.
+    """
+
+    def __init__(self, images: ImageBatch, patch_size: int) -> None:
+        self.images = images
+        self.patch_size = patch_size
+        self._order: list[int] = []
+
+    def draw(self, rng: np.random.Generator, n_patches: int) -> tuple[np.ndarray, None]:
+        """Return patches (n, size, size, c) float32 and None (no masks)."""
+        patches = []
+        for _ in range(n_patches):
+            if not self._order:
+                self._order = rng.permutation(len(self.images)).tolist()
+            patches.append(self._patch(self._order.pop()))
+        return np.stack(patches), None
+
+    def _patch(self, index: int) -> np.ndarray:
+        size = self.patch_size
+        sides = self.images.shapes[index]
+        top, left = (max(side - size, 0) // 2 for side in sides)
+        height, width = (min(side, size) for side in sides)
+        patch = self.images.crop(index, top, left, height, width)
+        before = [(size - side) // 2 for side in (height, width)]
+        padding = [
+            (first, size - side - first)
+            for first, side in zip(before, (height, width), strict=True)
+        ]
+        return _pad(patch, padding, mode="symmetric")
 
 
 def _cut(rng: np.random.Generator, side: int, size: int) -> tuple[slice, int]:

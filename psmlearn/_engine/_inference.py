@@ -4,18 +4,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from psmlearn._engine._augment import dihedral, undo_dihedral
+from psmlearn._engine._crops import to_batch
 from psmlearn._engine._train import autocast
 from psmlearn._images._tiles import pad_to_multiple, tile_boxes
 
-__all__ = ["predict_images", "working_copy"]
+__all__ = [
+    "TiledImage",
+    "predict_images",
+    "run_tiled",
+    "stack_tiles",
+    "tile_batches",
+    "working_copy",
+]
 
+# Pixels of images that wait for their turn.
 _CHUNK_PIXELS = 1 << 22
 
 
@@ -23,6 +33,115 @@ def working_copy(network: nn.Module, device: torch.device) -> nn.Module:
     """Return a frozen copy on `device`; the estimator's own stays on the CPU."""
     copied = copy.deepcopy(network).eval().requires_grad_(False)
     return copied.to(device, memory_format=torch.channels_last)
+
+
+class TiledImage:
+    """One image, padded to what a network takes, and its overlapping tiles.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width, n_channels)
+    tile_size, halo : int
+        Side of a tile's core, and its context, in pixels.
+    alignment : int
+        All tiles start and end at multiples of it.
+    """
+
+    def __init__(
+        self, image: np.ndarray, tile_size: int, halo: int, alignment: int
+    ) -> None:
+        self.height, self.width = image.shape[:2]
+        self.padded = pad_to_multiple(image, alignment)
+        size = max(alignment, tile_size // alignment * alignment)
+        self.boxes = tile_boxes(*self.padded.shape[:2], size, halo, alignment)
+
+    @property
+    def n_pixels(self) -> int:
+        """Pixels of the padded image."""
+        return self.padded.shape[0] * self.padded.shape[1]
+
+    def tile(self, index: int) -> np.ndarray:
+        """Return the pixels of a tile, halo included."""
+        top, left, bottom, right = self.boxes[index][1]
+        return self.padded[top:bottom, left:right]
+
+    def core(self, index: int, stride: int = 1) -> tuple[slice, slice]:
+        """Return the part of a tile's answer that counts, in cells of `stride`."""
+        core, tile = self.boxes[index]
+        return (
+            slice((core[0] - tile[0]) // stride, (core[2] - tile[0]) // stride),
+            slice((core[1] - tile[1]) // stride, (core[3] - tile[1]) // stride),
+        )
+
+    def place(self, index: int, stride: int = 1) -> tuple[slice, slice]:
+        """Return where that part lies in the image's answer."""
+        top, left, bottom, right = self.boxes[index][0]
+        return (
+            slice(top // stride, bottom // stride),
+            slice(left // stride, right // stride),
+        )
+
+
+_T = TypeVar("_T", bound=TiledImage)
+_R = TypeVar("_R")
+
+
+def run_tiled(
+    images: Iterable[np.ndarray],
+    cut: Callable[[np.ndarray], _T],
+    run: Callable[[list[_T]], Iterator[_R]],
+    chunk_pixels: int = _CHUNK_PIXELS,
+) -> Iterator[_R]:
+    """Cut images one by one and run them together, so many pixels at a time.
+
+    Parameters
+    ----------
+    cut : callable
+        Makes a `TiledImage` of an image.
+    run : callable
+        Yields the result of each of some tiled images, in their order.
+    """
+    waiting: list[_T] = []
+    for image in images:
+        waiting.append(cut(image))
+        if sum(each.n_pixels for each in waiting) >= chunk_pixels:
+            yield from run(waiting)
+            waiting = []
+    yield from run(waiting)
+
+
+def tile_batches(
+    images: Sequence[_T], batch_pixels: int
+) -> Iterator[list[tuple[_T, int]]]:
+    """Yield the tiles of images in batches of one shape, as (image, number)."""
+    by_shape: dict[tuple[int, int], list[tuple[_T, int]]] = {}
+    for image in images:
+        for index in range(len(image.boxes)):
+            height, width = image.tile(index).shape[:2]
+            by_shape.setdefault((height, width), []).append((image, index))
+    for (height, width), tiles in by_shape.items():
+        size = max(1, batch_pixels // (height * width))
+        for start in range(0, len(tiles), size):
+            yield tiles[start : start + size]
+
+
+def stack_tiles(tiles: Sequence[tuple[_T, int]]) -> torch.Tensor:
+    """Return tiles of one shape as a tensor (n, channels, height, width)."""
+    return to_batch(np.stack([image.tile(index) for image, index in tiles]))
+
+
+class _Answered(TiledImage):
+    """A tiled image with the output that its tiles fill."""
+
+    output: np.ndarray = np.empty(0)
+
+    def put(self, index: int, values: np.ndarray) -> None:
+        """Write a tile's core; `values` is (channels, height, width) of the tile."""
+        if not self.output.size:
+            shape = (*self.padded.shape[:2], values.shape[0])
+            self.output = np.empty(shape, np.float32)
+        rows, columns = self.core(index)
+        self.output[self.place(index)] = values[:, rows, columns].transpose(1, 2, 0)
 
 
 def predict_images(
@@ -57,82 +176,38 @@ def predict_images(
         Number of flips and rotations that are averaged, 1 to 8.
     """
     network = working_copy(network, device)
-    run = _Runner(network, activate, batch_pixels, device, precision, n_views)
-    size = max(stride, tile_size // stride * stride)
-    waiting: list[_Job] = []
-    for image in images:
-        waiting.append(_Job(image, size, halo, stride))
-        if sum(job.n_pixels for job in waiting) >= max(_CHUNK_PIXELS, batch_pixels):
-            yield from run(waiting)
-            waiting = []
-    yield from run(waiting)
+
+    def run(waiting: list[_Answered]) -> Iterator[np.ndarray]:
+        for tiles in tile_batches(waiting, batch_pixels):
+            batch = stack_tiles(tiles).to(device)
+            with torch.inference_mode():
+                outputs = _forward(network, batch, activate, precision, n_views)
+            for (image, index), values in zip(tiles, outputs.cpu().numpy(), strict=True):
+                image.put(index, values)
+        for image in waiting:
+            yield image.output[: image.height, : image.width]
+
+    return run_tiled(
+        images,
+        lambda image: _Answered(image, tile_size, halo, stride),
+        run,
+        max(_CHUNK_PIXELS, batch_pixels),
+    )
 
 
-class _Job:
-    """One image, padded, its tiles, and the output that they fill."""
-
-    def __init__(self, image: np.ndarray, tile_size: int, halo: int, stride: int):
-        self.height, self.width = image.shape[:2]
-        self.padded = pad_to_multiple(image, stride)
-        self.boxes = tile_boxes(*self.padded.shape[:2], tile_size, halo, stride)
-        self.output: np.ndarray | None = None
-        self.n_pixels = self.padded.shape[0] * self.padded.shape[1]
-
-    def tile(self, index: int) -> np.ndarray:
-        top, left, bottom, right = self.boxes[index][1]
-        return self.padded[top:bottom, left:right]
-
-    def put(self, index: int, values: np.ndarray) -> None:
-        """Write a tile's core; `values` is (channels, height, width) of the tile."""
-        core, tile = self.boxes[index]
-        if self.output is None:
-            shape = (*self.padded.shape[:2], values.shape[0])
-            self.output = np.empty(shape, np.float32)
-        rows = slice(core[0] - tile[0], core[2] - tile[0])
-        columns = slice(core[1] - tile[1], core[3] - tile[1])
-        self.output[core[0] : core[2], core[1] : core[3]] = values[
-            :, rows, columns
-        ].transpose(1, 2, 0)
-
-
-class _Runner:
-    """Run the tiles of some jobs, those of one shape together."""
-
-    def __init__(self, network, activate, batch_pixels, device, precision, n_views):
-        self.network = network
-        self.activate = activate
-        self.batch_pixels = batch_pixels
-        self.device = device
-        self.precision = precision
-        self.n_views = n_views
-
-    def __call__(self, jobs: list[_Job]) -> Iterator[np.ndarray]:
-        by_shape: dict[tuple[int, int], list[tuple[_Job, int]]] = {}
-        for job in jobs:
-            for index in range(len(job.boxes)):
-                shape = job.tile(index).shape[:2]
-                by_shape.setdefault(shape, []).append((job, index))
-        for (height, width), tiles in by_shape.items():
-            size = max(1, self.batch_pixels // (height * width))
-            for start in range(0, len(tiles), size):
-                self._batch(tiles[start : start + size])
-        for job in jobs:
-            yield job.output[: job.height, : job.width]
-
-    def _batch(self, tiles: list[tuple[_Job, int]]) -> None:
-        stacked = np.stack([job.tile(index) for job, index in tiles])
-        batch = torch.from_numpy(stacked).permute(0, 3, 1, 2).to(self.device)
-        with torch.inference_mode():
-            outputs = self._forward(batch).float().cpu().numpy()
-        for (job, index), values in zip(tiles, outputs, strict=True):
-            job.put(index, values)
-
-    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
-        total = 0
-        for element in range(self.n_views):
-            view = dihedral(batch, element)
-            view = view.contiguous(memory_format=torch.channels_last)
-            with autocast(self.device, self.precision):
-                output = self.network(view)
-            total = total + undo_dihedral(self.activate(output.float()), element)
-        return total / self.n_views
+def _forward(
+    network: nn.Module,
+    batch: torch.Tensor,
+    activate: Callable[[torch.Tensor], torch.Tensor],
+    precision: str,
+    n_views: int,
+) -> torch.Tensor:
+    """Return the mean of the activated outputs over flips and rotations."""
+    total: torch.Tensor | float = 0.0
+    for element in range(n_views):
+        view = dihedral(batch, element)
+        view = view.contiguous(memory_format=torch.channels_last)
+        with autocast(batch.device, precision):
+            output = network(view)
+        total = total + undo_dihedral(activate(output.float()), element)
+    return (total / n_views).float()

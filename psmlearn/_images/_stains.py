@@ -349,3 +349,11 @@ def estimate_stain_vectors(
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     share_of_red = vectors[:, 0] / vectors.sum(axis=1)
     return vectors[np.argsort(-share_of_red, kind="stable")]
+
+
+def stain_amount(image: np.ndarray) -> np.ndarray:
+    """Return haematoxylin of three channels, else the density of their mean."""
+    if image.shape[-1] == 3:
+        return haematoxylin(image)
+    grey = image.mean(axis=-1, keepdims=True, dtype=np.float32)
+    return optical_density(grey)[..., 0]

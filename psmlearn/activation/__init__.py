@@ -1,8 +1,24 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""From images to maps of where a network looks, with image labels or without any."""
+"""From images to maps of where a network that trained itself looks."""
 
-from psmlearn.activation._class import ClassActivationMapper
-from psmlearn.activation._gradient import activation_maps
-from psmlearn.activation._self import SelfActivationMapper
+from psmlearn.activation._gradients import activation_maps
+from psmlearn.activation._mapper import SelfActivationMapper
+from psmlearn.activation._pretexts import (
+    Contrastive,
+    MeanValue,
+    Pretext,
+    Rotation,
+    SimSiam,
+    Similarity,
+)
 
-__all__ = ["ClassActivationMapper", "SelfActivationMapper", "activation_maps"]
+__all__ = [
+    "Contrastive",
+    "MeanValue",
+    "Pretext",
+    "Rotation",
+    "SelfActivationMapper",
+    "SimSiam",
+    "Similarity",
+    "activation_maps",
+]

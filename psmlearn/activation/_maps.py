@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Raw maps of whole images, by tiles that share forward passes."""
+"""Raw maps of whole images by tiles, and their calibration to one scale."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from psmlearn._engine._crops import PatchSampler, to_batch
+from psmlearn._engine._inference import (
+    TiledImage,
+    run_tiled,
+    stack_tiles,
+    tile_batches,
+)
 from psmlearn._engine._train import autocast
-from psmlearn._images._tiles import pad_to_multiple, tile_boxes
-from psmlearn.activation._gradient import (
+from psmlearn._images._stains import stain_amount
+from psmlearn.activation._gradients import (
     apply_weights,
     gradient_weights,
     layer_features,
@@ -22,17 +29,33 @@ from psmlearn.activation._gradient import (
     leading_axis,
     receptive_rows,
 )
-from psmlearn.activation._pretext import PretextNetwork
-from psmlearn.activation._sampling import to_batch
+from psmlearn.activation._pretexts import PretextNetwork
+from psmlearn.io._batch import ImageBatch
 
-__all__ = ["LayerGeometry", "MapRunner", "MapSpec", "find_geometry", "upsample"]
+__all__ = [
+    "Calibration",
+    "LayerGeometry",
+    "MapRunner",
+    "MapSpec",
+    "calibrate",
+    "combine_maps",
+    "direction_of_outputs",
+    "find_geometry",
+    "principal_direction",
+    "upsample",
+]
 
-# Pixels that go through the network at once, and that wait for their turn.
+# Pixels that go through the network at once.
 _BATCH_PIXELS = 1 << 20
-_CHUNK_PIXELS = 1 << 22
 _PROBE_SIDE = 256
 # Context for gradients, whose reach is that of the whole network.
 _GRADIENT_HALO = 128
+# Crops that signs and ranges are learnt on, and the percentiles that become 0 and 1.
+_N_CROPS = 32
+_CROP_SIDE = 256
+_PERCENTILES = (1, 99)
+# Cells at the rim of a crop see the padding.
+_RIM = 4
 
 
 @dataclass(frozen=True)
@@ -110,8 +133,8 @@ def upsample(
     return pixels
 
 
-class _Job:
-    """One image, padded, its tiles, and the maps that they fill."""
+class _Mapped(TiledImage):
+    """A tiled image with the maps of all layers that its tiles fill."""
 
     def __init__(
         self,
@@ -121,40 +144,20 @@ class _Job:
         alignment: int,
         strides: Sequence[int],
     ) -> None:
-        self.padded = pad_to_multiple(image, alignment)
+        super().__init__(image, tile_size, halo, alignment)
         height, width = self.padded.shape[:2]
-        self.boxes = tile_boxes(height, width, tile_size, halo, alignment)
         self.strides = strides
         self.raw = [np.empty((height // s, width // s), np.float32) for s in strides]
         self.totals: list[torch.Tensor | float] = [0.0] * len(strides)
         self.weights: list[torch.Tensor] = []
 
-    @property
-    def n_pixels(self) -> int:
-        return self.padded.shape[0] * self.padded.shape[1]
-
-    def tile(self, index: int) -> np.ndarray:
-        top, left, bottom, right = self.boxes[index][1]
-        return self.padded[top:bottom, left:right]
-
-    def core(self, index: int, layer: int) -> tuple[slice, slice]:
-        """Return the part of a tile's map that counts."""
-        core, tile = self.boxes[index]
-        s = self.strides[layer]
-        return (
-            slice((core[0] - tile[0]) // s, (core[2] - tile[0]) // s),
-            slice((core[1] - tile[1]) // s, (core[3] - tile[1]) // s),
-        )
-
     def put(self, index: int, layer: int, values: np.ndarray) -> None:
-        top, left, bottom, right = self.boxes[index][0]
-        s = self.strides[layer]
-        self.raw[layer][top // s : bottom // s, left // s : right // s] = values[
-            self.core(index, layer)
-        ]
+        """Write the core of a tile's map."""
+        stride = self.strides[layer]
+        self.raw[layer][self.place(index, stride)] = values[self.core(index, stride)]
 
 
-_Tiles = list[tuple[_Job, int]]
+_Tiles = list[tuple[_Mapped, int]]
 
 
 class MapRunner:
@@ -197,42 +200,29 @@ class MapRunner:
 
     def __call__(self, images: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
         """Yield the raw maps of each image, one for each layer."""
-        waiting: list[_Job] = []
-        for image in images:
-            size = max(self.alignment, self.spec.tile_size)
-            waiting.append(_Job(image, size, self.halo, self.alignment, self.strides))
-            if sum(job.n_pixels for job in waiting) >= _CHUNK_PIXELS:
-                yield from self._run(waiting)
-                waiting = []
-        yield from self._run(waiting)
 
-    def _run(self, jobs: list[_Job]) -> Iterator[list[np.ndarray]]:
+        def cut(image: np.ndarray) -> _Mapped:
+            size = self.spec.tile_size
+            return _Mapped(image, size, self.halo, self.alignment, self.strides)
+
+        return run_tiled(images, cut, self._run)
+
+    def _run(self, jobs: list[_Mapped]) -> Iterator[list[np.ndarray]]:
         whole = [job for job in jobs if len(job.boxes) == 1]
-        cut = [job for job in jobs if len(job.boxes) > 1]
+        parted = [job for job in jobs if len(job.boxes) > 1]
         averaged = self.spec.per_image and self.spec.method != "layercam"
-        for tiles in self._batches(whole):
+        for tiles in tile_batches(whole, _BATCH_PIXELS):
             self._map(tiles, averaged=averaged)
         if averaged:
             # Weights of the whole image first, then the map: two passes.
-            for tiles in self._batches(cut):
+            for tiles in tile_batches(parted, _BATCH_PIXELS):
                 self._add_statistics(tiles, *self._compute(tiles, self._gradients()))
-            for job in cut:
+            for job in parted:
                 job.weights = self._finish(job.totals)
-        for tiles in self._batches(cut):
+        for tiles in tile_batches(parted, _BATCH_PIXELS):
             self._map(tiles, averaged=False)
         for job in jobs:
             yield job.raw
-
-    def _batches(self, jobs: list[_Job]) -> Iterator[_Tiles]:
-        by_shape: dict[tuple[int, int], _Tiles] = {}
-        for job in jobs:
-            for index in range(len(job.boxes)):
-                shape = job.tile(index).shape[:2]
-                by_shape.setdefault(shape, []).append((job, index))
-        for (height, width), tiles in by_shape.items():
-            size = max(1, _BATCH_PIXELS // (height * width))
-            for start in range(0, len(tiles), size):
-                yield tiles[start : start + size]
 
     def _gradients(self) -> bool:
         return self.spec.method != "eigencam"
@@ -259,8 +249,7 @@ class MapRunner:
     # -- batches ---------------------------------------------------------------
 
     def _compute(self, tiles: _Tiles, with_gradients: bool):
-        batch = to_batch(np.stack([job.tile(index) for job, index in tiles]))
-        return self._features(batch, with_gradients)
+        return self._features(stack_tiles(tiles), with_gradients)
 
     def _features(self, batch: torch.Tensor, with_gradients: bool):
         """Return features and gradients (or Nones) of images in [0, 1]."""
@@ -301,7 +290,7 @@ class MapRunner:
         for layer, (tap, gradient) in enumerate(zip(features, gradients, strict=True)):
             if self.spec.method == "eigencam":
                 for row, (job, index) in enumerate(tiles):
-                    rows, columns = job.core(index, layer)
+                    rows, columns = job.core(index, self.strides[layer])
                     part = tap[row : row + 1, :, rows, columns]
                     job.totals[layer] += self._statistics(part, None)[0]
                 continue
@@ -336,3 +325,125 @@ class MapRunner:
             for layer, (tap, gradient) in enumerate(pairs):
                 totals[layer] += self._statistics(tap, gradient).sum(dim=0)
         return [weights.cpu().numpy() for weights in self._finish(totals)]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Sign and range of the maps of each layer."""
+
+    polarity: np.ndarray
+    ranges: np.ndarray
+
+
+def principal_direction(outputs: torch.Tensor) -> torch.Tensor:
+    """Return the axis of largest variance of (n, d) outputs, largest entry > 0."""
+    if outputs.shape[1] == 1:
+        return torch.ones(1)
+    centred = outputs.double() - outputs.double().mean(dim=0)
+    axis = torch.linalg.svd(centred, full_matrices=False)[2][0]
+    return (axis * axis[axis.abs().argmax()].sign()).float()
+
+
+def direction_of_outputs(
+    network: PretextNetwork, crops: torch.Tensor, unit: str | int, input_scale: str
+) -> torch.Tensor:
+    """Return the axis of the outputs to differentiate along, (n_outputs,).
+
+    `unit` is the index of one output, or "principal": the axis along which the
+    outputs of `crops`, in [0, 1], vary most.
+    """
+    if unit != "principal":
+        direction = torch.zeros(network.n_outputs)
+        direction[unit] = 1
+        return direction
+    device = network.direction.device
+    with torch.no_grad():
+        outputs = [
+            network(batch.to(device), input_scale).float().cpu()
+            for batch in crops.split(16)
+        ]
+    return principal_direction(torch.cat(outputs))
+
+
+def reference_values(image: np.ndarray, polarity: str) -> np.ndarray:
+    """Return what maps are to rise with, in every pixel."""
+    if polarity == "haematoxylin" or (polarity == "auto" and image.shape[-1] == 3):
+        return stain_amount(image)
+    grey = image.mean(axis=-1, dtype=np.float32)
+    return grey if polarity == "bright" else -grey
+
+
+def calibration_crops(images: ImageBatch, rng: np.random.Generator) -> np.ndarray:
+    """Draw squares of up to 256 pixels, no larger than the largest image."""
+    side = min(_CROP_SIDE, max(max(shape) for shape in images.shapes))
+    return PatchSampler(images, side).draw(rng, _N_CROPS)[0]
+
+
+def _sign(maps: list[np.ndarray], references: list[np.ndarray]) -> int:
+    values = np.concatenate([m[::2, ::2].ravel() for m in maps]).astype(np.float64)
+    wanted = np.concatenate([r[::2, ::2].ravel() for r in references])
+    covariance = np.mean((values - values.mean()) * (wanted - wanted.mean()))
+    return -1 if covariance < 0 else 1
+
+
+def _range(raw: list[np.ndarray], sign: int) -> tuple[float, float]:
+    inner = [m[_RIM:-_RIM, _RIM:-_RIM] if min(m.shape) > 3 * _RIM else m for m in raw]
+    values = sign * np.concatenate([m.ravel() for m in inner])
+    low, high = np.percentile(values, _PERCENTILES)
+    if not high - low > 1e-6 * max(abs(low), abs(high)):
+        high = low + max(abs(low), 1.0)  # constant images: a map of zeros
+    return float(low), float(high)
+
+
+def calibrate(
+    runner: MapRunner,
+    geometries: Sequence[LayerGeometry],
+    images: ImageBatch,
+    polarity: str | None,
+    rng: np.random.Generator,
+) -> Calibration:
+    """Choose the sign of each layer's map and learn its range, on training crops."""
+    crops = calibration_crops(images, rng)
+    side = crops.shape[1]
+    raw = list(runner(crops))
+    references = (
+        [] if polarity is None else [reference_values(crop, polarity) for crop in crops]
+    )
+    signs, ranges = [], []
+    for layer, geometry in enumerate(geometries):
+        cells = [maps[layer] for maps in raw]
+        sign = 1
+        if polarity is not None:
+            pixels = [upsample(m, side, side, geometry) for m in cells]
+            sign = _sign(pixels, references)
+        signs.append(sign)
+        ranges.append(_range(cells, sign))
+    return Calibration(np.array(signs, np.int8), np.array(ranges))
+
+
+def _stretch(values: np.ndarray) -> np.ndarray:
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low + 1e-7)
+
+
+def combine_maps(
+    raw: Sequence[np.ndarray],
+    shape: tuple[int, int],
+    geometries: Sequence[LayerGeometry],
+    calibration: Calibration,
+    scale: str,
+) -> np.ndarray:
+    """Return the mean map of all layers in [0, 1], (height, width) float32."""
+    total = np.zeros(shape, np.float32)
+    for layer, (cells, geometry) in enumerate(zip(raw, geometries, strict=True)):
+        cells = cells * np.float32(calibration.polarity[layer])
+        if scale == "fit":
+            low, high = calibration.ranges[layer].astype(np.float32)
+            cells = np.clip((cells - low) / (high - low), 0, 1)
+        else:
+            cells = np.maximum(_stretch(cells), 0)
+        total += upsample(cells, *shape, geometry)
+    total /= len(raw)
+    if scale == "image":
+        total = _stretch(total)
+    return np.clip(total, 0, 1, out=total)
