@@ -8,9 +8,9 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from psmlearn._sklearn_compat import Interval, StrOptions
 from psmlearn.io._batch import ImageBatch, check_images, resolve_pixel_size
 from psmlearn.io._standardised import StandardisedBatch
 

@@ -8,10 +8,9 @@ import dataclasses
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin
-from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import _check_feature_names_in
 
 from psmlearn._engine._inference import working_copy
+from psmlearn._sklearn_compat import StrOptions, _check_feature_names_in
 from psmlearn.activation._calibration import (
     calibrate,
     combine_maps,

@@ -8,10 +8,10 @@ from typing import Self
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from psmlearn._engine._seed import draw_seed, isolated_torch
 from psmlearn._engine._train import TrainResult, train_network
+from psmlearn._sklearn_compat import Interval, StrOptions
 from psmlearn.activation._base import MapTransformer
 from psmlearn.activation._pretext import (
     PRETEXTS,

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from sklearn.base import _fit_context
 
+from psmlearn._sklearn_compat import _fit_context
 from psmlearn.activation._fitting import PretextMapper
 
 __all__ = ["SelfActivationMapper"]
