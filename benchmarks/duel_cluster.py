@@ -17,8 +17,8 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+from psmlearn._images._kmeans import assign, fit_kmeans
 from psmlearn.cluster._features import fit_scale, pixel_features
-from psmlearn.cluster._kmeans import assign, fit_kmeans
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import read_image
 

@@ -21,16 +21,27 @@ LITERAL_CRS = {
 
 
 def _stopping(early) -> dict:
+    from psmlearn.base import EarlyStopping
+
     if early is None:
         return {"early_stopping": False}
-    return {"early_stopping": True, **early}
+    return {"early_stopping": EarlyStopping(**early)}
 
 
 def mapper(pretext: str, options: dict, early=None, **rest):
-    from psmlearn import SelfActivationMapper
+    from psmlearn import SelfActivationMapper, activation
 
+    names = {
+        "mean_value": activation.MeanValue,
+        "similarity": activation.Similarity,
+        "contrastive": activation.Contrastive,
+        "rotation": activation.Rotation,
+        "simsiam": activation.SimSiam,
+    }
+    told = {"loss": "loss_function"}
+    options = {told.get(key, key): value for key, value in options.items()}
     return SelfActivationMapper(
-        pretext=pretext, **options, **_stopping(early), **rest
+        pretext=names[pretext](**options), **_stopping(early), **rest
     )
 
 

@@ -11,10 +11,11 @@ __version__ = "0.1.0"
 # Public name -> the module that holds it. Names are imported when first asked for,
 # so that ``import psmlearn`` and the rooms without torch stay light.
 _ESTIMATORS = {
-    "ClassActivationMapper": "psmlearn.activation",
+    "ClassActivationMapper": "psmlearn.weak",
     "NucleiDetector": "psmlearn.segmentation",
     "NucleiSegmenter": "psmlearn.segmentation",
     "PseudoLabelSegmenter": "psmlearn.segmentation",
+    "RegionSegmenter": "psmlearn.segmentation",
     "SelfActivationMapper": "psmlearn.activation",
     "SemanticClusterer": "psmlearn.cluster",
 }
@@ -31,22 +32,26 @@ _SUBMODULES = (
     "preprocessing",
     "segmentation",
     "utils",
+    "weak",
 )
 
 if TYPE_CHECKING:
-    from psmlearn.activation import ClassActivationMapper, SelfActivationMapper
+    from psmlearn.activation import SelfActivationMapper
     from psmlearn.cluster import SemanticClusterer
     from psmlearn.segmentation import (
         NucleiDetector,
         NucleiSegmenter,
         PseudoLabelSegmenter,
+        RegionSegmenter,
     )
+    from psmlearn.weak import ClassActivationMapper
 
 __all__ = [
     "ClassActivationMapper",
     "NucleiDetector",
     "NucleiSegmenter",
     "PseudoLabelSegmenter",
+    "RegionSegmenter",
     "SelfActivationMapper",
     "SemanticClusterer",
     "__version__",

@@ -18,6 +18,7 @@ PACKAGE = Path(psmlearn.__file__).parent
 # Rooms from left to right: a module may import from rooms left of its own. Rooms of
 # one level do not see each other.
 LEVELS = [
+    {"_typing", "_docstrings", "_sklearn_compat"},
     {"_images", "networks"},
     {"io"},
     {"metrics"},
@@ -119,6 +120,45 @@ def test_heavy_libraries_are_not_imported_at_module_level(path):
     for node in _module_level(tree):
         tops = {name.split(".")[0] for name in _imported(node)}
         assert not tops & FORBIDDEN_AT_TOP, f"line {getattr(node, 'lineno', '?')}"
+
+
+def _private_of_sklearn(node: ast.AST) -> list[str]:
+    """Full names of scikit-learn that one import statement reads and are private."""
+    names = _imported(node)
+    if isinstance(node, ast.ImportFrom):
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+    parts = [name.split(".") for name in names]
+    return [
+        ".".join(each)
+        for each in parts
+        if each[0] == "sklearn" and any(part.startswith("_") for part in each)
+    ]
+
+
+@pytest.mark.parametrize(
+    "statement, n_private",
+    [
+        ("from sklearn.base import BaseEstimator, clone", 0),
+        ("from sklearn.base import _fit_context, clone", 1),
+        ("from sklearn.utils._param_validation import Interval, StrOptions", 2),
+        ("import sklearn.utils._tags", 1),
+        ("from psmlearn._sklearn_compat import _num_samples", 0),
+    ],
+)
+def test_what_is_private_of_sklearn(statement, n_private):
+    assert len(_private_of_sklearn(ast.parse(statement).body[0])) == n_private
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in _source_files() if _room(path) != "_sklearn_compat"],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_one_module_imports_the_private_parts_of_sklearn(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        assert not _private_of_sklearn(node), (
+            f"line {node.lineno}: import it from psmlearn._sklearn_compat"
+        )
 
 
 def test_light_imports_do_not_load_torch():

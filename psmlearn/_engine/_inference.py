@@ -182,7 +182,9 @@ def predict_images(
             batch = stack_tiles(tiles).to(device)
             with torch.inference_mode():
                 outputs = _forward(network, batch, activate, precision, n_views)
-            for (image, index), values in zip(tiles, outputs.cpu().numpy(), strict=True):
+            for (image, index), values in zip(
+                tiles, outputs.cpu().numpy(), strict=True
+            ):
                 image.put(index, values)
         for image in waiting:
             yield image.output[: image.height, : image.width]

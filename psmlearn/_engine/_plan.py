@@ -68,7 +68,7 @@ class TrainingPlan(ABC):
         """
         return self.recipe
 
-    def check(self, network: nn.Module) -> None:
+    def check(self, network: nn.Module) -> None:  # noqa: B027 - nothing by default
         """Refuse, or adapt, a network before it is trained, new or not."""
 
     @abstractmethod

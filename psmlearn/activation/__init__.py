@@ -8,8 +8,8 @@ from psmlearn.activation._pretexts import (
     MeanValue,
     Pretext,
     Rotation,
-    SimSiam,
     Similarity,
+    SimSiam,
 )
 
 __all__ = [

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
@@ -11,16 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_feature_names_in
+from sklearn.base import TransformerMixin
 from torch import nn
 
 from psmlearn._engine._crops import CentreSampler, PatchSampler, to_batch
 from psmlearn._engine._inference import working_copy
 from psmlearn._engine._plan import TrainingPlan
 from psmlearn._engine._train import ComputeLoss, DrawBatch
-from psmlearn._typing import Images
+from psmlearn._sklearn_compat import (
+    Interval,
+    StrOptions,
+    _check_feature_names_in,
+    _fit_context,
+)
+from psmlearn._typing import Images, Path, RandomState
 from psmlearn.activation._gradients import METHODS
 from psmlearn.activation._maps import (
     Calibration,
@@ -232,7 +235,7 @@ class SelfActivationMapper(
         self,
         *,
         network: str | Callable[..., nn.Module] = "resnet18",
-        weights: str | os.PathLike[str] | None = None,
+        weights: Path | None = None,
         pretext: str | Pretext = "mean_value",
         layers: str | Sequence[str] = "layer1",
         method: str = "gradcam",
@@ -257,7 +260,7 @@ class SelfActivationMapper(
         warm_start: bool = False,
         device: str = "auto",
         precision: str = "float32",
-        random_state: int | np.random.RandomState | None = None,
+        random_state: RandomState = None,
         verbose: int = 0,
     ) -> None:
         super().__init__(
@@ -413,14 +416,10 @@ class SelfActivationMapper(
         images = self._check_images(X, reset=False)
         device = self._resolve_predict_device()
         frozen = self._frozen
-        spec = replace(
-            frozen.spec, tile_size=self.tile_size, precision=self.precision
-        )
+        spec = replace(frozen.spec, tile_size=self.tile_size, precision=self.precision)
         with torch.inference_mode(False):
             network = working_copy(self.network_, device)
-            runner = MapRunner(
-                network, spec, frozen.geometries, device, frozen.weights
-            )
+            runner = MapRunner(network, spec, frozen.geometries, device, frozen.weights)
             results = [
                 self._result(image, raw)
                 for image, raw in zip(images, runner(images), strict=True)

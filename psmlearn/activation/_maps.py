@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from psmlearn._engine._crops import PatchSampler, to_batch
+from psmlearn._engine._crops import PatchSampler
 from psmlearn._engine._inference import (
     TiledImage,
     run_tiled,

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import StrOptions
 from torch import nn
 from torch.nn import functional
 
 from psmlearn._engine._augment import random_dihedral, stain_jitter
 from psmlearn._images._stains import stain_amount
+from psmlearn._sklearn_compat import StrOptions
 from psmlearn.activation._gradients import flat_outputs
 from psmlearn.base import AT_LEAST_0, AT_LEAST_1, Option
 from psmlearn.networks import build_network
@@ -433,8 +433,8 @@ class Rotation(Pretext):
         """Refuse another number of outputs than turns."""
         if self.loss_function == "cross_entropy" and self.n_outputs != 4:
             raise ValueError(
-                f"embedding_dim={self.embedding_dim!r}: Rotation with cross entropy has "
-                "4 outputs; use 'auto'."
+                f"embedding_dim={self.embedding_dim!r}: Rotation with cross entropy "
+                "has 4 outputs; use 'auto'."
             )
 
     def loss(
@@ -557,8 +557,8 @@ def _dimension(embedding_dim: int | str, embeds: bool) -> int:
 def _need_others(pretext: Pretext, batch_size: int) -> None:
     if batch_size < 2:
         raise ValueError(
-            f"batch_size={batch_size}: {type(pretext).__name__} compares the crops of a "
-            "batch and needs at least 2."
+            f"batch_size={batch_size}: {type(pretext).__name__} compares the crops of "
+            "a batch and needs at least 2."
         )
 
 

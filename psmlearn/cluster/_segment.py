@@ -15,6 +15,7 @@ from psmlearn._images._instances import (
     remove_small,
     split_touching,
 )
+from psmlearn._images._kmeans import assign, draw_pixels, fit_kmeans, silhouette
 from psmlearn._images._sizes import NUCLEUS_DIAMETER, nuclear_zoom
 from psmlearn.cluster._classes import (
     drop_faint,
@@ -24,7 +25,6 @@ from psmlearn.cluster._classes import (
     warn_of_staining,
 )
 from psmlearn.cluster._features import CHANNELS, fit_scale, pixel_features
-from psmlearn.cluster._kmeans import assign, draw_pixels, fit_kmeans, silhouette
 from psmlearn.cluster._naming import (
     cluster_statistics,
     name_foreground,

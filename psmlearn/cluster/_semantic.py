@@ -6,11 +6,11 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import ClusterMixin, TransformerMixin, _fit_context
+from sklearn.base import ClusterMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn.base import BaseImageEstimator
 from psmlearn.cluster._classes import PRESETS
 from psmlearn.cluster._segment import ImageClustering

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.utils.validation import _check_feature_names_in, validate_data
+from sklearn.utils.validation import validate_data
 
-from psmlearn.cluster._kmeans import assign, draw_pixels, fit_kmeans, silhouette
+from psmlearn._images._kmeans import assign, draw_pixels, fit_kmeans, silhouette
+from psmlearn._sklearn_compat import _check_feature_names_in
 from psmlearn.io._inputs import is_path
 
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from psmlearn._images._artefacts import artefact_mask
+from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn.base import BaseImageEstimator
 from psmlearn.io._batch import ImageBatch, resolve_pixel_size
 from psmlearn.preprocessing import _colour

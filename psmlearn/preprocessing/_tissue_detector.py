@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from numbers import Real
 
 import numpy as np
-from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from psmlearn._images._artefacts import DIRT, FOLD, PEN, artefact_mask
 from psmlearn._images._tissue import tissue_mask
+from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn.base import BaseImageEstimator
 from psmlearn.io._batch import resolve_pixel_size
 

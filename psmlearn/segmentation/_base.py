@@ -10,7 +10,6 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from psmlearn._engine._augment import random_affine, random_dihedral
@@ -18,6 +17,7 @@ from psmlearn._engine._inference import predict_images
 from psmlearn._engine._seed import draw_seed, isolated_torch
 from psmlearn._engine._state import load_weights
 from psmlearn._engine._train import TrainResult, train_network
+from psmlearn._sklearn_compat import Interval, StrOptions
 from psmlearn.base import UNIT_RANGE, NetworkEstimator, check_value_range
 from psmlearn.io._batch import ImageBatch
 from psmlearn.networks import build_network

@@ -9,9 +9,8 @@ from numbers import Real
 import numpy as np
 from scipy import ndimage as ndi
 from skimage.feature import peak_local_max
-from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn.io._batch import ImageBatch
 from psmlearn.segmentation._base import PixelNetworkEstimator
 from psmlearn.segmentation._classes import class_counts, class_places, mask_points

@@ -8,8 +8,9 @@ from inspect import signature
 import numpy as np
 from sklearn import config_context, get_config
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import _num_samples, has_fit_parameter
+from sklearn.utils.validation import has_fit_parameter
 
+from psmlearn._sklearn_compat import _num_samples
 from psmlearn.base import UNIT_RANGE
 from psmlearn.cluster import SemanticClusterer
 from psmlearn.cluster._classes import resolve_classes

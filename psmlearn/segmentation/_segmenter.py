@@ -8,9 +8,8 @@ from functools import partial
 from numbers import Real
 
 import numpy as np
-from sklearn.base import _fit_context
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from psmlearn._sklearn_compat import HasMethods, Interval, StrOptions, _fit_context
 from psmlearn.base import UNIT_RANGE
 from psmlearn.io._batch import ImageBatch, check_masks
 from psmlearn.segmentation._appearance import refuse_other_range

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.base import TransformerMixin
 
+from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn.activation._image_labels import as_image_labels
 from psmlearn.activation._resupervision import VOTINGS
 from psmlearn.activation._weak import WeakMapper

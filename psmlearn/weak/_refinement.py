@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
+
+from psmlearn._images._kmeans import find_centers
 
 __all__ = ["find_centers", "refine_maps", "sample_pixels"]
 
@@ -34,25 +31,6 @@ def sample_pixels(
         places = np.sort(rng.choice(places, n_pixels, replace=False))
     planes = features.permute(0, 2, 3, 1).flatten(0, 2)
     return planes[torch.from_numpy(places).to(planes.device)].float().cpu().numpy()
-
-
-def find_centers(
-    pixels: np.ndarray, n_clusters: int, seed: int, n_init: int = 2, max_iter: int = 50
-) -> np.ndarray:
-    """Cluster the features of pixels; return the centres, (n_clusters, n_features).
-
-    Where there are fewer pixels than clusters, there are fewer centres.
-    """
-    kmeans = KMeans(
-        min(n_clusters, len(pixels)),
-        n_init=n_init,
-        max_iter=max_iter,
-        random_state=seed,
-    )
-    # One thread: a sum over threads comes in any order, so bits would differ.
-    with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return kmeans.fit(pixels.astype(np.float64)).cluster_centers_.astype(np.float32)
 
 
 def refine_maps(

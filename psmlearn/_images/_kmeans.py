@@ -1,31 +1,51 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""K-means of many pixels: fit on a sample, assigned in pieces."""
+"""K-means of many pixels: fit on a sample, on one thread, and assigned in pieces."""
 
 from __future__ import annotations
 
 import warnings
 from functools import cache
 from threading import Lock
+from typing import Literal, overload
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import ThreadpoolController
+
+__all__ = ["assign", "draw_pixels", "find_centers", "fit_kmeans", "silhouette"]
 
 _CHUNK = 1 << 15
-
-
 # The limit is the whole process's: two at once would restore each other's.
 _LIMITING = Lock()
 
 
 @cache
-def _threads():
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()  # looks through all loaded libraries: once is enough
 
 
-def draw_pixels(n_pixels: int, n_samples: int, rng: np.random.Generator):
+def _fit(
+    sample: np.ndarray, n_clusters: int, seed: int, n_init: int, max_iter: int
+) -> KMeans:
+    """Fit k-means to the rows of `sample`, which is overwritten, on one thread."""
+    kmeans = KMeans(
+        min(n_clusters, len(sample)),
+        n_init=n_init,
+        max_iter=max_iter,
+        random_state=seed,
+        copy_x=False,
+    )
+    # One thread: a sum over threads comes in any order, so bits would differ.
+    with _LIMITING, warnings.catch_warnings(), _threads().limit(limits=1):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return kmeans.fit(sample)
+
+
+def draw_pixels(
+    n_pixels: int, n_samples: int, rng: np.random.Generator
+) -> np.ndarray | slice:
     """Return places of about `n_samples` of `n_pixels` pixels, or all of them."""
     if n_pixels <= n_samples:
         return slice(None)
@@ -64,22 +84,54 @@ def fit_kmeans(
     """
     places = draw_pixels(features.shape[1], n_samples, rng)
     sample = np.array(features[:, places].T, order="C")  # k-means centres it in place
-    n_clusters = min(n_clusters, len(sample))
-    kmeans = KMeans(
-        n_clusters,
-        n_init=n_init,
-        max_iter=max_iter,
-        random_state=int(rng.integers(2**31)),
-        copy_x=False,
-    )
-    # One thread: a sum over threads comes in any order, so bits would differ.
-    with _LIMITING, warnings.catch_warnings(), _threads().limit(limits=1):
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        kmeans.fit(sample)
+    seed = int(rng.integers(2**31))
+    kmeans = _fit(sample, n_clusters, seed, n_init, max_iter)
     centers, counts = kmeans.cluster_centers_, np.bincount(kmeans.labels_)
-    if len(counts) < n_clusters:
+    if len(counts) < len(centers):
         centers = np.unique(centers, axis=0)
     return centers.astype(features.dtype, copy=False), kmeans.n_iter_
+
+
+def find_centers(
+    pixels: np.ndarray,
+    n_clusters: int,
+    seed: int,
+    *,
+    n_init: int = 2,
+    max_iter: int = 50,
+) -> np.ndarray:
+    """Find the centres of k-means on all of some pixels, in double precision.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (n_pixels, n_features)
+    n_clusters : int
+        Fewer centres come back where there are fewer pixels.
+    seed : int
+    n_init, max_iter : int
+        As in `sklearn.cluster.KMeans`.
+
+    Returns
+    -------
+    ndarray of shape (n_found, n_features), float32
+    """
+    kmeans = _fit(pixels.astype(np.float64), n_clusters, seed, n_init, max_iter)
+    return kmeans.cluster_centers_.astype(np.float32)
+
+
+@overload
+def assign(
+    features: np.ndarray,
+    centers: np.ndarray,
+    *,
+    return_inertia: Literal[False] = False,
+) -> np.ndarray: ...
+
+
+@overload
+def assign(
+    features: np.ndarray, centers: np.ndarray, *, return_inertia: Literal[True]
+) -> tuple[np.ndarray, float]: ...
 
 
 def assign(features: np.ndarray, centers: np.ndarray, *, return_inertia: bool = False):
@@ -143,8 +195,6 @@ def silhouette(features: np.ndarray, centers: np.ndarray) -> float:
     """
     if len(centers) < 2 or features.shape[1] == 0:
         return -1.0
-    from scipy.spatial.distance import cdist
-
     distances = cdist(features.T, centers)
     if len(np.unique(distances.argmin(axis=1))) < 2:
         return -1.0
