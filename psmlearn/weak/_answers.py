@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+from psmlearn.activation._cam_maps import class_maps, image_logits
+from psmlearn.activation._cam_training import WorkingImages
+from psmlearn.activation._image_labels import as_image_labels
+from psmlearn.activation._refinement import refine_maps
 from skimage.filters import apply_hysteresis_threshold
 from torch.nn import functional
 
 from psmlearn._engine._inference import working_copy
 from psmlearn._engine._train import autocast
 from psmlearn._images._regions import connected_regions, regions_of_classes
-from psmlearn.activation._cam_maps import class_maps, image_logits
-from psmlearn.activation._cam_training import WorkingImages
-from psmlearn.activation._image_labels import as_image_labels
-from psmlearn.activation._refinement import refine_maps
 from psmlearn.base import NetworkEstimator
 from psmlearn.io._batch import ImageBatch, check_masks
 

@@ -9,12 +9,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-
-from psmlearn._engine._inference import working_copy
-from psmlearn._engine._seed import draw_seed, isolated_torch
-from psmlearn._engine._state import load_weights
-from psmlearn._engine._train import TrainResult, autocast, train_network
 from psmlearn.activation._cam_training import (
     CAMLoss,
     CAMNetwork,
@@ -25,6 +19,12 @@ from psmlearn.activation._class_mapping import ClassMapper
 from psmlearn.activation._image_labels import as_image_labels, learn_labels
 from psmlearn.activation._refinement import find_centers, sample_pixels
 from psmlearn.activation._resupervision import Resupervision
+from sklearn.exceptions import ConvergenceWarning
+
+from psmlearn._engine._inference import working_copy
+from psmlearn._engine._seed import draw_seed, isolated_torch
+from psmlearn._engine._state import load_weights
+from psmlearn._engine._train import TrainResult, autocast, train_network
 from psmlearn.base import check_value_range
 
 __all__ = ["WeakMapper"]

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import TransformerMixin
-
-from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn.activation._image_labels import as_image_labels
 from psmlearn.activation._resupervision import VOTINGS
 from psmlearn.activation._weak import WeakMapper
+from sklearn.base import TransformerMixin
+
+from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn.base import NetworkEstimator
 
 __all__ = ["ClassActivationMapper"]

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional
-
 from psmlearn.activation._cam_maps import label_loss
 from psmlearn.activation._refinement import find_centers
+from torch.nn import functional
 
 __all__ = ["VOTINGS", "ClusterVotes", "PixelClusters", "Resupervision"]
 

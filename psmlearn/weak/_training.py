@@ -7,10 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
-from torch.nn import functional
-
-from psmlearn._engine._augment import random_dihedral
 from psmlearn.activation._cam_maps import (
     class_maps,
     image_logits,
@@ -18,6 +14,10 @@ from psmlearn.activation._cam_maps import (
     suppression_loss,
 )
 from psmlearn.activation._resupervision import Resupervision
+from torch import nn
+from torch.nn import functional
+
+from psmlearn._engine._augment import random_dihedral
 from psmlearn.io._batch import ImageBatch
 from psmlearn.networks import CAMUNet, build_network
 
