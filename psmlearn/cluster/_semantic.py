@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClusterMixin, TransformerMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from psmlearn._images._kmeans import assign, draw_pixels, fit_kmeans, silhouette
@@ -190,6 +190,9 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
     foreground="paper", min_contrast=0, min_area=0, max_hole_area=4,
     opening_radius=0, instances=False)``.
 
+    `predict` goes by the present parameters, but by the seed, the `fit_scope` and,
+    with "all", the clusters of `fit`.
+
     References
     ----------
     P. Chen et al., "Exploring Unsupervised Cell Recognition with Prior
@@ -349,11 +352,11 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
             self.foreground_ = shared.foreground
             self.n_iter_ = shared.n_iter
             return _Frozen(seed, self.fit_scope, False, shared.scale)
-        length = clusterer.n_clusters
-        self.cluster_centers_ = _padded(
-            [each.centers for each in found], length, np.nan
-        )
-        self.foreground_ = _padded([each.foreground for each in found], length, False)
+        n_clusters = clusterer.n_clusters
+        centers = [each.centers for each in found]
+        self.cluster_centers_ = _padded(centers, n_clusters, np.nan)
+        foreground = [each.foreground for each in found]
+        self.foreground_ = _padded(foreground, n_clusters, False)
         self.n_iter_ = max(each.n_iter for each in found)
         return _Frozen(seed, self.fit_scope, False, None)
 
@@ -469,7 +472,9 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         ]
         return float(np.mean(scores))
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> np.ndarray:
         """Return the names of the channels of `transform`'s output."""
         check_is_fitted(self)
         if self._frozen.on_table:
@@ -486,7 +491,10 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         """Ids of the classes, from 1."""
         return np.arange(1, len(self.class_names_) + 1)
 
-    def __sklearn_tags__(self):
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_frozen")  # a `fit` that failed half-way is none
+
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = True  # plain pixel tables, beside images
         return tags
