@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -203,6 +203,7 @@ class _Recipe:
         n_positive = int(np.floor(positive_fraction * len(rank) + 0.5))
         positive = rank < n_positive
         how = (self.vesicular, self.texture, self.pixel_size)
+        colours: Mapping[str, Sequence[float] | np.ndarray]
         if self.stain == "he":
             colours, brightness = HE_COLOURS, BRIGHTNESS
             amounts = paint_he(rng, labels, *how)
@@ -250,7 +251,7 @@ def _check_counts(**values: tuple[object, int]) -> None:
             raise ValueError(f"{name} is {value}; expected at least {least}.")
 
 
-def _check_number(name: str, value: object, most: float) -> None:
+def _check_number(name: str, value: float, most: float) -> None:
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}; expected a number.")
     if not 0 <= value <= most or np.isinf(value):

@@ -256,7 +256,7 @@ class StainNormalizer(TransformerMixin, BaseImageEstimator, auto_wrap_output_key
     def _rgb_images(self, X, *, reset: bool) -> ImageBatch:
         labels = self.label_channel
         if labels is not None and np.ndim(labels) == 1:
-            labels = [int(label) for label in labels]
+            labels = [int(label) for label in np.ravel(labels)]
         images = self._check_images(X, reset=reset, label_channel=labels)
         if images.n_channels < 3:
             raise ValueError(

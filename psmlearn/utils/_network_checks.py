@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import gc
 import tracemalloc
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -25,6 +26,9 @@ from psmlearn.utils._check_tools import (
     require_equal,
 )
 
+if TYPE_CHECKING:
+    from torch import nn
+
 _ABSENT_DEVICE = "cuda:99"
 _SPARE_BYTES = 1 << 16
 
@@ -34,7 +38,7 @@ class _Factory:
 
     def __init__(self, network) -> None:
         self.network = network
-        self.built = None
+        self.built: nn.Module | None = None
 
     def __call__(self, in_channels: int, out_channels: int):
         from psmlearn.networks import build_network
@@ -181,6 +185,8 @@ def check_template_kept(name: str, estimator: BaseEstimator) -> None:
     fitted_once = fresh(estimator).set_params(network=factory)
     fit(fitted_once, images, masks)
     template = factory.built
+    if template is None:
+        raise AssertionError(f"{name}.fit does not build its network.")
     before = {key: value.clone() for key, value in template.state_dict().items()}
     flags = _flags(template)
     ready = fit(fresh(estimator).set_params(network=template), images, masks)
