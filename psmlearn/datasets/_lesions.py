@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
+from psmlearn._typing import RandomState
 from psmlearn.datasets._paint_mri import (
     add_fat,
     add_lesions,
@@ -44,7 +45,7 @@ def make_lesions(
     bias: float = 1.0,
     noise: float = 1.0,
     n_slices: int = 4,
-    random_state: int | np.random.RandomState | None = None,
+    random_state: RandomState = None,
 ) -> Bunch:
     """Make synthetic slices like brain MRI, with lesions in some, and exact masks.
 

@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import cast
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
+from psmlearn._typing import RandomState
 from psmlearn.datasets._artefacts import add_artefacts
 from psmlearn.datasets._paint import (
     BRIGHTNESS,
@@ -41,7 +43,7 @@ def make_nuclei(
     weak: float = 0.2,
     background: float = 1.0,
     artefacts: bool = False,
-    random_state: int | np.random.RandomState | None = None,
+    random_state: RandomState = None,
 ) -> Bunch:
     """Make synthetic histology images of nuclei, with exact labels.
 
@@ -224,10 +226,10 @@ class _Recipe:
         return image, labels, np.where(positive, _POSITIVE, _NEGATIVE), spoilt
 
 
-def _check_fractions(value: object, n_images: int) -> list[float]:
+def _check_fractions(value: float | Sequence[float], n_images: int) -> list[float]:
     """Return the share of positive nuclei of each image."""
     if isinstance(value, Real):
-        _check_number("positive_fraction", value, 1.0)
+        _check_number("positive_fraction", cast("float", value), 1.0)
         return [float(value)] * n_images
     if not isinstance(value, list | tuple | np.ndarray):
         raise TypeError(
