@@ -60,6 +60,7 @@ test: lint tests
 
 lint: $(READY)
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 
 tests: $(READY)
 	$(PY) -m pytest -m "not slow" $(PYTEST_OPTIONS)
@@ -87,6 +88,6 @@ oracles: $(READY)
 	$(PY) -m pip install --quiet --no-deps --requirement benchmarks/oracles-no-deps.txt
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis demo
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis demo
 	rm -rf docs/_build docs/auto_examples docs/generated benchmarks/.asv
 	find psmlearn tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 import warnings
 
+from sphinx.util.inspect import TypeAliasForwardRef
 from sphinx_gallery.sorting import ExplicitOrder
 
 import psmlearn
+from psmlearn import _typing
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -32,6 +34,17 @@ default_role = "literal"
 nitpicky = False
 
 autosummary_generate = True
+# Types of what users hand in are shown by their names, not spelt out, and a signature
+# that does not fit one line has a line for each parameter. Names that modules import
+# for type checkers alone are listed, too: one that is not found spoils the signature.
+autodoc_type_aliases = {
+    name: name for name in ("ArrayLike", "Axes", "Stain", *_typing.__all__)
+}
+# Inside a union Sphinx shows how it keeps such a name, not the name itself.
+TypeAliasForwardRef.__repr__ = lambda self: self.name
+python_maximum_signature_line_length = 100
+python_trailing_comma_in_multi_line_signatures = False
+python_use_unqualified_type_names = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 

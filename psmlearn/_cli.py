@@ -265,8 +265,9 @@ def _write_one(
     # Two stains are told from each other; haematoxylin alone from eosin, as well.
     stains = _STAINS if labels.ndim == 3 and image.shape[2] >= 3 else _STAINS[:1]
     table = nuclei_table(labels, image, pixel_size=float(pixel_size), stains=stains)
-    how = {"class_colors": _CLASS_COLORS} if labels.ndim == 3 else {}
-    write_image(output / f"{name}_overlay.png", overlay_labels(image, labels, **how))
+    colors = _CLASS_COLORS if labels.ndim == 3 else None
+    overlay = overlay_labels(image, labels, class_colors=colors)
+    write_image(output / f"{name}_overlay.png", overlay)
     if activation_map is not None:
         write_image(output / f"{name}_map.png", color_map(activation_map))
     write_labels(output / f"{name}_labels.tif", labels)
