@@ -40,6 +40,8 @@ class Row:
     kind: str = "he"
     # Whether `run` takes the folder too, where it keeps each fold when it is done.
     resumes: bool = False
+    # Whether it takes a CPU a night, and then is run only if it is named.
+    needs_gpu: bool = False
 
 
 def fit_and_predict(model, images: list, predict: Callable):

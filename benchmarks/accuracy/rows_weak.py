@@ -149,17 +149,15 @@ def judge_nothing(model, images):
     return None, None, {}
 
 
-def _row(
-    title: str, labels: str, make, judge, *, sees_masks=False, is_trained=True
-) -> Row:
+def _row(title: str, labels: str, make, judge, *, sees_masks=False, **options) -> Row:
     method = Method(make, sees_masks, tell, judge)
     return Row(
         partial(run_folds, method),
         title,
         labels,
-        is_trained=is_trained,
         kind="weak",
         resumes=True,
+        **options,
     )
 
 
@@ -200,7 +198,11 @@ ROWS_WEAK = {
     ),
     "cam-crs": _mapper_row("ClassActivationMapper, both"),
     "crs-paper": _row(
-        "CRS, the paper's configuration", IMAGE_LABELS, make_paper, judge_mapper
+        "CRS, the paper's configuration",
+        IMAGE_LABELS,
+        make_paper,
+        judge_mapper,
+        needs_gpu=True,
     ),
     "crs-unet": _row(
         "U-Net on the masks of ClassActivationMapper",

@@ -128,3 +128,13 @@ def test_quick_slices_are_of_patients_with_both_labels(tmp_path):
     assert places == sorted(places)
     for place, image in zip(places, dataset.images, strict=True):
         assert image is whole.images[place]
+
+
+def test_what_takes_a_night_runs_by_name_alone(monkeypatch):
+    monkeypatch.setattr(command.torch.cuda, "is_available", lambda: False)
+    assert set(runner.ALL_ROWS) - set(command._default_rows(False)) == {"crs-paper"}
+    assert not runner.rows_of("weak", command._default_rows(True))
+    assert papers.choose_length(False) == "cpu"
+    monkeypatch.setattr(command.torch.cuda, "is_available", lambda: True)
+    assert command._default_rows(False) == list(runner.ALL_ROWS)
+    assert papers.choose_length(False) == "paper" != papers.choose_length(True)
