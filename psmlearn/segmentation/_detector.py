@@ -13,11 +13,11 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from psmlearn.io._batch import ImageBatch
+from psmlearn.io._point_checks import are_points, check_points
 from psmlearn.segmentation._base import PixelNetworkEstimator
 from psmlearn.segmentation._classes import class_counts, class_places, mask_points
 from psmlearn.segmentation._losses import heatmap_loss, pixel_loss
 from psmlearn.segmentation._masks import class_planes
-from psmlearn.segmentation._points import are_points, check_points
 from psmlearn.segmentation._points import merge_near as _merge_near
 from psmlearn.segmentation._targets import nearest_values, points_to_heatmap
 
