@@ -373,8 +373,8 @@ def check_image(
     --------
     >>> import numpy as np
     >>> from psmlearn.io import check_image
-    >>> check_image(np.full((4, 5), 255, dtype=np.uint8)).max()
-    1.0
+    >>> check_image(np.full((1, 2), 255, dtype=np.uint8)).tolist()
+    [[[1.0], [1.0]]]
     """
     found = ImageProblems(n_channels)
     if is_path(image):

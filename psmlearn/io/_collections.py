@@ -118,8 +118,7 @@ def list_items(
         else:
             items = array
     elif isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
-        shown = repr(given) if isinstance(given, bytes) else _kind(given)
-        raise TypeError(f"{name} is {shown}; {expected}, as arrays or paths.")
+        raise TypeError(f"{name} is {_kind(given)}; {expected}, as arrays or paths.")
     elif hasattr(given, "tocsr"):
         raise TypeError(f"{name} is a sparse matrix; use .toarray().")
     else:
@@ -153,7 +152,7 @@ def as_array(item: Any, name: str, expected: str) -> np.ndarray:
     except (TypeError, RuntimeError) as error:
         # Such as tensors on another device, or that take part in a gradient.
         raise TypeError(f"{name} is no array: {error}; {expected}.") from error
-    if array.dtype == object and array.ndim == 0:
+    if array.dtype.kind in "OSU" and array.ndim == 0:
         advice = "use tensor.cpu().numpy()" if is_foreign_tensor(item) else expected
         raise TypeError(f"{name} is {_kind(item)}; {advice}.")
     return array
@@ -179,4 +178,4 @@ def _with_path(name: str, path: Any) -> tuple[str, str]:
 
 
 def _kind(value: object) -> str:
-    return f"a {type(value).__name__}"
+    return repr(value) if isinstance(value, bytes) else f"a {type(value).__name__}"

@@ -65,9 +65,7 @@ def check_points(
            [30. ,  8. ,  2. ]]), array([], shape=(0, 3), dtype=float64)]
     """
     try:
-        named = list_items(
-            y, "points", _EXPECTED, _is_one_table, numbered="points {}"
-        )
+        named = list_items(y, "points", _EXPECTED, _is_one_table, numbered="points {}")
         if images is not None:
             named = _of_images(named, images)
         points = _alike([(name, as_points(item, name)) for name, item in named])

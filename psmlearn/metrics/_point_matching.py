@@ -10,8 +10,9 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csgraph
 from scipy.spatial import KDTree
 
+from psmlearn.io._point_checks import as_points
 from psmlearn.metrics._matching import heaviest_matching
-from psmlearn.metrics._points import as_points, check_radius
+from psmlearn.metrics._points import check_radius
 
 # Neighbours asked for at first; only in crowds does a point have more.
 _N_NEIGHBOURS = 16

@@ -12,15 +12,13 @@ from scipy import ndimage as ndi
 
 from psmlearn._images._stains import haematoxylin
 from psmlearn.io._batch import ImageBatch, check_images, check_masks
-from psmlearn.metrics._jaccard import aggregated_jaccard_score
-from psmlearn.metrics._outlines import edge_agreement, mean_roundness, with_small_ids
+from psmlearn.metrics._areas import aggregated_jaccard_score
 from psmlearn.metrics._perturb import (
     CHANGES,
     change_image,
     restore_mask,
     split_colors,
 )
-from psmlearn.metrics._silhouette import silhouette_of_two
 
 
 def _check_number(owner, name: str, kind, low: float, high: float = np.inf) -> None:
@@ -337,3 +335,115 @@ def _largest_object(mask: np.ndarray) -> int:
 silhouette_scorer = SilhouetteScorer()
 outline_scorer = OutlineScorer()
 stability_scorer = StabilityScorer()
+
+
+def edge_agreement(
+    labels: np.ndarray,
+    stain: np.ndarray,
+    *,
+    smoothing: float,
+    edge_fraction: float,
+    tolerance: int,
+) -> float:
+    """Return the F1 of outlines and edges, above chance, from 0 to 1.
+
+    Edges are the `edge_fraction` of all pixels in which the stain changes most.
+    Precision is the share of the outlines' pixels that are edges, recall the share
+    of the edges within `tolerance` pixels of an outline. Both are brought to 0 for
+    what outlines drawn anywhere would reach, so that a dense mesh gains nothing.
+    """
+    outline = outlines(labels)
+    slope = ndi.gaussian_gradient_magnitude(stain, smoothing)
+    edges = slope > np.quantile(slope, 1 - edge_fraction)
+    if not outline.any() or not edges.any():
+        return 0.0
+    near = ndi.binary_dilation(outline, iterations=tolerance) if tolerance else outline
+    precision = _above_chance(edges[outline].mean(), edges.mean())
+    recall = _above_chance(near[edges].mean(), near.mean())
+    if not precision or not recall:
+        return 0.0
+    return 2 * precision * recall / (precision + recall)
+
+
+def _above_chance(share: float, chance: float) -> float:
+    return float(max((share - chance) / (1 - chance), 0)) if chance < 1 else 0.0
+
+
+def outlines(labels: np.ndarray) -> np.ndarray:
+    """Mark the pixels of objects that have a neighbour (of 4) of another id."""
+    differs = np.zeros(labels.shape, dtype=bool)
+    down = labels[1:] != labels[:-1]
+    right = labels[:, 1:] != labels[:, :-1]
+    differs[1:] |= down
+    differs[:-1] |= down
+    differs[:, 1:] |= right
+    differs[:, :-1] |= right
+    return differs & (labels > 0)
+
+
+def mean_roundness(labels: np.ndarray) -> float:
+    """Average ``4 pi area / perimeter**2``, at most 1, over the pixels of objects.
+
+    Perimeters are Crofton's estimate from changes of id along four directions;
+    one pass over the pixels, whatever the number of objects.
+    """
+    labels = with_small_ids(np.pad(labels, 1))
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    if not areas.any():
+        return 0.0
+    pairs = [
+        (labels[1:], labels[:-1], 1.0),
+        (labels[:, 1:], labels[:, :-1], 1.0),
+        (labels[1:, 1:], labels[:-1, :-1], np.sqrt(0.5)),
+        (labels[1:, :-1], labels[:-1, 1:], np.sqrt(0.5)),
+    ]
+    crossings = np.zeros(areas.size)
+    for first, second, weight in pairs:
+        differ = first != second
+        for ids in (first[differ], second[differ]):
+            crossings += weight * np.bincount(ids, minlength=areas.size)
+    present = areas > 0
+    area, perimeter = areas[present], np.pi / 8 * crossings[present]
+    roundness = np.minimum(4 * np.pi * area / perimeter**2, 1)
+    return float(np.average(roundness, weights=area))
+
+
+def with_small_ids(labels: np.ndarray) -> np.ndarray:
+    """Number the values anew, in order, if tables as long as the largest are too long.
+
+    Where there is no 0, the lowest value may become it.
+    """
+    if labels.max(initial=0) <= labels.size:
+        return labels
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+
+
+def silhouette_of_two(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the mean silhouette of two groups of numbers; -1 if one is empty.
+
+    Equal to `sklearn.metrics.silhouette_score` of them, without its table of all
+    distances. A group of one member has the silhouette 0, as there.
+    """
+    if not first.size or not second.size:
+        return -1.0
+    groups = [np.sort(group).astype(np.float64) for group in (first, second)]
+    total = 0.0
+    for own, other in (groups, groups[::-1]):
+        if own.size == 1:
+            continue
+        within = _summed_distances(own, own) / (own.size - 1)
+        between = _summed_distances(own, other) / other.size
+        largest = np.maximum(within, between)
+        largest[largest == 0] = 1
+        total += float(((between - within) / largest).sum())
+    return total / (first.size + second.size)
+
+
+def _summed_distances(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Sum the distances of each value to a sorted group."""
+    sums = np.concatenate([[0.0], np.cumsum(group)])
+    n_below = np.searchsorted(group, values)
+    below = values * n_below - sums[n_below]
+    above = sums[-1] - sums[n_below] - values * (group.size - n_below)
+    return np.maximum(below + above, 0)
