@@ -18,7 +18,7 @@ from psmlearn._images._checks import (
     scale_image,
     value_problem,
 )
-from psmlearn._typing import Images, Path
+from psmlearn._typing import Image, Images
 from psmlearn.io._collections import raise_problems
 from psmlearn.io._inputs import ImageProblems, as_items, check_item
 from psmlearn.io._masks import check_masks
@@ -341,7 +341,7 @@ def check_images(
 
 
 def check_image(
-    image: np.ndarray | Path,
+    image: Image,
     *,
     name: str = "image",
     n_channels: int | None = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from psmlearn._images._checks import as_label_image
-from psmlearn._typing import Masks, Path, Regions
+from psmlearn._typing import Mask, Masks, Regions
 from psmlearn.io._collections import as_array, list_items, prefix, raise_problems
 from psmlearn.io._paths import as_path, is_path
 from psmlearn.io._read import decode_image
@@ -87,7 +87,7 @@ def check_masks(
     return masks
 
 
-def check_mask(mask: np.ndarray | Path, *, name: str = "mask") -> np.ndarray:
+def check_mask(mask: Mask, *, name: str = "mask") -> np.ndarray:
     """Check one label image, given as an array or a path.
 
     Parameters

@@ -11,9 +11,9 @@ from html import escape
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
+from psmlearn._typing import Points, Regions
 from psmlearn.measure._cells import ImageCells, check_classes, check_number, read_cells
 from psmlearn.measure._result import NOTICE, percent, plain
 
@@ -102,12 +102,12 @@ class Hotspot:
 
 
 def find_hotspot(
-    y: ArrayLike | Sequence[ArrayLike],
+    y: Points,
     *,
     area: float,
     pixel_size: float | Sequence[float],
     field: str = "circle",
-    regions: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    regions: Regions | None = None,
     positive: int = 1,
     negative: int = 2,
     min_cells: int = 500,
@@ -122,7 +122,7 @@ def find_hotspot(
 
     Parameters
     ----------
-    y : list of arrays or paths, or array
+    y : list of arrays or paths, array or path
         For each image a label image (height, width, 2) with classes, or points
         (n_points, 3) of row, column and class, as in :func:`labelling_index`.
     area : float
@@ -131,7 +131,7 @@ def find_hotspot(
         Micrometres per pixel, of all images or of each.
     field : {"circle", "square"}, default="circle"
         Form of the field.
-    regions : list of arrays or paths, array or None, default=None
+    regions : list of arrays or paths, array, path or None, default=None
         Masks (height, width), one for each image: only nuclei inside count. The field
         itself may reach beyond the region.
     positive, negative : int, default=1 and 2

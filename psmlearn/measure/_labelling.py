@@ -7,16 +7,16 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
+from psmlearn._typing import Points, RandomState, Regions
 from psmlearn.measure._cells import (
     ImageCells,
     check_classes,
     check_number,
     read_cells,
 )
-from psmlearn.measure._intensity import check_intensity
+from psmlearn.measure._intensity import Intensities, check_intensity
 from psmlearn.measure._intervals import (
     MIN_FIELDS,
     bootstrap_fields,
@@ -30,10 +30,10 @@ _WILSON = "over nuclei (Wilson)"
 
 
 def labelling_index(
-    y: ArrayLike | Sequence[ArrayLike],
+    y: Points,
     *,
-    regions: ArrayLike | Sequence[ArrayLike | None] | None = None,
-    intensity: Sequence[ArrayLike] | None = None,
+    regions: Regions | None = None,
+    intensity: Intensities | None = None,
     positive: int = 1,
     negative: int = 2,
     confidence_level: float = 0.95,
@@ -41,7 +41,7 @@ def labelling_index(
     unit: str = "auto",
     min_cells: int = 500,
     names: Sequence[str] | None = None,
-    random_state: int | np.random.RandomState | None = 0,
+    random_state: RandomState = 0,
 ) -> LabellingIndex:
     """Count positive and negative nuclei, and tell the share of the positive ones.
 
@@ -50,11 +50,12 @@ def labelling_index(
 
     Parameters
     ----------
-    y : list of arrays or paths, or array
+    y : list of arrays or paths, array or path
         For each image (field) a label image (height, width, 2) with the classes in
         the second plane, or points (n_points, 3) of row, column and class. One array
-        alone is one image; a stack (n_images, height, width, 2) is several.
-    regions : list of arrays or paths, array or None, default=None
+        alone is one image; a stack (n_images, height, width, 2) is several. Files are
+        label images, or tables (.csv) as :func:`psmlearn.io.read_points` takes them.
+    regions : list of arrays or paths, array, path or None, default=None
         One for each image: a boolean mask (height, width), or whole numbers, 0
         outside and 1..n for several regions, each of which gets its own row. A
         nucleus counts where its centre lies inside. None is the whole image.
@@ -270,7 +271,7 @@ def _interval(
     level: float,
     n_bootstrap: int,
     unit: str,
-    random_state: int | np.random.RandomState | None,
+    random_state: RandomState,
     texts: list[str],
 ) -> tuple[tuple[float, float], str, str]:
     """Interval of the pooled index, its unit, and how it was made."""

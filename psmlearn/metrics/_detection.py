@@ -35,9 +35,8 @@ def detection_f1_score(
 ) -> float | np.ndarray:
     """Score detected points: F1 within a radius.
 
-    True and predicted points are matched one to one, only if they are at most
-    `radius` apart, and so that there are as many matches as there can be. The score
-    is twice the number of matches over the number of points in both.
+    %(points_match)s
+    The score is twice the number of matches over the number of points in both.
 
     Parameters
     ----------
@@ -111,9 +110,8 @@ def detection_precision_score(
 ) -> float | np.ndarray:
     """Score detected points: precision within a radius.
 
-    True and predicted points are matched one to one, only if they are at most
-    `radius` apart, and so that there are as many matches as there can be. The score
-    is the number of matches over the number of predicted points.
+    %(points_match)s
+    The score is the number of matches over the number of predicted points.
 
     Parameters
     ----------
@@ -167,9 +165,8 @@ def detection_recall_score(
 ) -> float | np.ndarray:
     """Score detected points: recall within a radius.
 
-    True and predicted points are matched one to one, only if they are at most
-    `radius` apart, and so that there are as many matches as there can be. The score
-    is the number of matches over the number of true points.
+    %(points_match)s
+    The score is the number of matches over the number of true points.
 
     Parameters
     ----------
@@ -264,7 +261,7 @@ def count_error(
     labels : int, sequence of int or None, default=None
         Classes to count, from 1 on. None counts all objects and does not look at
         classes.
-    regions : list of arrays, array or None, default=None
+    regions : list of arrays or paths, array, path or None, default=None
         Boolean masks (height, width), one for each image: points outside do not
         count, and an object of a label image counts where its mean lies. None in a
         list is a whole image.

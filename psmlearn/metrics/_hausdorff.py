@@ -56,7 +56,7 @@ def hausdorff_distance(
     Parameters
     ----------
     %(y_true_masks)s
-    y_pred : list of arrays, or array
+    y_pred : list of arrays or paths, array or path
         Predicted label images, of the same number and sizes. A pixel that is -1
         in either of the two belongs to no object.
     level : {"object", "mask"}, default="object"
@@ -76,7 +76,7 @@ def hausdorff_distance(
         object. An image with a class in neither mask measures `zero_division`, and
         lowers the macro mean if that is 0: take NaN, or "micro". None takes all
         objects and does not look at classes.
-    regions : list of arrays, array or None, default=None
+    regions : list of arrays or paths, array, path or None, default=None
         Boolean masks (height, width), one for each image: pixels outside belong to
         no object, objects are cut at the edge. None in a list is a whole image.
     average : {"macro", "micro"} or None, default="macro"

@@ -35,9 +35,9 @@ def object_f1_score(
 ) -> float | np.ndarray:
     """Score the detection of objects: F1 at a threshold of their overlap.
 
-    A true and a predicted object match if their intersection over union (IoU) is
-    above `iou_threshold`. The score is twice the number of matches over the number
-    of objects in both masks.
+    %(objects_match)s
+    The score is twice the number of matches over the number of objects in both
+    masks.
 
     Parameters
     ----------
@@ -95,9 +95,8 @@ def object_precision_score(
 ) -> float | np.ndarray:
     """Score the detection of objects: precision at a threshold of their overlap.
 
-    A true and a predicted object match if their intersection over union (IoU) is
-    above `iou_threshold`. The score is the number of matches over the number of
-    predicted objects.
+    %(objects_match)s
+    The score is the number of matches over the number of predicted objects.
 
     Parameters
     ----------
@@ -153,9 +152,8 @@ def object_recall_score(
 ) -> float | np.ndarray:
     """Score the detection of objects: recall at a threshold of their overlap.
 
-    A true and a predicted object match if their intersection over union (IoU) is
-    above `iou_threshold`. The score is the number of matches over the number of
-    true objects.
+    %(objects_match)s
+    The score is the number of matches over the number of true objects.
 
     Parameters
     ----------
@@ -211,12 +209,12 @@ def object_average_precision_score(
 ) -> float | np.ndarray:
     """Score the detection of objects: average precision at a threshold of overlap.
 
-    A true and a predicted object match if their intersection over union (IoU) is
-    above `iou_threshold`. The score is the number of matches over that of matches,
-    missed and false objects together. It goes by three names: average precision in
-    Cellpose and the Data Science Bowl 2018 (there averaged over the thresholds 0.5,
-    0.55, ..., 0.95), accuracy in StarDist, and threat score. It is not the area
-    under a precision-recall curve.
+    %(objects_match)s
+    The score is the number of matches over that of matches, missed and false
+    objects together. It goes by three names: average precision in Cellpose and the
+    Data Science Bowl 2018 (there averaged over the thresholds 0.5, 0.55, ...,
+    0.95), accuracy in StarDist, and threat score. It is not the area under a
+    precision-recall curve.
 
     Parameters
     ----------
@@ -283,9 +281,9 @@ def panoptic_quality_score(
 ) -> float | np.ndarray:
     """Score detection and outline of objects at once: panoptic quality (PQ).
 
-    A true and a predicted object match if their intersection over union (IoU) is
-    above `iou_threshold`. The score is the sum of the matches' IoU over half the
-    number of objects in both masks, which is DQ times SQ.
+    %(objects_match)s
+    The score is the sum of the matches' IoU over half the number of objects in both
+    masks, which is DQ times SQ.
 
     Parameters
     ----------
@@ -352,9 +350,9 @@ def detection_quality_score(
 ) -> float | np.ndarray:
     """Score the detection of objects: detection quality (DQ), also named RQ.
 
-    A true and a predicted object match if their intersection over union (IoU) is
-    above `iou_threshold`. The score is the number of matches over half the number
-    of objects in both masks: their F1, one factor of panoptic quality (PQ).
+    %(objects_match)s
+    The score is the number of matches over half the number of objects in both
+    masks: their F1, one factor of panoptic quality (PQ).
 
     Parameters
     ----------
@@ -416,9 +414,9 @@ def segmentation_quality_score(
 ) -> float | np.ndarray:
     """Score the outline of the objects found: segmentation quality (SQ).
 
-    A true and a predicted object match if their intersection over union (IoU) is
-    above `iou_threshold`. The score is the mean IoU of the matches, one factor of
-    panoptic quality (PQ). Missed and false objects do not lower it.
+    %(objects_match)s
+    The score is the mean IoU of the matches, one factor of panoptic quality (PQ).
+    Missed and false objects do not lower it.
 
     Parameters
     ----------

@@ -172,8 +172,10 @@ def segmentation_report(
         integers, holds values below -1, is a 0/255 mask or lacks the classes that
         `labels` asks for, if there is not one name for each class or image, or if a
         parameter has no known value.
+    FileNotFoundError
+        If there is no file of a path.
     TypeError
-        If the masks are paths or no arrays at all.
+        If the masks are no arrays or paths at all.
 
     See Also
     --------

@@ -8,6 +8,14 @@ from psmlearn._docstrings import add_snippets, fill_docstring
 __all__ = ["fill_docstring"]
 
 add_snippets(
+    objects_match="""
+    A true and a predicted object match if their intersection over union (IoU) is
+    above `iou_threshold`.
+    """,
+    points_match="""
+    True and predicted points are matched one to one, only if they are at most
+    `radius` apart, and so that there are as many matches as there can be.
+    """,
     y_true_masks="""
     y_true : list of arrays or paths, array or path
         True label images, each (height, width), or (height, width, 2) with the
