@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import operator
+import os
 import threading
 import warnings
 from collections import OrderedDict
@@ -22,7 +23,7 @@ from psmlearn._typing import Image, Images
 from psmlearn.io._collections import raise_problems
 from psmlearn.io._inputs import ImageProblems, as_items, check_item
 from psmlearn.io._masks import check_masks
-from psmlearn.io._paths import as_path, is_path
+from psmlearn.io._paths import as_path
 from psmlearn.io._pixel_size import resolve_pixel_size
 from psmlearn.io._read import decode_image
 
@@ -377,15 +378,18 @@ def check_image(
     [[[1.0], [1.0]]]
     """
     found = ImageProblems(n_channels)
-    if is_path(image):
-        image = as_path(image)
-        name = f"{name} ({image})"
+    item: np.ndarray | str
+    if isinstance(image, str | os.PathLike):
+        item = as_path(image)
+        name = f"{name} ({item})"
+    else:
+        item = image
     array = check_item(
-        image, name, found, value_range=value_range, label_channel=label_channel
+        item, name, found, value_range=value_range, label_channel=label_channel
     )
     raise_problems(found.problems, "image", 1, "")
     _warn_of_alpha(found)
-    return scale_image(array, label_channel)
+    return scale_image(np.asarray(array), label_channel)
 
 
 def _check_again(

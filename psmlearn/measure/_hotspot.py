@@ -21,6 +21,7 @@ from psmlearn.measure._result import NOTICE, percent, plain
 _STEPS = 10
 
 Found = tuple[float, int, int, float, float]
+_NOWHERE: Found = (math.nan, 0, 0, math.nan, math.nan)
 
 
 @dataclass(frozen=True, repr=False)
@@ -196,8 +197,8 @@ def find_hotspot(
     texts = _texts(best is None, n_left_out, area, min_cells, fullest)
     if best is None:
         warnings.warn(texts[0], UserWarning, stacklevel=2)
-        best = (None, (math.nan, 0, 0, math.nan, math.nan))
-    index, (share, n_cells, n_positive, row, column) = best
+    index, found = (None, _NOWHERE) if best is None else best
+    share, n_cells, n_positive, row, column = found
     return Hotspot(
         image=index,
         name=None if index is None else cells[index].name,
@@ -256,10 +257,11 @@ def _texts(
 
 
 def _pixel_sizes(pixel_size: float | Sequence[float], n_images: int) -> list[float]:
-    if np.ndim(pixel_size) == 0:
-        check_number(pixel_size, "pixel_size", 0)
-        return [float(pixel_size)] * n_images
-    sizes = list(pixel_size)
+    given: Any = pixel_size
+    if np.ndim(given) == 0:
+        check_number(given, "pixel_size", 0)
+        return [float(given)] * n_images
+    sizes = list(given)
     if len(sizes) != n_images:
         raise ValueError(
             f"pixel_size holds {len(sizes)} numbers, but there are {n_images} images."
@@ -274,10 +276,9 @@ def _shapes(
     cells: list[ImageCells],
 ) -> list[tuple[int, int]]:
     """Size of each image: its mask's, its region's, or the given one."""
-    if shape is None:
-        given = [None] * len(cells)
-    else:
-        given = [shape] * len(cells) if np.ndim(shape) == 1 else list(shape)
+    is_one = shape is None or np.ndim(shape) == 1
+    sizes: Any = shape
+    given = [sizes] * len(cells) if is_one else list(sizes)
     if len(given) != len(cells):
         raise ValueError(
             f"shape holds {len(given)} sizes, but there are {len(cells)} images."

@@ -110,12 +110,13 @@ def stain_intensity(
 
 def _check_images(X: Images | Image) -> ImageBatch:
     """Check the images; one alone is a list of one."""
+    images: Any = X
     if is_path(X):
-        X = [X]
+        images = [X]
     elif isinstance(X, np.ndarray) and X.dtype.kind in "biuf":
         grey_or_colours = X.ndim == 3 and X.shape[2] in (1, 3, 4)
-        X = [X] if X.ndim == 2 or grey_or_colours else X
-    return check_images(X, caller="stain_intensity")
+        images = [X] if X.ndim == 2 or grey_or_colours else X
+    return check_images(images, caller="stain_intensity")
 
 
 def check_intensity(

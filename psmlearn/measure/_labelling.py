@@ -143,7 +143,7 @@ def labelling_index(
     classes = (positive, negative)
     counts = np.array([_count(image.classes, classes) for image in cells])
     others = np.array([len(image.classes) for image in cells]) - counts.sum(axis=1)
-    texts = []
+    texts: list[str] = []
     interval, unit, method = _interval(
         counts, confidence_level, n_bootstrap, unit, random_state, texts
     )
@@ -172,8 +172,8 @@ def labelling_index(
         per_image=per_image,
         per_region=_per_region(cells, classes, values, confidence_level, min_cells),
         warnings=tuple(texts),
-        h_score=None if kept is None else h_score(kept),
-        allred_score=None if kept is None else allred_score(kept),
+        h_score=None if kept is None else float(h_score(kept)),
+        allred_score=None if kept is None else float(allred_score(kept)),
     )
 
 
@@ -229,8 +229,9 @@ def _columns(
         "high": high.tolist(),
     }
     if values is not None:
-        columns["h_score"] = h_score(values, average=None).tolist()
-        columns["allred_score"] = allred_score(values, average=None).tolist()
+        columns["h_score"] = np.asarray(h_score(values, average=None)).tolist()
+        allred = np.asarray(allred_score(values, average=None))
+        columns["allred_score"] = allred.tolist()
     columns["warnings"] = [
         " ".join(_texts_of_counts(int(n), int(n_other), min_cells))
         for n, n_other in zip(n_cells, others, strict=True)
@@ -263,7 +264,8 @@ def _per_region(
     table = np.array(counts, dtype=np.int64).reshape(-1, 2)
     scored = None if values is None else kept
     columns = _columns(table, np.array(others), scored, level, min_cells)
-    return {"image": names, "region": ids} | columns
+    named: Columns = {"image": names, "region": ids}
+    return named | columns
 
 
 def _interval(

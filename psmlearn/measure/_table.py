@@ -101,7 +101,7 @@ def nuclei_table(
 
     row, column = mean(rows), mean(columns)
     area = n_pixels * pixel_size**2
-    table = {"label": ids.astype(np.int64)}
+    table: dict[str, np.ndarray] = {"label": ids.astype(np.int64)}
     if classes is not None:
         # Every pixel of a nucleus has its class; any one of them tells it.
         of_nucleus = np.zeros(ids.size, dtype=np.int64)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -162,7 +162,8 @@ def count_distances(
     """
     # The tables also see to the values of the masks.
     tables = tables_of(pair, classes)
-    planes = (_known_ids(pair, label) for label in classes or [None])
+    labels: Sequence[int | None] = classes or [None]
+    planes = (_known_ids(pair, label) for label in labels)
     return [
         _count_table(table, *ids, level, percentile, outline)
         for table, ids in zip(tables, planes, strict=True)
@@ -249,9 +250,9 @@ def _partner_distances(
     partner_of_true[table.rows[by_true]] = table.cols[by_true]
     partner_of_pred = np.full(table.pred_areas.size, -1)
     partner_of_pred[table.cols[by_pred]] = table.rows[by_pred]
-    for row in np.flatnonzero(partner_of_true < 0):
+    for row in np.flatnonzero(partner_of_true < 0).tolist():
         partner_of_true[row] = pairs.closest_pred(row)
-    for col in np.flatnonzero(partner_of_pred < 0):
+    for col in np.flatnonzero(partner_of_pred < 0).tolist():
         partner_of_pred[col] = pairs.closest_true(col)
     return (
         np.array([pairs.between(i, j) for i, j in enumerate(partner_of_true.tolist())]),

@@ -51,7 +51,8 @@ class PointSet:
 def check_radius(radius: float | Sequence[float]) -> tuple[list[float], bool]:
     """Refuse radii that are not above 0; tell whether it is one number."""
     is_scalar = np.ndim(radius) == 0
-    values = [radius] if is_scalar else list(radius)
+    given: Any = radius
+    values = [given] if is_scalar else list(given)
     if not values or not all(map(_is_above_zero, values)):
         raise ValueError(
             "radius must be a number of pixels above 0, or a sequence of such numbers; "
@@ -61,7 +62,7 @@ def check_radius(radius: float | Sequence[float]) -> tuple[list[float], bool]:
     return [min(max(float(value), 1e-150), 4 * LARGEST) for value in values], is_scalar
 
 
-def _is_above_zero(value: float) -> bool:
+def _is_above_zero(value: Any) -> bool:
     if isinstance(value, str | bytes | bool | np.bool_):
         return False
     try:
@@ -162,8 +163,8 @@ def _points_of_image(
     both = []
     for item in (true, pred):
         points, classes = item.points, item.classes
-        if item.mask is not None:
-            points, classes = measure_objects(item.mask, item.name)
+        if points is None:
+            points, classes = measure_objects(np.asarray(item.mask), item.name)
         counts = _counting(points, masks, region, labels is not None)
         both.append((points[counts], None if classes is None else classes[counts]))
     (true_points, true_classes), (pred_points, pred_classes) = both

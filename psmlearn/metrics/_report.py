@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -356,13 +357,13 @@ def score_classes(
     found = []
     for index, label in enumerate(classes):
         of_class = [row[index] for row in tables]
-        scores = {
+        scores: dict[str, Any] = {
             "label": label,
             "support": int(sum(table.true_areas.size for table in of_class)),
             "n_pred_objects": int(sum(table.pred_areas.size for table in of_class)),
         }
         for name, (count, combine) in _CLASS_SCORES.items():
-            counts = [count(table) for table in of_class]
+            counts = np.array([count(table) for table in of_class])
             scores[name] = average_scores(counts, "micro", zero_division, combine)
         if points is not None:
             counts = points[:, index]
@@ -398,8 +399,8 @@ def _count_points(
     """Count the matches (0 without radius), true and predicted centres, by class."""
     true, pred = pair.true, pair.pred
     if classes is not None:
-        true = np.stack([true, pair.true_classes], axis=-1)
-        pred = np.stack([pred, pair.pred_classes], axis=-1)
+        true = np.stack([true, np.asarray(pair.true_classes)], axis=-1)
+        pred = np.stack([pred, np.asarray(pair.pred_classes)], axis=-1)
     points = _points_of_image(
         PointSet(pair.true_name, mask=true),
         PointSet(pair.pred_name, mask=pred),

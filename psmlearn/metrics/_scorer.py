@@ -61,7 +61,7 @@ object_recall_scorer = _make(object_recall_score)
 pq_scorer = _make(panoptic_quality_score)
 sq_scorer = _make(segmentation_quality_score)
 
-_SCORERS = {
+_SCORERS: dict[str, Callable[..., float]] = {
     "aji": aji_scorer,
     "aji_plus": aji_plus_scorer,
     "detection_f1": detection_f1_scorer,

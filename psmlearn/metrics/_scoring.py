@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from psmlearn._typing import Labels, Masks, Regions
 from psmlearn.metrics._checks import (
@@ -75,14 +75,14 @@ def tables_of(pair: MaskPair, classes: list[int] | None) -> list[Overlap]:
     return [overlap(pair)] if classes is None else overlap_by_class(pair, classes)
 
 
-def stack_counts(counts: list[list[np.ndarray]], is_scalar: bool) -> np.ndarray:
+def stack_counts(counts: Sequence[Sequence[Any]], is_scalar: bool) -> np.ndarray:
     """Bring counts by image and class into shape (n_images, ..., n_labels, n)."""
     stacked = np.moveaxis(np.array(counts, dtype=np.float64), 1, -2)
     return stacked[..., 0, :] if is_scalar else stacked
 
 
 def average_scores(
-    counts: ArrayLike,
+    counts: np.ndarray,
     average: Average,
     zero_division: float,
     combine: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -91,7 +91,7 @@ def average_scores(
 
     Parameters
     ----------
-    counts : array-like of shape (n_images, ..., 2)
+    counts : ndarray of shape (n_images, ..., 2)
         Numerator and denominator, on the last axis, of each image. The axes
         between (thresholds, labels) stay.
     average : {"macro", "micro"} or None

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from scipy import ndimage as ndi
 
 from psmlearn._images._stains import haematoxylin
+from psmlearn._typing import Images
 from psmlearn.io._batch import ImageBatch, check_images, check_masks
 from psmlearn.metrics._areas import aggregated_jaccard_score
 from psmlearn.metrics._perturb import (
@@ -21,8 +23,10 @@ from psmlearn.metrics._perturb import (
 )
 
 
-def _check_number(owner, name: str, kind, low: float, high: float = np.inf) -> None:
-    value = getattr(owner, name)
+def _check_number(
+    owner: Any, name: str, kind: Any, low: float, high: float = np.inf
+) -> None:
+    value: Any = getattr(owner, name)
     if isinstance(value, bool) or not isinstance(value, kind):
         raise TypeError(
             f"{type(owner).__name__}: {name} must be a number"
@@ -39,11 +43,11 @@ def _check_number(owner, name: str, kind, low: float, high: float = np.inf) -> N
 class _LabelFreeScorer:
     """Predict the images and score the masks by the images alone."""
 
-    def __call__(self, estimator, X, y=None) -> float:
+    def __call__(self, estimator: Any, X: Images, y: Any = None) -> float:
         """Score a fitted estimator; the mean of `score_images`, `y` is ignored."""
         return float(np.mean(self.score_images(estimator, X)))
 
-    def score_images(self, estimator, X) -> np.ndarray:
+    def score_images(self, estimator: Any, X: Images) -> np.ndarray:
         """Score each image by itself.
 
         Parameters
@@ -65,10 +69,20 @@ class _LabelFreeScorer:
                 f"{name}: images of 1 or 3 channels are expected, perhaps with a map "
                 f"behind them; got {images.n_channels} channels."
             )
-        masks = _predict(estimator, X, images, name)
+        # Own estimators take what was checked. Others get what came, and so do those
+        # to which four channels are not RGBA.
+        is_own = hasattr(estimator, "_check_images")
+        is_own &= getattr(estimator, "label_channel", None) is None
+        masks = _predict(estimator, images if is_own else X, images, name)
         return np.array(self._score_masks(estimator, images, masks), dtype=np.float64)
 
-    def _score_masks(self, estimator, images: ImageBatch, masks) -> list[float]:
+    def _score_mask(self, stain: np.ndarray, mask: np.ndarray) -> float:
+        """Score one mask by the haematoxylin of its image."""
+        raise NotImplementedError
+
+    def _score_masks(
+        self, estimator: Any, images: ImageBatch, masks: list[np.ndarray]
+    ) -> Sequence[float] | np.ndarray:
         """Score the masks of all images; may ask the estimator for more."""
         return [
             self._score_mask(haematoxylin(split_colors(image)[0]), mask)
@@ -76,7 +90,9 @@ class _LabelFreeScorer:
         ]
 
 
-def _predict(estimator, X, images: ImageBatch | None, caller: str) -> list[np.ndarray]:
+def _predict(
+    estimator: Any, X: Any, images: ImageBatch | None, caller: str
+) -> list[np.ndarray]:
     masks = check_masks(estimator.predict(X), images, caller=caller)
     # Ids alone; what the estimator does not know (-1) is no object.
     return [np.maximum(mask[..., 0] if mask.ndim == 3 else mask, 0) for mask in masks]
@@ -303,7 +319,9 @@ class StabilityScorer(_LabelFreeScorer):
         object.__setattr__(self, "changes", changes)  # a list cannot be hashed
         _check_number(self, "max_object_fraction", Real, 0, 1)
 
-    def _score_masks(self, estimator, images: ImageBatch, masks) -> list[float]:
+    def _score_masks(
+        self, estimator: Any, images: ImageBatch, masks: list[np.ndarray]
+    ) -> np.ndarray:
         copies = [(c, number) for c in self.changes for number in range(CHANGES[c])]
         total = np.zeros(len(images))
         for change, number in copies:
@@ -319,10 +337,10 @@ class StabilityScorer(_LabelFreeScorer):
         return np.where(largest <= self.max_object_fraction, total / len(copies), 0)
 
 
-def _agreement(first, second) -> np.ndarray:
+def _agreement(first: list[np.ndarray], second: list[np.ndarray]) -> np.ndarray:
     """Mean of the AJI of each with the other as truth; 0 where both are empty."""
     one, other = (
-        aggregated_jaccard_score(a, b, average=None, zero_division=0.0)
+        np.asarray(aggregated_jaccard_score(a, b, average=None, zero_division=0.0))
         for a, b in ((first, second), (second, first))
     )
     return (one + other) / 2
