@@ -71,7 +71,7 @@ def check_points(
         points = _alike([(name, as_points(item, name)) for name, item in named])
         if images is not None:
             _check_places(points, images)
-    except (TypeError, ValueError) as error:
+    except (FileNotFoundError, TypeError, ValueError) as error:
         raise type(error)(f"{prefix(caller)}{error}") from error
     return points
 
