@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 
-from sphinx.util.inspect import TypeAliasForwardRef
+from sphinx.util.inspect import stringify_signature
+from sphinx.util.typing import stringify_annotation
 from sphinx_gallery.sorting import ExplicitOrder
 
 import psmlearn
-from psmlearn import _typing
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -34,17 +35,9 @@ default_role = "literal"
 nitpicky = False
 
 autosummary_generate = True
-# Types of what users hand in are shown by their names, not spelt out, and a signature
-# that does not fit one line has a line for each parameter. Names that modules import
-# for type checkers alone are listed, too: one that is not found spoils the signature.
-autodoc_type_aliases = {
-    name: name for name in ("ArrayLike", "Axes", "Stain", *_typing.__all__)
-}
-# Inside a union Sphinx shows how it keeps such a name, not the name itself.
-TypeAliasForwardRef.__repr__ = lambda self: self.name
+# A signature that does not fit one line has a line for each parameter.
 python_maximum_signature_line_length = 100
 python_trailing_comma_in_multi_line_signatures = False
-python_use_unqualified_type_names = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
@@ -83,3 +76,29 @@ html_theme_options = {
 
 # Drawing without a display is what the gallery does; no need to be told.
 warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")
+
+
+def show_as_written(app, what, name, obj, options, signature, returned):
+    """Show annotations as the source names them: Masks, not all that it stands for."""
+    if what not in ("function", "method", "class") or not signature:
+        return None
+    try:
+        shown = inspect.signature(obj)
+    except (TypeError, ValueError):
+        return None
+    parameters = list(shown.parameters.values())
+    if what == "method" and parameters and parameters[0].name == "self":
+        parameters = parameters[1:]
+    arguments = shown.replace(
+        parameters=parameters, return_annotation=inspect.Signature.empty
+    )
+    returned = shown.return_annotation
+    if returned is inspect.Signature.empty or what == "class":
+        returned = None
+    elif not isinstance(returned, str):
+        returned = stringify_annotation(returned)
+    return stringify_signature(arguments), returned
+
+
+def setup(app):
+    app.connect("autodoc-process-signature", show_as_written)
