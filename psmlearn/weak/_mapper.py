@@ -78,7 +78,7 @@ class _Frozen:
     centers: np.ndarray | None
 
 
-class ClassActivationMapper(
+class ClassActivationMapper(  # type: ignore[call-arg]
     TransformerMixin, NetworkEstimator, auto_wrap_output_keys=None
 ):
     """Find objects from image labels alone.
@@ -496,9 +496,7 @@ class ClassActivationMapper(
 
     def _seen(
         self, images: ImageBatch, device: torch.device, decode: bool
-    ) -> Iterator[
-        tuple[ImageBatch, WorkingImages, list[torch.Tensor], torch.Tensor | None]
-    ]:
+    ) -> Iterator[tuple[ImageBatch, WorkingImages, list[torch.Tensor], Any]]:
         """Yield batches of images, at work, and what the network gives for them."""
         network = working_copy(self.network_, device)
         for start in range(0, len(images), self.batch_size):
@@ -613,11 +611,12 @@ class ClassActivationMapper(
             return float(np.mean(found == labels))
         from psmlearn.metrics import dice_score
 
-        return dice_score(check_masks(y, None, caller=caller), list(self.predict(X)))
+        true = check_masks(y, None, caller=caller)
+        return float(dice_score(true, list(self.predict(X))))
 
-    def _are_labels(self, y: Masks | ImageLabels) -> bool:
+    def _are_labels(self, y: Any) -> bool:
         """Tell image labels from masks, which may be paths."""
-        first = next(iter(y), None)
+        first: Any = next(iter(y), None)
         if isinstance(first, str | os.PathLike):
             return self.classes_.dtype.kind == "U" and not os.path.exists(first)
         return np.ndim(first) < 2
@@ -633,7 +632,7 @@ def _level_logits(raw: Sequence[torch.Tensor]) -> np.ndarray:
     return logits.permute(1, 0, 2).cpu().numpy()
 
 
-class _MapPlan(TrainingPlan):
+class _MapPlan(TrainingPlan[CAMNetwork]):
     """What a mapper trains: a network of maps that learns image labels."""
 
     n_validation_batches = 4
@@ -755,4 +754,5 @@ class _MapPlan(TrainingPlan):
 
 def _both(presence: np.ndarray) -> np.ndarray:
     """Tell which classes some images show and others do not."""
-    return presence.any(axis=0) & ~presence.all(axis=0)
+    shares = presence.mean(axis=0)
+    return (shares > 0) & (shares < 1)

@@ -33,7 +33,7 @@ def image_logits(raw: torch.Tensor) -> torch.Tensor:
 
 
 def class_maps(
-    raw: Sequence[torch.Tensor], size: tuple[int, int], scale: str = "margin"
+    raw: Sequence[torch.Tensor], size: Sequence[int], scale: str = "margin"
 ) -> torch.Tensor:
     """Multiply the maps of all levels, each scaled to [0, 1].
 
@@ -44,7 +44,7 @@ def class_maps(
     ----------
     raw : sequence of tensor of shape (n, 1 + n_classes, height, width)
         The maps of each level, of any size.
-    size : tuple of int
+    size : sequence of int
         Height and width of the result.
     scale : {"margin", "raw"}, default="margin"
         From the least to the greatest value of the maps ("raw"), or of the maps less
@@ -55,7 +55,7 @@ def class_maps(
     tensor of shape (n, 1 + n_classes, *size)
         In [0, 1]; background first.
     """
-    product: torch.Tensor | float = 1.0
+    product = torch.ones((), device=raw[0].device)
     for maps in raw:
         maps = functional.interpolate(
             maps.float(), size=size, mode="bilinear", align_corners=False
@@ -146,9 +146,11 @@ def cut(maps: np.ndarray, above: np.ndarray, min_area: float) -> np.ndarray:
     """Return the regions of maps (height, width, n_classes) where they are `above`."""
     if maps.shape[2] == 1:
         return connected_regions(above[..., 0], min_area)
-    classes = np.arange(1, maps.shape[2] + 1)
+    classes = range(1, maps.shape[2] + 1)
     place = np.where(above, maps, -1).argmax(axis=-1)
-    return regions_of_classes(above.any(axis=-1), place, classes, min_area)
+    return regions_of_classes(
+        above.max(axis=-1), place, classes, min_area
+    )
 
 
 def grow(

@@ -196,8 +196,8 @@ class ClusterVotes:
             Of these pixels.
         presence : tensor of shape (n_images, n_classes)
         """
-        least = 1 if self.voting == "any" else _MIN_PIXELS
-        there = (counts >= least)[..., None]
+        n_least = 1 if self.voting == "any" else _MIN_PIXELS
+        there = (counts >= n_least)[..., None]
         fires = there & (means[..., 1:] > means[..., :1])
         positive = there & (presence > 0)[:, None]
         negative = there & (presence == 0)[:, None]
@@ -210,8 +210,8 @@ class ClusterVotes:
             least = torch.where(specific, 1.0, _OF_MEAN)
             hits = there & _stands_out(means[..., 1:], counts, least)
         votes = [hits & positive, positive, fires & negative, negative]
-        votes = torch.stack([vote.sum(0) for vote in votes]).float()
-        kept = self._kept = _added(self._kept, votes)
+        summed = torch.stack([vote.sum(0) for vote in votes]).float()
+        kept = self._kept = _added(self._kept, summed)
         lit = kept[0] / kept[1].clamp_min(1e-3)
         refuted = kept[2] / kept[3].clamp_min(1e-3) >= self.threshold
         # The few images without the class that have some of it prove little.

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from psmlearn._engine._augment import random_dihedral
 from psmlearn.io._batch import ImageBatch
+from psmlearn.io._standardised import StandardisedBatch
 from psmlearn.networks import CAMUNet, build_network
 from psmlearn.weak._maps import class_maps, image_logits, label_loss, suppression_loss
 from psmlearn.weak._reconstruction import Reconstruction
@@ -49,13 +50,13 @@ class WorkingImages:
             image = images[index]
             # The middle of images in [0, 1] that are taken as they are.
             center, spread = _CENTER, _SPREAD
-            if images.value_range is not None:
+            if not isinstance(images, StandardisedBatch):
                 center, spread = 0.5, 0.25
             planes = torch.from_numpy((image - center) / spread).permute(2, 0, 1)
             planes = _resize(planes, (height, width))
             self.images[index, :, :height, :width] = planes.half()
             inside = torch.ones(1, *image.shape[:2])
-            if images.value_range is None:
+            if isinstance(images, StandardisedBatch):
                 inside = torch.tensor(images.foreground(index))[None].float()
             inside = _resize(inside, (height, width))[0] > 0.5
             self.inside[index, :height, :width] = inside
