@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """Maps refined by clusters of pixels, against plain loops."""
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import torch
 from torch import nn
 
 from psmlearn import ClassActivationMapper
-from psmlearn.activation import _weak
-from psmlearn.activation._cam_training import WorkingImages
-from psmlearn.activation._refinement import find_centers, refine_maps, sample_pixels
 from psmlearn.datasets import make_lesions
+from psmlearn.weak import ClusterRefinement, ClusterResupervision, _refinement
+from psmlearn.weak._refinement import refine_maps, sample_pixels
+from psmlearn.weak._training import WorkingImages
 
 SMALL = {
     "base_channels": 4,
@@ -22,7 +23,7 @@ SMALL = {
     "max_epochs": 1,
     "steps_per_epoch": 2,
     "batch_size": 4,
-    "warm_up": 0.0,
+    "resupervision": ClusterResupervision(warm_up=0.0),
     "device": "cpu",
     "random_state": 0,
 }
@@ -89,18 +90,18 @@ class TestRefineMaps:
 
 
 class TestCenters:
-    def test_groups_are_found(self):
-        rng = np.random.default_rng(0)
-        groups = np.repeat([[0.0, 0], [10, 0], [0, 10]], 50, axis=0)
-        pixels = (groups + rng.normal(0, 0.1, groups.shape)).astype(np.float32)
-        centers = find_centers(pixels, 3, 0)
-        assert centers.dtype == np.float32
-        expected = np.array([[0, 0], [0, 10], [10, 0]])
-        order = np.lexsort(centers.round().T[::-1])
-        np.testing.assert_allclose(centers[order], expected, atol=0.1)
+    def test_as_many_as_asked_for_or_as_there_are_pixels(self):
+        rng, pixels = np.random.default_rng(0), np.eye(3, dtype=np.float32)
+        for n_clusters, n_found in ((2, 2), (8, 3)):
+            refinement = ClusterRefinement(n_clusters=n_clusters)
+            assert refinement.find_centers(pixels, rng).shape == (n_found, 3)
 
-    def test_fewer_pixels_than_clusters(self):
-        assert find_centers(np.eye(3, dtype=np.float32), 8, 0).shape == (3, 3)
+    def test_no_pixels_and_none_that_are_finite(self):
+        refinement, rng = ClusterRefinement(), np.random.default_rng(0)
+        nothing = np.empty((0, 3), np.float32)
+        assert refinement.find_centers(nothing, rng).shape == (1, 3)
+        with pytest.raises(FloatingPointError, match="learning_rate"):
+            refinement.find_centers(np.full((2, 3), np.nan, np.float32), rng)
 
     def test_sample(self):
         features = torch.arange(2 * 3 * 4, dtype=torch.float32).reshape(1, 2, 3, 4)
@@ -121,10 +122,10 @@ class TestMapper:
         return mapper.fit(self.data.images, self.data.image_labels)
 
     def test_refined_maps_are_those_of_the_definition(self):
-        mapper = self.fit(refine_clusters=6)
+        mapper = self.fit(refinement=ClusterRefinement(n_clusters=6))
         assert mapper.refine_centers_.shape == (6, 4)
         refined = mapper.transform(self.data.images)[..., 0]
-        maps = mapper.set_params(refine_sigma=0.0).transform(self.data.images)[..., 0]
+        maps = mapper.set_params(refinement=None).transform(self.data.images)[..., 0]
         assert np.abs(refined - maps).max() > 0.01
         working = WorkingImages(mapper._images_to_map(self.data.images), 32)
         with torch.inference_mode():
@@ -137,10 +138,10 @@ class TestMapper:
 
     def test_plain_maps_are_not_refined(self):
         # Nothing has taught the decoder what pixels look like.
-        mapper = self.fit(reconstruction_weight=0)
+        mapper = self.fit(reconstruction=None)
         assert mapper.refine_centers_ is None
         maps = mapper.transform(self.data.images)
-        unrefined = mapper.set_params(refine_sigma=0.0).transform(self.data.images)
+        unrefined = mapper.set_params(refinement=None).transform(self.data.images)
         np.testing.assert_array_equal(maps, unrefined)
 
     def test_same_seed_same_centers(self):
@@ -163,7 +164,7 @@ class TestMapper:
         mapper.fit(images, [0, 1, 2, 0, 1, 2])
         maps = mapper.transform(images)
         assert [m.shape for m in maps[:2]] == [(32, 20, 2), (18, 40, 2)]
-        rough = mapper.set_params(refine_sigma=0.0).transform(images)
+        rough = mapper.set_params(refinement=None).transform(images)
         for fine, coarse in zip(maps, rough, strict=True):
             assert np.isfinite(fine).all()
             assert np.abs(fine - coarse).max(axis=(0, 1)).min() > 1e-4
@@ -189,24 +190,24 @@ class TestMapper:
                 features = self.stem(images)
                 return [self.head(features)], features
 
-        for options in ({}, {"refine_sigma": 0.0}, {"reconstruction_weight": 0}):
+        for options in ({}, {"refinement": None}, {"reconstruction": None}):
             mapper = self.fit(network=Generous, **options)
             assert np.isfinite(mapper.transform(self.data.images)).all()
             assert np.isfinite(mapper.predict_image_proba(self.data.images)).all()
 
     def test_all_is_stored_or_nothing(self, monkeypatch):
-        def fail(*_):
+        def fail(*_, **__):
             raise MemoryError("no room for pixels")
 
         mapper = self.fit()
         before = mapper.transform(self.data.images)
-        monkeypatch.setattr(_weak, "find_centers", fail)
+        monkeypatch.setattr(_refinement, "find_centers", fail)
         mapper.set_params(random_state=5)
         with pytest.raises(MemoryError, match="no room"):
             mapper.fit(self.data.images, self.data.image_labels)
         np.testing.assert_array_equal(mapper.transform(self.data.images), before)
 
-    @pytest.mark.parametrize("name", ["refine_clusters", "refine_sigma"])
+    @pytest.mark.parametrize("name", ["n_clusters", "sigma"])
     def test_parameters_are_checked(self, name):
         with pytest.raises(ValueError, match=name):
-            self.fit(**{name: -1})
+            self.fit(refinement=ClusterRefinement(**{name: -1}))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """Maps, their losses, and clusters that vote, against plain computations."""
 
 from __future__ import annotations
@@ -11,27 +12,23 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from torch.nn import functional
 
-from psmlearn.activation._cam_maps import (
+from psmlearn.io._batch import check_images
+from psmlearn.io._standardised import StandardisedBatch
+from psmlearn.weak import ClusterResupervision, Reconstruction
+from psmlearn.weak._maps import (
     class_maps,
     image_logits,
     label_loss,
     suppression_loss,
 )
-from psmlearn.activation._cam_training import (
-    CAMLoss,
-    CAMNetwork,
-    LossWeights,
-    WorkingImages,
-)
-from psmlearn.activation._resupervision import (
+from psmlearn.weak._resupervision import (
     ClusterVotes,
     PixelClusters,
-    Resupervision,
+    ResupervisionLoss,
     _cross_entropy,
     _Pixels,
 )
-from psmlearn.io._batch import check_images
-from psmlearn.io._standardised import StandardisedBatch
+from psmlearn.weak._training import CAMLoss, CAMNetwork, WorkingImages
 
 
 def generator(seed=0):
@@ -255,14 +252,11 @@ def literal_loss(maps, cluster_of, presence, weights, n_clusters):
 
 class TestResupervision:
     def make(self, **options):
-        settings = {
-            "n_clusters": 3,
-            "voting": "lift",
-            "vote_threshold": 0.5,
-            "target": "label",
-            "area": "cluster",
-        }
-        return Resupervision(**{**settings, **options})
+        return ResupervisionLoss(ClusterResupervision(n_clusters=3, **options))
+
+    def test_it_sets_in_after_its_share_of_the_training(self):
+        assert ClusterResupervision(warm_up=0.25).make_loss(10).n_warm_up == 2
+        assert ClusterResupervision(warm_up=0).make_loss(10).n_warm_up == 0
 
     def batch(self):
         """Two images; the second cluster is lit in the first, which has the class."""
@@ -348,19 +342,25 @@ class TestResupervision:
 
 
 def test_clustering_takes_a_small_part_of_a_step():
-    network = CAMNetwork("cam_unet", 3, 2, {"base_channels": 16})
-    weights = LossWeights(1, 1, 1, 0.1, 4, 0.25, "random")
-    resupervision = Resupervision(10, "lift", 0.5, "label", "cluster")
+    network = CAMNetwork("cam_unet", 3, 2)
     spent = []
 
-    class Timed:
+    class Timed(ResupervisionLoss):
         def __call__(self, *arguments):
             start = time.perf_counter()
-            loss = resupervision(*arguments)
+            loss = super().__call__(*arguments)
             spent.append(time.perf_counter() - start)
             return loss
 
-    loss = CAMLoss(network, weights, torch.ones(2), True, Timed())
+    loss = CAMLoss(
+        network,
+        torch.ones(2),
+        True,
+        Timed(ClusterResupervision()),
+        Reconstruction(),
+        suppression_weight=1,
+        map_scale="margin",
+    )
     images = torch.randn(16, 3, 128, 128, generator=generator())
     inside = torch.ones(16, 128, 128, dtype=torch.bool)
     presence = (torch.arange(16) % 2).float()[:, None]
@@ -397,7 +397,7 @@ class TestWorkingImages:
 
 @pytest.mark.parametrize("decode", [True, False])
 def test_logits_are_means_of_maps(decode):
-    network = CAMNetwork("cam_unet", 1, 2, {"base_channels": 4}).eval()
+    network = CAMNetwork("cam_unet", 1, 2, base_channels=4).eval()
     maps, features = network(torch.randn(2, 1, 32, 32), decode)
     assert (features is not None) == decode
     torch.testing.assert_close(image_logits(maps[0]), maps[0].mean(dim=(2, 3)))

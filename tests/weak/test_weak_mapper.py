@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """ClassActivationMapper: labels in, maps and regions out."""
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import sklearn
 from scipy import ndimage as ndi
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GroupKFold, cross_validate
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_validate
 from torch import nn
 
 from psmlearn import ClassActivationMapper
-from psmlearn.activation._class_mapping import _surely_above
+from psmlearn.base import EarlyStopping
 from psmlearn.metrics import dice_scorer
+from psmlearn.weak import ClusterRefinement, ClusterResupervision, Reconstruction
+from psmlearn.weak._maps import surely_above
 
 TINY = {
     "base_channels": 4,
@@ -117,10 +120,10 @@ class TestOutputs:
         maps[1, 2, 0] = 0.8  # touches it at a corner
         maps[4, 4:, 0] = 0.85, 0.7
         maps[5, :3, 1] = 0.4, 0.31, 0.29  # all below the threshold
-        above = _surely_above(maps, 0.6)
+        above = surely_above(maps, 0.6)
         assert np.argwhere(above[..., 0]).tolist() == [[0, 0], [0, 1]]
         assert np.argwhere(above[..., 1]).tolist() == [[5, 0], [5, 1]]
-        assert not _surely_above(np.zeros((3, 3, 1), np.float32), 0.6).any()
+        assert not surely_above(np.zeros((3, 3, 1), np.float32), 0.6).any()
 
     def test_presence_on_request(self, slices):
         images, _, labels = slices
@@ -166,6 +169,9 @@ class TestOutputs:
         told = r"of class glioma pass threshold=0.999 in 0 of 8 training images"
         with pytest.warns(ConvergenceWarning, match=told) as caught:
             mapper.fit(images, names)
+        assert caught[0].filename == __file__
+        with pytest.warns(ConvergenceWarning, match=told) as caught:
+            mapper.fit_predict(images, names)
         assert caught[0].filename == __file__
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -365,6 +371,7 @@ class TestState:
         before = mapper.transform(images)
         with pytest.raises(ValueError, match="all 16 images"):
             mapper.fit(images[..., [0, 1, 1]], [0] * 16)
+        assert mapper.n_features_in_ == 2
         mapper.set_params(value_range=(0.0, 1.0))  # of training, not of now
         np.testing.assert_array_equal(mapper.transform(images), before)
 
@@ -382,21 +389,31 @@ class TestState:
 
     def test_early_stopping(self, slices):
         images, _, labels = slices
-        mapper = ClassActivationMapper(
-            **TINY, early_stopping=True, validation_fraction=0.25
-        )
+        stopping = EarlyStopping(validation_fraction=0.25)
+        mapper = ClassActivationMapper(**TINY, early_stopping=stopping)
         mapper.fit(images, labels)
         assert len(mapper.validation_loss_curve_) == 1
 
     @pytest.mark.parametrize(
         "options",
         [
-            {"cluster_weight": 0, "reconstruction_weight": 0},
-            {"cluster_weight": 0},
-            {"reconstruction_weight": 0},
-            {"voting": "any", "cluster_target": "one", "cluster_area": "image"},
-            {"voting": "share", "target_channel": 1, "class_weight": None},
-            {"augment": False, "cam_levels": (2,), "mask_patch_size": 5},
+            {"resupervision": None, "reconstruction": None},
+            {"resupervision": None},
+            {"reconstruction": None},
+            {
+                "resupervision": ClusterResupervision(
+                    voting="any", target="one", area="image"
+                )
+            },
+            {
+                "resupervision": ClusterResupervision(voting="share"),
+                "reconstruction": Reconstruction(target_channel=1),
+            },
+            {
+                "augment": False,
+                "cam_levels": (2,),
+                "reconstruction": Reconstruction(mask_patch_size=5),
+            },
             {"precision": "bfloat16"},
         ],
     )
@@ -410,10 +427,23 @@ class TestState:
         "options, message",
         [
             ({"patch_size": 40}, "multiple of 16"),
-            ({"target_channel": 2}, "target_channel=2"),
+            ({"reconstruction": Reconstruction(target_channel=2)}, "target_channel=2"),
             ({"cam_levels": (6,)}, "cam_levels"),
             ({"value_range": (0, 255)}, "value_range"),
-            ({"voting": "most"}, "voting"),
+            (
+                {"resupervision": ClusterResupervision(voting="most")},
+                "'voting' parameter of ClusterResupervision",
+            ),
+            (
+                {"reconstruction": Reconstruction(mask_fraction=1)},
+                "'mask_fraction' parameter of Reconstruction",
+            ),
+            (
+                {"refinement": ClusterRefinement(n_clusters=0)},
+                "'n_clusters' parameter of ClusterRefinement",
+            ),
+            ({"resupervision": "channel"}, "'resupervision' parameter"),
+            ({"reconstruction": ClusterRefinement()}, "'reconstruction' parameter"),
         ],
     )
     def test_bad_settings(self, slices, options, message):
@@ -440,6 +470,80 @@ class TestState:
         wrong = ClassActivationMapper(**TINY, network="unet")
         with pytest.raises(TypeError, match="feature_channels"):
             wrong.fit(images, labels)
+
+
+class TestOptions:
+    def fit(self, slices, **options):
+        images, _, labels = slices
+        settings = {**TINY, "max_epochs": 2, "steps_per_epoch": 4}
+        return ClassActivationMapper(**settings, **options).fit(images, labels)
+
+    def test_names_stand_for_defaults(self, slices):
+        by_name = self.fit(slices)
+        by_object = self.fit(
+            slices,
+            resupervision=ClusterResupervision(),
+            reconstruction=Reconstruction(),
+            refinement=ClusterRefinement(),
+        )
+        np.testing.assert_array_equal(
+            by_name.transform(slices[0]), by_object.transform(slices[0])
+        )
+
+    @pytest.mark.parametrize(
+        "name, off",
+        [
+            ("resupervision", ClusterResupervision(weight=0, n_clusters=3)),
+            ("reconstruction", Reconstruction(weight=0, mask_patch_size=7)),
+            ("refinement", ClusterRefinement(sigma=0)),
+        ],
+    )
+    def test_none_is_a_weight_of_0(self, slices, name, off):
+        none, zero = self.fit(slices, **{name: None}), self.fit(slices, **{name: off})
+        maps = none.transform(slices[0])
+        np.testing.assert_array_equal(maps, zero.transform(slices[0]))
+        assert (maps != self.fit(slices).transform(slices[0])).any()
+        assert (none.refine_centers_ is None) == (name == "reconstruction")
+
+    def test_refinement_is_that_of_the_present_parameter(self, slices):
+        refined, plain = self.fit(slices), self.fit(slices, refinement=None)
+        maps = refined.transform(slices[0])
+        unrefined = plain.transform(slices[0])
+        refined.set_params(refinement=None)
+        np.testing.assert_array_equal(refined.transform(slices[0]), unrefined)
+        plain.set_params(refinement="cluster")
+        np.testing.assert_array_equal(plain.transform(slices[0]), maps)
+
+    def test_options_are_not_changed_by_fit(self, slices):
+        option = ClusterResupervision(n_clusters=4)
+        mapper = self.fit(slices, resupervision=option)
+        assert mapper.resupervision is option
+        assert vars(option) == vars(ClusterResupervision(n_clusters=4))
+
+    def test_options_are_searched(self, slices):
+        images, _, labels = slices
+        mapper = ClassActivationMapper(**TINY, resupervision=ClusterResupervision())
+        search = GridSearchCV(
+            mapper,
+            {"resupervision__n_clusters": [2, 3]},
+            cv=KFold(2),
+            error_score="raise",
+        )
+        search.fit(images, labels)
+        assert search.best_estimator_.resupervision.n_clusters in (2, 3)
+        assert mapper.resupervision.n_clusters == 10
+
+    def test_no_more_parameters_than_can_be_read(self):
+        names = ClassActivationMapper().get_params(deep=False)
+        assert len(names) == 28
+        objects = {
+            "resupervision": ClusterResupervision(),
+            "reconstruction": Reconstruction(),
+            "refinement": ClusterRefinement(),
+        }
+        for name, option in objects.items():
+            assert set(option.get_params()) == set(option._parameter_constraints)
+            assert isinstance(names[name], str)
 
 
 class TestScikitLearn:
