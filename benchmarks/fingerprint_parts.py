@@ -62,30 +62,20 @@ def detector(targets: str, **rest):
 
 def segmenter(targets: str, early={}, **rest):  # noqa: B006
     from psmlearn import NucleiSegmenter
+    from psmlearn.segmentation import Voronoi
 
     known = {
-        "distance": {"targets": "instances"},
-        "voronoi": {"targets": "voronoi"},
-        "voronoi literal": {
-            "targets": "voronoi",
-            "voronoi_weight": 1.0,
-            "mask_foreground": False,
-        },
+        "distance": "distance",
+        "voronoi": "voronoi",
+        "voronoi literal": Voronoi(weight=1.0, mask_foreground=False),
     }
-    return NucleiSegmenter(**known[targets], **_stopping(early), **rest)
+    return NucleiSegmenter(targets=known[targets], **_stopping(early), **rest)
 
 
 def regions(**rest):
-    from psmlearn import NucleiSegmenter
+    from psmlearn import RegionSegmenter
 
-    how = {
-        "targets": "regions",
-        "network": "unet_in",
-        "stain_jitter": 3.0,
-        "value_range": None,
-        "min_area": 0.0,
-    }
-    return NucleiSegmenter(**{**how, **rest})
+    return RegionSegmenter(**rest)
 
 
 def class_mapper(resupervision={}, reconstruction={}, refinement={}, early=None, **rest):  # noqa: B006

@@ -12,7 +12,7 @@ from torch import nn
 
 from psmlearn._engine._train import ComputeLoss, DrawBatch
 
-__all__ = ["TrainingPlan", "check_stride", "stride_of"]
+__all__ = ["TrainingPlan", "check_stride", "own_number"]
 
 _N = TypeVar("_N", bound=nn.Module)
 
@@ -96,15 +96,15 @@ class TrainingPlan(ABC, Generic[_N]):
         """
 
 
-def stride_of(network: nn.Module, default: int = 1) -> int:
-    """Return what a network says of its stride; a convolution's is no answer."""
-    stride = getattr(network, "stride", default)
-    return stride if isinstance(stride, int) else default
+def own_number(network: nn.Module, name: str, default: int) -> int:
+    """Return what a network says of itself; a convolution's stride is no answer."""
+    value = getattr(network, name, default)
+    return value if isinstance(value, int) else default
 
 
 def check_stride(network: nn.Module, patch_size: int) -> None:
     """Refuse patches whose side the network cannot halve as often as it wants to."""
-    stride = stride_of(network)
+    stride = own_number(network, "stride", 1)
     if patch_size % stride:
         raise ValueError(
             f"patch_size={patch_size} must be a multiple of {stride}, the stride of "

@@ -12,25 +12,14 @@ from psmlearn._engine._augment import (
     stain_jitter,
 )
 from psmlearn._images._standardise import MIDDLE
-from psmlearn.base import check_value_range
 
 __all__ = [
     "ScaledNetwork",
     "channel_jitter",
-    "refuse_other_range",
     "scale_images",
     "vary_channels",
     "vary_stains",
 ]
-
-
-def refuse_other_range(asked, trained) -> None:
-    """Refuse to go on with images of another range than was trained on."""
-    if check_value_range(asked) != trained:
-        raise ValueError(
-            f"warm_start goes on with value_range={trained}, and value_range={asked} "
-            "is asked for. Fit with warm_start=False to start anew."
-        )
 
 
 def scale_images(images: torch.Tensor) -> torch.Tensor:

@@ -3,27 +3,30 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from numbers import Real
+from typing import Any
 
 import numpy as np
+import torch
 from scipy import ndimage as ndi
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 from skimage.feature import peak_local_max
+from torch import nn
 
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
+from psmlearn._typing import Images, Masks, Path, PixelSize, Points, RandomState
+from psmlearn.base import AT_LEAST_0, EarlyStopping, resolve_option
 from psmlearn.io._batch import ImageBatch
-from psmlearn.segmentation._base import PixelNetworkEstimator
-from psmlearn.segmentation._classes import class_counts, class_places, mask_points
-from psmlearn.segmentation._losses import heatmap_loss, pixel_loss
-from psmlearn.segmentation._masks import class_planes
-from psmlearn.segmentation._points import are_points, check_points
-from psmlearn.segmentation._points import merge_near as _merge_near
-from psmlearn.segmentation._targets import nearest_values, points_to_heatmap
+from psmlearn.segmentation._appearance import vary_stains
+from psmlearn.segmentation._pixels import PixelNetworkEstimator
+from psmlearn.segmentation._targets import Foreground, Heatmap, Targets
 
 __all__ = ["NucleiDetector"]
 
-# The heat map is cut with the ids, as whole numbers up to this one.
-_HEAT_LEVELS = 255
+_TARGETS: dict[str, type[Targets]] = {"heatmap": Heatmap, "mask": Foreground}
 
 
 class NucleiDetector(PixelNetworkEstimator):
@@ -40,8 +43,9 @@ class NucleiDetector(PixelNetworkEstimator):
         torch.nn.Module`` whose output has the size of its input.
     weights : str or path, default=None
         Weight file to start from, read without running code.
-    targets : {"heatmap", "mask"}, default="heatmap"
-        "heatmap": Gaussians around the centres of the nuclei. "mask": the
+    targets : {"heatmap", "mask"} or Targets, default="heatmap"
+        "heatmap" (:class:`~psmlearn.segmentation.Heatmap`): Gaussians around the
+        centres of the nuclei. "mask" (:class:`~psmlearn.segmentation.Foreground`): the
         foreground of the masks, the first stage of [1]_.
     min_distance : float, default=1.5
         Least distance between two points in micrometres.
@@ -68,11 +72,9 @@ class NucleiDetector(PixelNetworkEstimator):
         Strength of the variation of stains in training; 0 for none.
     appearance_randomisation : float, default=0.5
         Share of the nuclei whose inside is made pale in training; needs masks.
-    n_views : int, default=1
-        Flips and rotations averaged in prediction, 1 to 8.
     max_epochs, steps_per_epoch, batch_size, patch_size, learning_rate, weight_decay, \
-early_stopping, validation_fraction, n_iter_no_change, tol, tile_size, pixel_size, \
-warm_start, device, precision, random_state, verbose
+early_stopping, tile_size, pixel_size, warm_start, device, precision, random_state, \
+verbose
         As in :class:`NucleiSegmenter`.
 
     Attributes
@@ -100,83 +102,80 @@ best_loss_, device_, classes_
 
     _parameter_constraints: dict = {
         **PixelNetworkEstimator._parameter_constraints,
-        "targets": [StrOptions({"heatmap", "mask"})],
-        "min_distance": [Interval(Real, 0, None, closed="left")],
-        "merge_distance": [Interval(Real, 0, None, closed="left")],
-        "smoothing": [Interval(Real, 0, None, closed="left")],
+        "targets": [StrOptions(set(_TARGETS)), Heatmap, Foreground],
+        "min_distance": [AT_LEAST_0],
+        "merge_distance": [AT_LEAST_0],
+        "smoothing": [AT_LEAST_0],
+        "nucleus_diameter": [Interval(Real, 0, None, closed="neither")],
+        "stain_jitter": [AT_LEAST_0],
+        "appearance_randomisation": [Interval(Real, 0, 1, closed="both")],
     }
 
     def __init__(
         self,
         *,
-        network="unet",
-        weights=None,
-        targets="heatmap",
-        min_distance=1.5,
-        merge_distance=0.0,
-        smoothing=0.575,
-        label_channel=None,
-        class_channel=None,
-        class_weight="sqrt",
-        map_channel="drop",
-        nucleus_diameter=5.0,
-        threshold=0.4,
-        stain_jitter=1.0,
-        appearance_randomisation=0.5,
-        n_views=1,
-        max_epochs=20,
-        steps_per_epoch=30,
-        batch_size=8,
-        patch_size=224,
-        learning_rate=2e-3,
-        weight_decay=1e-4,
-        early_stopping=True,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=1e-4,
-        tile_size=1024,
-        pixel_size=0.25,
-        warm_start=False,
-        device="auto",
-        precision="float32",
-        random_state=None,
-        verbose=0,
-    ):
-        self.network = network
-        self.weights = weights
+        network: str | Callable[..., nn.Module] = "unet",
+        weights: Path | None = None,
+        targets: str | Targets = "heatmap",
+        min_distance: float = 1.5,
+        merge_distance: float = 0.0,
+        smoothing: float = 0.575,
+        label_channel: int | None = None,
+        class_channel: int | None = None,
+        class_weight: str | dict | None = "sqrt",
+        map_channel: str | int = "drop",
+        nucleus_diameter: float = 5.0,
+        threshold: float = 0.4,
+        stain_jitter: float = 1.0,
+        appearance_randomisation: float = 0.5,
+        max_epochs: int = 20,
+        steps_per_epoch: int = 30,
+        batch_size: int = 8,
+        patch_size: int = 224,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-4,
+        early_stopping: bool | EarlyStopping = True,
+        tile_size: int = 1024,
+        pixel_size: PixelSize = 0.25,
+        warm_start: bool = False,
+        device: str = "auto",
+        precision: str = "float32",
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            network=network,
+            weights=weights,
+            label_channel=label_channel,
+            class_channel=class_channel,
+            class_weight=class_weight,
+            map_channel=map_channel,
+            threshold=threshold,
+            max_epochs=max_epochs,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            patch_size=patch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            early_stopping=early_stopping,
+            tile_size=tile_size,
+            pixel_size=pixel_size,
+            warm_start=warm_start,
+            device=device,
+            precision=precision,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.targets = targets
         self.min_distance = min_distance
         self.merge_distance = merge_distance
         self.smoothing = smoothing
-        self.label_channel = label_channel
-        self.class_channel = class_channel
-        self.class_weight = class_weight
-        self.map_channel = map_channel
         self.nucleus_diameter = nucleus_diameter
-        self.threshold = threshold
         self.stain_jitter = stain_jitter
         self.appearance_randomisation = appearance_randomisation
-        self.n_views = n_views
-        self.max_epochs = max_epochs
-        self.steps_per_epoch = steps_per_epoch
-        self.batch_size = batch_size
-        self.patch_size = patch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.tile_size = tile_size
-        self.pixel_size = pixel_size
-        self.warm_start = warm_start
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
-        self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None) -> NucleiDetector:
+    def fit(self, X: Images, y: Masks | Points | None = None) -> NucleiDetector:
         """Train on images and their masks or points.
 
         Parameters
@@ -200,82 +199,40 @@ default=None
         return self._fit(X, y, continued=self._continues())
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None) -> NucleiDetector:
-        """Train one epoch more at a constant rate; parameters as in `fit`."""
-        return self._fit(
-            X,
-            y,
-            continued=hasattr(self, "network_"),
-            max_epochs=1,
-            schedule="constant",
-        )
+    def partial_fit(self, X: Images, y: Masks | Points | None = None) -> NucleiDetector:
+        """Train one epoch more, on all images at a constant rate; see `fit`."""
+        return self._fit(X, y, continued=hasattr(self, "network_"), one_epoch=True)
 
-    def _fit(self, X, y, *, continued: bool, **how) -> NucleiDetector:
-        images = self._check_stacks(X, reset=not continued)
-        if self.targets == "mask":
-            self._fit_masks(images, y, continued=continued, **how)
-        else:
-            self._fit_heat(images, y, continued=continued, **how)
+    def _fit(
+        self, X: Images, y: Any, *, continued: bool, one_epoch: bool = False
+    ) -> NucleiDetector:
+        targets = resolve_option(self.targets, _TARGETS)
+        self._fit_pixels(X, y, targets, continued=continued, one_epoch=one_epoch)
         return self
 
-    def _fit_masks(self, images: ImageBatch, y, *, continued: bool, **how) -> None:
-        masks = self._training_masks(images, y)
-        classes = self._find_classes(class_planes(masks), continued)
-        loss, n_planes, weights = pixel_loss, 1, None
-        if classes is not None:
-            weights = self._number_classes(masks, classes)
-            loss, n_planes = partial(pixel_loss, weights=weights), 2
-        self._train_pixels(
+    def _vary(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        distance: torch.Tensor,
+        further: list[torch.Tensor],
+        generator: torch.Generator,
+    ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+        images = vary_stains(
             images,
-            masks,
-            1 + (1 if classes is None else len(classes)),
-            lambda crops: [crops[..., k].astype(np.int64) for k in range(1, n_planes)],
-            loss,
-            classes=classes,
-            weights=weights,
-            continued=continued,
-            **how,
+            labels,
+            distance,
+            strength=self.stain_jitter,
+            share=self.appearance_randomisation,
+            generator=generator,
         )
+        return images, labels, further
 
-    def _fit_heat(self, images: ImageBatch, y, *, continued: bool, **how) -> None:
-        masks, points = self._points_to_learn(images, y)
-        values = [found[:, 2] for found in points] if points[0].shape[1] == 3 else None
-        classes = self._find_classes(values, continued)
-        loss, weights = heatmap_loss, None
-        if classes is not None:
-            places = [class_places(each, classes) for each in values]
-            weights = self._class_weights(classes, class_counts(places, len(classes)))
-            loss = partial(heatmap_loss, weights=weights)
-        planes = []
-        for i, diameter in enumerate(self._diameters(images)):
-            heat = points_to_heatmap(points[i], masks[i].shape, diameter / 5)
-            heat = np.round(heat * _HEAT_LEVELS).astype(np.int32)
-            stack = [masks[i], heat]
-            if classes is not None:
-                stack.append(nearest_values(points[i], places[i], masks[i].shape))
-            planes.append(np.stack(stack, axis=-1))
-        self._train_pixels(
-            images,
-            planes,
-            1 + (1 if classes is None else len(classes)),
-            _heat_crops,
-            loss,
-            classes=classes,
-            weights=weights,
-            continued=continued,
-            **how,
-        )
+    def _diameters(self, images: ImageBatch) -> np.ndarray:
+        """Return the nucleus diameter in pixels for each image."""
+        return self.nucleus_diameter / self._pixel_sizes(images)
 
-    def _points_to_learn(self, images: ImageBatch, y) -> tuple[list, list]:
-        """Return the ids (0 where only points are known) and the points."""
-        if self.label_channel is None and are_points(y, images):
-            masks = [np.zeros(shape, np.int32) for shape in images.shapes]
-            return masks, check_points(y, images)
-        masks = self._training_masks(images, y)
-        points = [mask_points(mask) for mask in masks]
-        return [mask if mask.ndim == 2 else mask[..., 0] for mask in masks], points
-
-    def predict(self, X) -> list[np.ndarray]:
+    def predict(self, X: Images) -> list[np.ndarray]:
         """Return the points of each image.
 
         Returns
@@ -284,9 +241,8 @@ default=None
             Row and column in pixels, one array an image; with the class where
             classes were learnt.
         """
-        self._check_is_fitted()
-        images = self._check_stacks(X, reset=False)
-        outputs = self._predict_pixels(images, self._activation())
+        images = self._images_to_predict(X)
+        outputs = self._predict_pixels(images)
         return [
             self._peaks(output[..., 1:], pixel_size)
             for output, pixel_size in zip(
@@ -294,7 +250,7 @@ default=None
             )
         ]
 
-    def predict_proba(self, X) -> np.ndarray | list[np.ndarray]:
+    def predict_proba(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Return the probability of each pixel to be a nucleus' centre.
 
         Returns
@@ -305,13 +261,11 @@ default=None
             where there are none; they sum to 1. With ``targets="mask"`` those of
             foreground, not of centres.
         """
-        self._check_is_fitted()
-        images = self._check_stacks(X, reset=False)
-        return images.wrap(list(self._predict_pixels(images, self._activation())))
+        images = self._images_to_predict(X)
+        return images.wrap(list(self._predict_pixels(images)))
 
     def _peaks(self, scores: np.ndarray, pixel_size: float) -> np.ndarray:
         """Return the points of an image, (n, 2 or 3), from (height, width, classes)."""
-        classes = getattr(self, "classes_", None)
         sigma = self.smoothing / pixel_size
         smooth = [
             ndi.gaussian_filter(scores[..., k], sigma) for k in range(scores.shape[-1])
@@ -320,26 +274,42 @@ default=None
             smooth[0] if len(smooth) == 1 else np.sum(smooth, axis=0),
             min_distance=max(1, round(self.min_distance / pixel_size)),
             # A blurred Gaussian of height 1 is lower: half of what is left of it.
-            threshold_abs=self.threshold * self._blurred_height(pixel_size),
+            threshold_abs=self.threshold
+            * self._frozen.targets.peak_height(self.nucleus_diameter, self.smoothing),
             exclude_border=False,
         )
         distance = self.merge_distance / pixel_size
-        if classes is None:
-            return _merge_near(points.astype(float), distance)
+        if self.classes_ is None:
+            return merge_near(points.astype(float), distance)
         rows, columns = points.T
         found = np.column_stack([points, *[plane[rows, columns] for plane in smooth]])
-        found = _merge_near(found.astype(float), distance)
-        return np.column_stack([found[:, :2], classes[found[:, 2:].argmax(axis=1)]])
-
-    def _blurred_height(self, pixel_size: float) -> float:
-        """Return the height at its centre of a perfect answer after the blur."""
-        if self.targets == "mask":
-            return 1.0
-        heat = (self.nucleus_diameter / 5) ** 2
-        return heat / (heat + self.smoothing**2)
+        found = merge_near(found.astype(float), distance)
+        likeliest = self.classes_[found[:, 2:].argmax(axis=1)]
+        return np.column_stack([found[:, :2], likeliest])
 
 
-def _heat_crops(crops: np.ndarray) -> list[np.ndarray]:
-    """Return heat map and places of the classes from crops of ids, heat, places."""
-    places = [crops[..., k].astype(np.int64) for k in range(2, crops.shape[-1])]
-    return [crops[..., 1] / np.float32(_HEAT_LEVELS), *places]
+def merge_near(points: np.ndarray, distance: float) -> np.ndarray:
+    """Replace points linked by city-block steps below `distance` by their mean.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_points, 2 or more), float
+        Row, column, and whatever else is to be averaged.
+    distance : float
+        In pixels; 0 merges nothing.
+    """
+    if distance <= 0 or len(points) < 2:
+        return points
+    pairs = KDTree(points[:, :2]).query_pairs(distance, p=1, output_type="ndarray")
+    if not len(pairs):
+        return points
+    links = coo_array(
+        (np.ones(len(pairs), bool), pairs.T), shape=(len(points), len(points))
+    )
+    n_groups, group = connected_components(links, directed=False)
+    size = np.bincount(group, minlength=n_groups)
+    means = [
+        np.bincount(group, points[:, k], n_groups) / size
+        for k in range(points.shape[1])
+    ]
+    return np.stack(means, axis=1)

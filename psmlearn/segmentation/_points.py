@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Points of nuclei: told from masks, checked, merged."""
+"""Points of nuclei: told from masks, and checked."""
 
 from __future__ import annotations
 
 import os
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
 
 from psmlearn.io._batch import ImageBatch
 
-__all__ = ["are_points", "check_points", "merge_near"]
+__all__ = ["are_points", "check_points"]
 
 
 def are_points(y, images: ImageBatch) -> bool:
@@ -85,30 +82,3 @@ def check_points(y, images: ImageBatch) -> list[np.ndarray]:
 
 def _empty_width(array: np.ndarray) -> int:
     return 3 if array.ndim == 2 and array.shape[1] == 3 else 2
-
-
-def merge_near(points: np.ndarray, distance: float) -> np.ndarray:
-    """Replace points linked by city-block steps below `distance` by their mean.
-
-    Parameters
-    ----------
-    points : ndarray of shape (n_points, 2 or more), float
-        Row, column, and whatever else is to be averaged.
-    distance : float
-        In pixels; 0 merges nothing.
-    """
-    if distance <= 0 or len(points) < 2:
-        return points
-    pairs = KDTree(points[:, :2]).query_pairs(distance, p=1, output_type="ndarray")
-    if not len(pairs):
-        return points
-    links = coo_array(
-        (np.ones(len(pairs), bool), pairs.T), shape=(len(points), len(points))
-    )
-    n_groups, group = connected_components(links, directed=False)
-    size = np.bincount(group, minlength=n_groups)
-    means = [
-        np.bincount(group, points[:, k], n_groups) / size
-        for k in range(points.shape[1])
-    ]
-    return np.stack(means, axis=1)

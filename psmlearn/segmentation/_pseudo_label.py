@@ -3,53 +3,47 @@
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
-from sklearn.base import MetaEstimatorMixin, clone
-from sklearn.pipeline import Pipeline
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from psmlearn._images._frame import inner_box
 from psmlearn._sklearn_compat import HasMethods, Interval, StrOptions, _fit_context
-from psmlearn.activation import SelfActivationMapper
-from psmlearn.base import BaseImageEstimator
-from psmlearn.cluster import SemanticClusterer
-from psmlearn.cluster._classes import resolve_classes, warn_of_staining
-from psmlearn.io._batch import (
-    ImageBatch,
-    check_images,
-    check_masks,
-    resolve_pixel_size,
-)
+from psmlearn._typing import ImageLabels, Images, Masks, PixelSize, RandomState
+from psmlearn.base import PIXEL_SIZE, UNIT_RANGE, BaseImageEstimator
+from psmlearn.io._batch import ImageBatch, check_images, check_masks
 from psmlearn.segmentation._classes import (
     class_jaccard,
     forget_unsure_classes,
     mask_points,
 )
-from psmlearn.segmentation._parts import (
-    check_devices,
-    check_image_labels,
-    clusterer_of,
-    count_objects,
-    fit_labeler,
-    n_classes_of,
-    nothing_found,
-    pass_random_state,
-    refusal,
-    segmenter_options,
-    value_ranges,
+from psmlearn.segmentation._defaults import (
+    check_staining,
+    default_labeler,
+    default_segmenter,
 )
-from psmlearn.segmentation._segmenter import NucleiSegmenter
-from psmlearn.segmentation._stained import put_stained_first
+from psmlearn.segmentation._labelers import (
+    as_labeler,
+    check_image_labels,
+    fit_labeler,
+    for_part,
+    value_range_of,
+)
+from psmlearn.segmentation._stain_classes import StainedNuclei
 
 __all__ = ["PseudoLabelSegmenter"]
 
-# Of pale nuclei a network finds more than the masks hold, most of them pale ground.
-_THRESHOLD_OF_CLASSES = 0.85
+
+@dataclass(frozen=True)
+class _Frozen:
+    """The range of images that was checked in `fit`."""
+
+    value_range: tuple[float, float] | None
 
 
 def _segmenter_has(name: str):
@@ -65,21 +59,22 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
 
     Parameters
     ----------
-    labeler : estimator, default=None
+    labeler : estimator or callable, default=None
         Its ``fit(X)`` and ``predict(X)``, or its ``fit_predict(X)``, give label
-        images. One that learns from labels of whole images has a keyword
-        `image_labels` in `fit`; if in `fit_predict` as well, its masks of the training
-        images are those of ``fit_predict``. In a Pipeline the last step gets them. None
-        takes the pipeline of :class:`SelfActivationMapper` ("maps") and
-        :class:`SemanticClusterer` ("clusters") with their defaults; with several
-        classes the clusterer alone, whose stains a map adds nothing to.
+        images. A plain function takes a list of images, each (height, width,
+        n_channels) float32 in [0, 1], and returns a label image of each. An estimator
+        that learns from labels of whole images has a keyword `image_labels` in `fit`;
+        if in `fit_predict` as well, its masks of the training images are those of
+        ``fit_predict``. In a Pipeline the last step gets them. None takes the pipeline
+        of :class:`SelfActivationMapper` ("maps") and :class:`SemanticClusterer`
+        ("clusters") with their defaults; with several classes the clusterer alone,
+        whose stains a map adds nothing to.
     segmenter : estimator, default=None
         Trained on what the labeler predicts. None takes :class:`NucleiSegmenter`;
-        with several classes its threshold is 0.85 and its nucleus_diameter "auto";
-        after a labeler that learns from image labels its targets are "regions", of
-        any area. Images beyond [0, 1] need parts with ``value_range=None``; the
-        default segmenter has the `value_range` of the labeler, and with None and
-        "regions" the network "unet_in" and a stain_jitter of 3.
+        with several classes its threshold is 0.85 and its nucleus_diameter "auto".
+        After a labeler that learns from image labels None takes
+        :class:`RegionSegmenter`. Images beyond [0, 1] need parts with
+        ``value_range=None``; the default segmenter has that of the labeler.
     classes : "ki67", "he", dict or None, default=None
         Classes of cells that the default labeler tells by their stain, as in
         :class:`SemanticClusterer`: with "ki67" 1 is positive (brown) and 2 negative
@@ -132,17 +127,13 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
     """
 
     _parameter_constraints: dict = {
-        "labeler": [HasMethods(["fit", "predict"]), None],
+        "labeler": [HasMethods(["fit", "predict"]), callable, None],
         "segmenter": [HasMethods(["fit", "predict"]), None],
         "classes": [str, dict, None],
         "class_source": [StrOptions({"stain", "network"})],
         "n_rounds": [Interval(Integral, 1, None, closed="left")],
         "doubt": [Interval(Real, 0, 0.5, closed="left")],
-        "pixel_size": [
-            Interval(Real, 0, None, closed="neither"),
-            "array-like",
-            StrOptions({"file"}),
-        ],
+        "pixel_size": PIXEL_SIZE,
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -150,18 +141,18 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
 
     def __init__(
         self,
-        labeler=None,
-        segmenter=None,
+        labeler: Any = None,
+        segmenter: BaseEstimator | None = None,
         *,
-        classes=None,
-        class_source="stain",
-        n_rounds=1,
-        doubt=0.15,
-        pixel_size=0.25,
-        device="auto",
-        random_state=None,
-        verbose=0,
-    ):
+        classes: str | dict | None = None,
+        class_source: str = "stain",
+        n_rounds: int = 1,
+        doubt: float = 0.15,
+        pixel_size: PixelSize = 0.25,
+        device: str = "auto",
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         self.labeler = labeler
         self.segmenter = segmenter
         self.classes = classes
@@ -174,7 +165,13 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, *, image_labels=None) -> PseudoLabelSegmenter:
+    def fit(
+        self,
+        X: Images,
+        y: object = None,
+        *,
+        image_labels: ImageLabels | None = None,
+    ) -> PseudoLabelSegmenter:
         """Train on images alone.
 
         Parameters
@@ -203,28 +200,30 @@ default=None
         images = self._check_fit_images(X)
         labeler, segmenter = self._make_parts(images)
         for part in (labeler, segmenter):
-            check_devices(part)
+            _check_devices(part)
         if image_labels is not None:
             check_image_labels(image_labels, len(images), labeler)
-        masks = fit_labeler(labeler, X, image_labels)
-        n_objects = count_objects(masks)
+        masks = fit_labeler(labeler, for_part(labeler, X, images), image_labels)
+        n_objects = _count_objects(masks)
         if not n_objects:
-            raise nothing_found(len(images), weak=image_labels is not None)
+            raise _nothing_found(len(images), weak=image_labels is not None)
         # Only now: a fit that ends before leaves what an earlier one learnt.
         self.labeler_, self.segmenter_ = labeler, segmenter
+        self._frozen = _Frozen(images.value_range)
         self.n_pseudo_objects_ = [n_objects]
-        segmenter.fit(X, masks)
+        to_segment = for_part(segmenter, X, images)
+        segmenter.fit(to_segment, masks)
         for _ in range(1, self.n_rounds):
-            masks = self._own_masks(X)
-            self.n_pseudo_objects_.append(count_objects(masks))
+            masks = self._own_masks(X, images)
+            self.n_pseudo_objects_.append(_count_objects(masks))
             if not self.n_pseudo_objects_[-1]:
                 break
-            segmenter.fit(X, masks)
+            segmenter.fit(to_segment, masks)
         return self
 
-    def _check_fit_images(self, X) -> ImageBatch:
+    def _check_fit_images(self, X: Images) -> ImageBatch:
         """Check the images for both parts, before either is trained."""
-        ranges = value_ranges(self.labeler, self.segmenter)
+        ranges = self._value_ranges()
         known = {each for each in ranges.values() if each != "unknown"}
         if known == {None}:
             return self._check_images(X, reset=True, value_range=None)
@@ -233,69 +232,64 @@ default=None
         except ValueError as error:
             if None in known:  # is it their range alone that one part refuses?
                 check_images(X, caller=type(self).__name__, value_range=None)
-                raise refusal(ranges, error) from None
+                raise _refusal(ranges, error) from None
             raise
 
-    def _make_parts(self, images: ImageBatch):
+    def _value_ranges(self) -> dict[str, Any]:
+        """Return the range of images that each part takes."""
+        of_labeler: Any = UNIT_RANGE
+        if self.labeler is not None:
+            of_labeler = value_range_of(self.labeler)
+        if self.segmenter is not None:
+            of_segmenter = value_range_of(self.segmenter)
+        else:  # the default one follows the labeler
+            of_segmenter = None if of_labeler is None else UNIT_RANGE
+        return {"labeler": of_labeler, "segmenter": of_segmenter}
+
+    def _make_parts(self, images: ImageBatch) -> tuple[Any, Any]:
         """Return unfitted labeler and segmenter, with seeds."""
         rng = check_random_state(self.random_state)
-        if self.classes is not None:
-            resolve_classes(self.classes)  # before anything is trained
+        common = {
+            "pixel_size": self.pixel_size,
+            "device": self.device,
+            "verbose": self.verbose,
+        }
         if self.labeler is None:
-            if images.n_channels not in (1, 3):
-                raise ValueError(
-                    "The default labeler takes images with 1 or 3 channels, got "
-                    f"{images.n_channels}; pass a labeler that knows yours."
-                )
-            labeler = SemanticClusterer(
-                pixel_size=self.pixel_size, classes=self.classes, verbose=self.verbose
+            labeler = default_labeler(images, classes=self.classes, **common)
+        elif self.classes is not None:
+            raise ValueError(
+                f"classes={self.classes!r} is for the default labeler; tell your "
+                f"{type(self.labeler).__name__} itself, such as "
+                "SemanticClusterer(classes=...)."
             )
-            if n_classes_of(self.classes) < 2:
-                # Maps are arrays that know no file: the clusterer is told the numbers.
-                sizes = resolve_pixel_size(self.pixel_size, images)
-                is_one = (sizes == sizes[0]).all()
-                labeler.pixel_size = float(sizes[0]) if is_one else sizes.tolist()
-                maps = SelfActivationMapper(device=self.device, verbose=self.verbose)
-                labeler = Pipeline([("maps", maps), ("clusters", labeler)])
         else:
-            if self.classes is not None:
-                raise ValueError(
-                    f"classes={self.classes!r} is for the default labeler; tell your "
-                    f"{type(self.labeler).__name__} itself, such as "
-                    "SemanticClusterer(classes=...)."
-                )
-            labeler = clone(self.labeler)
+            labeler = as_labeler(self.labeler)
         if self.segmenter is None:
-            segmenter = default_segmenter(
-                getattr(clusterer_of(labeler), "classes", None),
-                pixel_size=self.pixel_size,
-                device=self.device,
-                verbose=self.verbose,
-                **segmenter_options(labeler),
-            )
+            segmenter = default_segmenter(labeler, **common)
         else:
             segmenter = clone(self.segmenter)
         if self.random_state is not None:
-            pass_random_state(labeler, rng)
-            pass_random_state(segmenter, rng)
+            _pass_random_state(labeler, rng)
+            _pass_random_state(segmenter, rng)
         return labeler, segmenter
 
-    def _own_masks(self, X) -> list[np.ndarray]:
+    def _own_masks(self, X: Images, images: ImageBatch) -> list[np.ndarray]:
         """Return the masks that are predicted now, with pixels of doubt unknown."""
-        masks = [np.array(mask) for mask in self._predict(X, warns=False)]
+        masks = [np.array(mask) for mask in self._masks(X, images, warns=False)]
         if not self.doubt or not hasattr(self.segmenter_, "predict_proba"):
             return masks
-        probabilities = self.segmenter_.predict_proba(X)
-        stains = self._stains()
-        if not stains:
+        given = for_part(self.segmenter_, X, images)
+        probabilities = self.segmenter_.predict_proba(given)
+        stained = self._stained()
+        if stained is None:
             forget_unsure_classes(masks, probabilities, 2 * self.doubt)
         # What is likely, but not enough for the segmenter's threshold, is in doubt too.
         likely = max(0.5 + self.doubt, getattr(self.segmenter_, "threshold", 0))
         for mask, proba in zip(masks, probabilities, strict=True):
             foreground = 1 - proba[..., 0]
             doubtful = (foreground > 0.5 - self.doubt) & (foreground < likely)
-            if stains:  # no matter of probability
-                doubtful &= (mask[..., 1] == 0) | (mask[..., 1] == len(stains))
+            if stained is not None:  # the stain's nuclei are no matter of probability
+                doubtful &= stained.of_network(mask)
             mask[doubtful] = -1
         return masks
 
@@ -303,80 +297,120 @@ default=None
         return hasattr(self, "segmenter_") and hasattr(self, "n_pseudo_objects_")
 
     @available_if(_segmenter_has("predict"))
-    def predict(self, X) -> np.ndarray | list[np.ndarray]:
+    def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Return the label image of each image, as the segmenter does.
 
         With ``class_source="stain"`` and several classes, nuclei of chromogens are
         those of the labeler.
         """
-        return self._predict(X)
+        images = self._images_to_predict(X, stacklevel=4)
+        return self._masks(X, images)
 
-    def _predict(self, X, *, warns: bool = True):
-        masks = self._fitted_segmenter(X if warns else None, 5).predict(X)
-        n_classes = len(self._stains())
-        if not n_classes or any(np.ndim(mask) != 3 for mask in masks):
-            return masks  # not by stain, or a segmenter of no classes
-        with warnings.catch_warnings():
-            if self.labeler is None:  # then it is told already, in our name
-                warnings.filterwarnings("ignore", ".* do not look like the stains")
-            stained = self.labeler_.predict(X)
-        images = self._check_images(X, reset=False)
-        merged = []
-        for image, mask, own in zip(images, masks, stained, strict=True):
-            rows, columns = inner_box(image[..., :3])
-            inside = np.zeros_like(mask)  # in a black border is no nucleus
-            inside[rows, columns] = mask[rows, columns]
-            merged.append(put_stained_first(inside, own, n_classes))
-        return images.wrap(merged)
+    def _masks(self, X: Images, images: ImageBatch, *, warns: bool = True) -> Any:
+        """Return the masks of checked images, in their container."""
+        masks = self.segmenter_.predict(for_part(self.segmenter_, X, images))
+        stained = self._stained()
+        if stained is None:
+            return masks
+        given = for_part(self.labeler_, X, images)
+        # Of the default labeler it is told already, in our name.
+        warns = warns and self.labeler is not None
+        return stained.put_first(given, images, masks, warns=warns)
 
     @available_if(_segmenter_has("predict_proba"))
-    def predict_proba(self, X) -> np.ndarray | list[np.ndarray]:
+    def predict_proba(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Return the class probabilities of each pixel, as the segmenter does."""
-        return self._fitted_segmenter(X).predict_proba(X)
+        images = self._images_to_predict(X, stacklevel=4)
+        return self.segmenter_.predict_proba(for_part(self.segmenter_, X, images))
 
     @available_if(_segmenter_has("detect"))
-    def detect(self, X) -> list[np.ndarray]:
+    def detect(self, X: Images) -> list[np.ndarray]:
         """Return the points of each image, as the segmenter does; see `predict`."""
-        if self._stains():
-            return [mask_points(mask) for mask in self._predict(X)]
-        return self._fitted_segmenter(X).detect(X)
+        images = self._images_to_predict(X, stacklevel=4)
+        if self._stained() is not None:
+            return [mask_points(mask) for mask in self._masks(X, images)]
+        return self.segmenter_.detect(for_part(self.segmenter_, X, images))
 
     @available_if(_segmenter_has("score"))
-    def score(self, X, y) -> float:
+    def score(self, X: Images, y: Masks) -> float:
         """Return the segmenter's score, the aggregated Jaccard index by default.
 
         Where the stain tells classes it is that index of what `predict` returns, the
         mean over the classes.
         """
-        stains = self._stains()
-        if not stains:
-            return self._fitted_segmenter().score(X, y)
+        images = self._images_to_predict(X)
+        stained = self._stained()
+        if stained is None:
+            return self.segmenter_.score(for_part(self.segmenter_, X, images), y)
         masks = check_masks(y, None, caller=f"{type(self).__name__}.score")
-        found = list(self._predict(X, warns=False))
-        return class_jaccard(masks, found, np.arange(1, len(stains) + 1))
+        found = list(self._masks(X, images, warns=False))
+        return class_jaccard(masks, found, stained.classes)
 
-    def _stains(self) -> list[str]:
-        """Return the classes that the stain tells in prediction, if it does."""
+    def _images_to_predict(self, X: Images, stacklevel: int | None = None):
+        """Check images once for all parts; those of another staining are warned of."""
         check_is_fitted(self)
-        clusterer = clusterer_of(self.labeler_)
-        if self.class_source != "stain" or clusterer is None:
-            return []
-        if not hasattr(self.segmenter_, "classes_"):
-            return []
-        return clusterer.class_names_ if len(clusterer.class_names_) > 1 else []
+        images = self._check_images(
+            X, reset=False, value_range=self._frozen.value_range
+        )
+        if stacklevel is not None and self.labeler is None:
+            check_staining(images, self.classes, type(self).__name__, stacklevel)
+        return images
 
-    def _fitted_segmenter(self, X=None, stacklevel: int = 4):
-        """Return the segmenter; images of another staining are warned of."""
+    def _stained(self) -> StainedNuclei | None:
+        """Return what takes nuclei from the stain in prediction, if anything does."""
         check_is_fitted(self)
-        if X is not None and self.labeler is None and self.classes is not None:
-            images = self._check_images(X, reset=False)
-            warn_of_staining(images, self.classes, type(self).__name__, stacklevel)
-        return self.segmenter_
+        if self.class_source != "stain":
+            return None
+        return StainedNuclei.of(self.labeler_, self.segmenter_)
 
 
-def default_segmenter(classes, **options) -> NucleiSegmenter:
-    """Return the unfitted segmenter that is the default for these classes."""
-    segmenter = NucleiSegmenter(**options)
-    if n_classes_of(classes) > 1:
-        segmenter.set_params(threshold=_THRESHOLD_OF_CLASSES, nucleus_diameter="auto")
-    return segmenter
+def _refusal(ranges: dict[str, Any], error: ValueError) -> ValueError:
+    """Return the error for images that one part takes, and the other would not."""
+    free, bound = sorted(ranges, key=lambda part: ranges[part] is not None)
+    return ValueError(
+        f"{error} The {free} has value_range=None and takes them, but the {bound} "
+        "would refuse them: give value_range=None to both, or rescale the images."
+    )
+
+
+def _nothing_found(n_images: int, *, weak: bool) -> ValueError:
+    """Return the error for a labeler whose masks are all empty."""
+    if weak:
+        return ValueError(
+            f"The labeler found no object in any of the {n_images} images, so there is "
+            "nothing to learn. Check that image_labels tell apart images with and "
+            "without objects, look at the labeler's maps (its transform) and masks, "
+            "train it for longer, or lower its demands (threshold, min_area)."
+        )
+    return ValueError(
+        f"The labeler found no nucleus in any of the {n_images} images, so "
+        "there is nothing to learn. Look at its masks (its predict), check "
+        "pixel_size, or lower its demands (min_contrast, min_stain, min_area)."
+    )
+
+
+def _count_objects(masks: Any) -> int:
+    """Return the number of objects in label images, with or without classes."""
+    planes = [
+        mask if mask.ndim == 2 else mask[..., 0] for mask in map(np.asarray, masks)
+    ]
+    return int(sum(np.unique(ids[ids > 0]).size for ids in planes))
+
+
+def _pass_random_state(estimator: Any, rng: np.random.RandomState) -> None:
+    """Set every `random_state` of an estimator and its parts that is None."""
+    seeds = {
+        name: int(rng.randint(np.iinfo(np.int32).max))
+        for name, value in sorted(estimator.get_params(deep=True).items())
+        if (name == "random_state" or name.endswith("__random_state")) and value is None
+    }
+    estimator.set_params(**seeds)
+
+
+def _check_devices(estimator: Any) -> None:
+    """Refuse a device that is absent before any part is trained."""
+    from psmlearn._engine._device import resolve_device
+
+    for name, value in estimator.get_params(deep=True).items():
+        if (name == "device" or name.endswith("__device")) and isinstance(value, str):
+            resolve_device(value)

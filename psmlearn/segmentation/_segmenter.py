@@ -3,42 +3,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
-from numbers import Real
+from collections.abc import Callable, Iterator
+from numbers import Integral, Real
 
 import numpy as np
+import torch
+from torch import nn
 
-from psmlearn._sklearn_compat import HasMethods, Interval, StrOptions, _fit_context
-from psmlearn.base import UNIT_RANGE
-from psmlearn.io._batch import ImageBatch, check_masks
-from psmlearn.segmentation._appearance import refuse_other_range
-from psmlearn.segmentation._base import PixelNetworkEstimator
-from psmlearn.segmentation._classes import class_jaccard, mask_points
-from psmlearn.segmentation._losses import instance_loss, region_loss, voronoi_loss
-from psmlearn.segmentation._masks import class_planes
-from psmlearn.segmentation._outputs import (
-    decode_outputs,
-    voronoi_crops,
-    voronoi_planes,
+from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
+from psmlearn._typing import Images, Masks, Path, PixelSize, RandomState
+from psmlearn.base import (
+    AT_LEAST_0,
+    UNIT_RANGE,
+    EarlyStopping,
+    check_value_range,
+    resolve_option,
 )
-from psmlearn.segmentation._two_stage import fit_detector
+from psmlearn.io._batch import ImageBatch, check_masks
+from psmlearn.segmentation._appearance import vary_channels, vary_stains
+from psmlearn.segmentation._classes import class_jaccard, mask_points
+from psmlearn.segmentation._detector import NucleiDetector
+from psmlearn.segmentation._pixels import PixelNetworkEstimator
+from psmlearn.segmentation._targets import Distance, Targets, Voronoi, decode_nuclei
 
 __all__ = ["NucleiSegmenter"]
+
+_TARGETS: dict[str, type[Targets]] = {"distance": Distance, "voronoi": Voronoi}
+# What the first stage has by the same name, but not of the same meaning.
+_OF_ITS_OWN = {"targets", "threshold", "label_channel", "class_channel", "map_channel"}
 
 
 class NucleiSegmenter(PixelNetworkEstimator):
     """Find the outline of every nucleus with a network trained on masks.
 
     The masks may be pseudo masks: nothing here asks where they come from. With
-    ``targets="instances"`` the network learns foreground and the inner distance of
+    ``targets="distance"`` the network learns foreground and the inner distance of
     each object, from which touching nuclei are told apart by a watershed. With masks
     of shape (height, width, 2) it also learns the class of the nuclei, and all that
     it predicts has classes, and touching nuclei of two classes are told apart. With
     ``targets="voronoi"`` it is the two-stage training of [1]_: a detector learns the
-    mask, its points give Voronoi labels, and the network learns both. With
-    ``targets="regions"`` it learns foreground alone, for what is no nucleus, such as
-    tumours: each connected region of it is one object.
+    mask, its points give Voronoi labels, and the network learns both. For what is no
+    nucleus, such as tumours, there is :class:`RegionSegmenter`.
 
     Parameters
     ----------
@@ -49,16 +54,11 @@ class NucleiSegmenter(PixelNetworkEstimator):
         sees, for images that show a subject whole, no larger than `tile_size`.
     weights : str or path, default=None
         Weight file to start from, read without running code.
-    targets : {"instances", "voronoi", "regions"}, default="instances"
-        What the network learns. "regions" are 8-connected and never split, filled or
-        made pale (`nucleus_diameter`, `appearance_randomisation` do not matter); in
-        training they are turned, scaled and shifted a little.
-    detector : NucleiDetector, default=None
-        The first stage of "voronoi"; None takes one with the same training parameters.
-    voronoi_weight : float, default=1.5
-        Weight of the Voronoi labels beside the mask.
-    mask_foreground : bool, default=True
-        Whether "voronoi" learns the masks' foreground; [1]_'s code does not (False).
+    targets : {"distance", "voronoi"} or Targets, default="distance"
+        What the network learns: "distance"
+        (:class:`~psmlearn.segmentation.Distance`), or "voronoi"
+        (:class:`~psmlearn.segmentation.Voronoi`) with its defaults; an object has its
+        own, such as ``Voronoi(weight=1.0)``.
     label_channel : int, default=None
         Channel of X that holds the masks to train on; y is ignored then.
     class_channel : int, default=None
@@ -103,16 +103,10 @@ class NucleiSegmenter(PixelNetworkEstimator):
         Peak of the one-cycle schedule.
     weight_decay : float, default=1e-4
         Of AdamW.
-    early_stopping : bool, default=True
+    early_stopping : bool or EarlyStopping, default=True
         Keep the weights that do best on images set aside, with their (pseudo)
-        masks, and stop after `n_iter_no_change` epochs without gain.
-    validation_fraction : float, default=0.1
-        Share of the images set aside; with too few images, fixed crops of the
-        training images are used.
-    n_iter_no_change : int, default=10
-        Patience of early stopping in epochs.
-    tol : float, default=1e-4
-        Least gain that counts.
+        masks, and stop where they do no better; an
+        :class:`~psmlearn.base.EarlyStopping` says how many and when.
     tile_size : int, default=1024
         Side of the tiles in prediction, in pixels; a halo is added.
     pixel_size : float, sequence of float or "file", default=0.25
@@ -145,7 +139,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
     classes_ : ndarray of shape (n_classes,) or None
         The classes of the nuclei, ascending; None where the masks had none.
     detector_ : NucleiDetector
-        The first stage (``targets="voronoi"``).
+        The first stage of "voronoi".
 
     References
     ----------
@@ -165,93 +159,83 @@ class NucleiSegmenter(PixelNetworkEstimator):
 
     _parameter_constraints: dict = {
         **PixelNetworkEstimator._parameter_constraints,
-        "targets": [StrOptions({"instances", "voronoi", "regions"})],
+        "targets": [StrOptions(set(_TARGETS)), Distance, Voronoi],
         "value_range": [tuple, list, None],
-        "detector": [HasMethods(["fit", "predict"]), None],
-        "voronoi_weight": [Interval(Real, 0, None, closed="left")],
-        "mask_foreground": ["boolean"],
         "nucleus_diameter": [
             Interval(Real, 0, None, closed="neither"),
             StrOptions({"auto"}),
         ],
-        "min_area": [Interval(Real, 0, None, closed="left")],
+        "min_area": [AT_LEAST_0],
+        "stain_jitter": [AT_LEAST_0],
+        "appearance_randomisation": [Interval(Real, 0, 1, closed="both")],
+        "n_views": [Interval(Integral, 1, 8, closed="both")],
     }
 
     def __init__(
         self,
         *,
-        network="unet",
-        weights=None,
-        targets="instances",
-        detector=None,
-        voronoi_weight=1.5,
-        mask_foreground=True,
-        label_channel=None,
-        class_channel=None,
-        class_weight="sqrt",
-        map_channel="drop",
-        nucleus_diameter=5.0,
-        min_area=4.0,
-        threshold=0.5,
-        stain_jitter=1.0,
-        appearance_randomisation=0.5,
-        value_range=UNIT_RANGE,
-        n_views=1,
-        max_epochs=20,
-        steps_per_epoch=30,
-        batch_size=8,
-        patch_size=224,
-        learning_rate=2e-3,
-        weight_decay=1e-4,
-        early_stopping=True,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=1e-4,
-        tile_size=1024,
-        pixel_size=0.25,
-        warm_start=False,
-        device="auto",
-        precision="float32",
-        random_state=None,
-        verbose=0,
-    ):
-        self.network = network
-        self.weights = weights
+        network: str | Callable[..., nn.Module] = "unet",
+        weights: Path | None = None,
+        targets: str | Targets = "distance",
+        label_channel: int | None = None,
+        class_channel: int | None = None,
+        class_weight: str | dict | None = "sqrt",
+        map_channel: str | int = "drop",
+        nucleus_diameter: float | str = 5.0,
+        min_area: float = 4.0,
+        threshold: float = 0.5,
+        stain_jitter: float = 1.0,
+        appearance_randomisation: float = 0.5,
+        value_range: tuple[float, float] | None = UNIT_RANGE,
+        n_views: int = 1,
+        max_epochs: int = 20,
+        steps_per_epoch: int = 30,
+        batch_size: int = 8,
+        patch_size: int = 224,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-4,
+        early_stopping: bool | EarlyStopping = True,
+        tile_size: int = 1024,
+        pixel_size: PixelSize = 0.25,
+        warm_start: bool = False,
+        device: str = "auto",
+        precision: str = "float32",
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            network=network,
+            weights=weights,
+            label_channel=label_channel,
+            class_channel=class_channel,
+            class_weight=class_weight,
+            map_channel=map_channel,
+            threshold=threshold,
+            max_epochs=max_epochs,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            patch_size=patch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            early_stopping=early_stopping,
+            tile_size=tile_size,
+            pixel_size=pixel_size,
+            warm_start=warm_start,
+            device=device,
+            precision=precision,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.targets = targets
-        self.detector = detector
-        self.voronoi_weight = voronoi_weight
-        self.mask_foreground = mask_foreground
-        self.label_channel = label_channel
-        self.class_channel = class_channel
-        self.class_weight = class_weight
-        self.map_channel = map_channel
         self.nucleus_diameter = nucleus_diameter
         self.min_area = min_area
-        self.threshold = threshold
         self.stain_jitter = stain_jitter
         self.appearance_randomisation = appearance_randomisation
         self.value_range = value_range
         self.n_views = n_views
-        self.max_epochs = max_epochs
-        self.steps_per_epoch = steps_per_epoch
-        self.batch_size = batch_size
-        self.patch_size = patch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.tile_size = tile_size
-        self.pixel_size = pixel_size
-        self.warm_start = warm_start
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
-        self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None) -> NucleiSegmenter:
+    def fit(self, X: Images, y: Masks | None = None) -> NucleiSegmenter:
         """Train on images and masks.
 
         Parameters
@@ -272,63 +256,54 @@ class NucleiSegmenter(PixelNetworkEstimator):
         ValueError
             If images or masks are not what was expected; before training.
         """
-        continued = self._continues()
-        if continued:
-            refuse_other_range(self.value_range, self._value_range_of(reset=False))
-        images = self._check_stacks(X, reset=not continued)
-        masks = self._training_masks(images, y)
-        classes = self._find_classes(class_planes(masks), continued)
-        if self.targets == "voronoi":
-            self._fit_voronoi(images, masks, classes, continued)
-        else:
-            self._fit_masks(images, masks, classes, continued)
+        targets = resolve_option(self.targets, _TARGETS)
+        value_range = check_value_range(self.value_range)
+        self._fit_pixels(
+            X, y, targets, value_range=value_range, continued=self._continues()
+        )
         return self
 
-    def _fit_masks(self, images, masks, classes, continued: bool) -> None:
-        loss, n_outputs = instance_loss, 3
-        if self.targets == "regions":
-            loss, n_outputs = region_loss, 2
-        weights, n_planes = None, 1
-        if classes is not None:
-            weights = self._number_classes(masks, classes)
-            loss, n_planes = partial(loss, weights=weights), 2
-            n_outputs += len(classes) - 1
-        self._train_pixels(
+    def _vary(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        distance: torch.Tensor,
+        further: list[torch.Tensor],
+        generator: torch.Generator,
+    ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+        vary = vary_channels if self.value_range is None else vary_stains
+        images = vary(
             images,
-            masks,
-            n_outputs,
-            lambda crops: [crops[..., k].astype(np.int64) for k in range(1, n_planes)],
-            loss,
-            classes=classes,
-            weights=weights,
-            continued=continued,
+            labels,
+            distance,
+            strength=self.stain_jitter,
+            share=self.appearance_randomisation,
+            generator=generator,
         )
+        return images, labels, further
 
-    def _fit_voronoi(self, images, masks, classes, continued: bool) -> None:
+    # -- what the two-stage training asks for ----------------------------------
+
+    def _first_stage(self) -> NucleiDetector:
+        """Return a detector with the training parameters of this segmenter."""
+        shared = self.get_params(deep=False)
+        own = set(_OF_ITS_OWN)
+        if self.nucleus_diameter == "auto":
+            own.add("nucleus_diameter")
+        if self.value_range is None:
+            shared["stain_jitter"] = 0.0  # channels of any kind are no stains
+        names = set(NucleiDetector._get_param_names()) & set(shared) - own
+        return NucleiDetector(**{name: shared[name] for name in names})
+
+    def _pictures(self, images: ImageBatch) -> ImageBatch | list[np.ndarray]:
+        """Return what a detector sees: the channels of the network, in [0, 1]."""
         channels = self._input_channels(images.n_channels)
-        self.detector_, points = fit_detector(self, images, masks, channels)
-        options = {
-            "weight": self.voronoi_weight,
-            "mask_foreground": self.mask_foreground,
-        }
-        if classes is not None:
-            options["weights"] = self._number_classes(masks, classes)
-        planes = [
-            voronoi_planes(mask, found, classes)
-            for mask, found in zip(masks, points, strict=True)
-        ]
-        self._train_pixels(
-            images,
-            planes,
-            1 + (1 if classes is None else len(classes)),
-            voronoi_crops,
-            partial(voronoi_loss, **options),
-            classes=classes,
-            weights=options.get("weights"),
-            continued=continued,
-        )
+        if len(channels) < images.n_channels or self.value_range is None:
+            # It gets images standardised already.
+            return [np.ascontiguousarray(image[..., channels]) for image in images]
+        return images
 
-    def predict(self, X) -> np.ndarray | list[np.ndarray]:
+    def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Return the label image of each image.
 
         Returns
@@ -340,7 +315,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
         images = self._images_to_predict(X)
         return images.wrap(list(self._predict_masks(images)))
 
-    def predict_proba(self, X) -> np.ndarray | list[np.ndarray]:
+    def predict_proba(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Return the probabilities of background and nucleus at each pixel.
 
         Returns
@@ -352,10 +327,10 @@ class NucleiSegmenter(PixelNetworkEstimator):
         """
         images = self._images_to_predict(X)
         n_channels = 1 + self._n_foreground()
-        outputs = self._predict_pixels(images, self._activation())
+        outputs = self._predict_pixels(images, self.n_views)
         return images.wrap([output[..., :n_channels].copy() for output in outputs])
 
-    def detect(self, X) -> list[np.ndarray]:
+    def detect(self, X: Images) -> list[np.ndarray]:
         """Return the centroids of the nuclei.
 
         Returns
@@ -366,7 +341,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
         images = self._images_to_predict(X)
         return [mask_points(mask) for mask in self._predict_masks(images)]
 
-    def score(self, X, y) -> float:
+    def score(self, X: Images, y: Masks) -> float:
         """Return the aggregated Jaccard index, the mean over images.
 
         Parameters
@@ -376,21 +351,15 @@ class NucleiSegmenter(PixelNetworkEstimator):
             the mean over the classes too; images without a class do not count in it.
         """
         masks = check_masks(y, None, caller=f"{type(self).__name__}.score")
-        return class_jaccard(
-            masks, list(self.predict(X)), getattr(self, "classes_", None)
-        )
-
-    def _images_to_predict(self, X) -> ImageBatch:
-        self._check_is_fitted()
-        return self._check_stacks(X, reset=False)
+        return class_jaccard(masks, list(self.predict(X)), self.classes_)
 
     def _predict_masks(self, images: ImageBatch) -> Iterator[np.ndarray]:
-        outputs = self._predict_pixels(images, self._activation())
+        outputs = self._predict_pixels(images, self.n_views)
         for output, size in zip(outputs, self._pixel_sizes(images), strict=True):
-            yield decode_outputs(
+            yield decode_nuclei(
                 output,
-                targets=self._targets,
-                classes=getattr(self, "classes_", None),
+                self._frozen.targets,
+                classes=self.classes_,
                 threshold=self.threshold,
                 nucleus_diameter=self.nucleus_diameter,
                 min_area=self.min_area,

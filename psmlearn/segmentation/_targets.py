@@ -1,244 +1,423 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the segmentation networks are trained on, made from points and masks."""
+"""What a pixel network is taught by masks, and how nuclei are read from its answer.
+
+Each kind of targets is an object: it makes the planes that crops are cut from, gives
+the loss, and splits the probability of foreground into nuclei.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+import torch
 from scipy import ndimage as ndi
+from sklearn.base import BaseEstimator, clone
+
+from psmlearn._images._instances import (
+    clean_mask,
+    decode_instances,
+    relabel,
+    remove_small,
+    split_touching,
+)
+from psmlearn._images._sizes import NUCLEUS_DIAMETER, nuclear_zoom
+from psmlearn._sklearn_compat import HasMethods
+from psmlearn.base import AT_LEAST_0, Option
+from psmlearn.io._batch import ImageBatch
+from psmlearn.segmentation._classes import class_counts, class_places, mask_points
+from psmlearn.segmentation._losses import (
+    heatmap_loss,
+    instance_loss,
+    pixel_loss,
+    region_loss,
+    voronoi_loss,
+)
+from psmlearn.segmentation._masks import class_planes
+from psmlearn.segmentation._points import are_points, check_points
+from psmlearn.segmentation._rasters import (
+    nearest_values,
+    points_to_heatmap,
+    voronoi_labels,
+)
+
+if TYPE_CHECKING:
+    from psmlearn.segmentation._pixels import PixelNetworkEstimator
+
+__all__ = [
+    "Distance",
+    "Examples",
+    "Foreground",
+    "Heatmap",
+    "Regions",
+    "Targets",
+    "Voronoi",
+    "decode_nuclei",
+]
+
+Loss = Callable[..., torch.Tensor]
+# The heat map is cut with the ids, as whole numbers up to this one.
+_HEAT_LEVELS = 255
 
 
-def _check_points(points, shape):
-    """Give rounded (row, column) pixels of points, and the image's shape."""
-    shape = tuple(int(side) for side in shape)
-    if len(shape) != 2 or min(shape) < 1:
-        raise ValueError(
-            f"shape: (height, width) of 1 or more is expected, got {shape}"
+@dataclass
+class Examples:
+    """What a network learns from.
+
+    Attributes
+    ----------
+    planes : list of ndarray of shape (height, width[, n_planes]), int32
+        Ids of the objects first; crops are cut from them.
+    classes : ndarray of shape (n_classes,) or None
+        Classes to learn, ascending.
+    weights : tensor of shape (n_classes,) or None
+        How much each counts in the loss; prediction takes it back.
+    public : dict
+        Public attributes that come of it.
+    """
+
+    planes: list[np.ndarray]
+    classes: np.ndarray | None = None
+    weights: torch.Tensor | None = None
+    public: dict[str, Any] = field(default_factory=dict)
+
+
+class Targets(Option):
+    """Base class of what a pixel network is taught.
+
+    Attributes
+    ----------
+    with_distance : bool
+        Whether the loss, or the variation of images, takes the inner distance of the
+        objects, which costs time.
+    n_further : int
+        Outputs of the network besides background and foreground.
+    """
+
+    with_distance = True
+    n_further = 0
+
+    def examples(
+        self, learner: PixelNetworkEstimator, images: ImageBatch, y, continued: bool
+    ) -> Examples:
+        """Make what is learnt from of masks, in y or in channels of the images."""
+        masks = learner._training_masks(images, y)
+        classes = learner._find_classes(class_planes(masks), continued)
+        weights = None
+        if classes is not None:
+            weights = learner._number_classes(masks, classes)
+        return Examples(masks, classes, weights)
+
+    def further(self, crops: np.ndarray) -> list[np.ndarray]:
+        """Return targets besides ids and distance, of crops (n, size, size, planes)."""
+        n_planes = 1 if crops.ndim == 3 else crops.shape[-1]
+        return [crops[..., k].astype(np.int64) for k in range(1, n_planes)]
+
+    def loss(self) -> Loss:
+        """Return ``f(outputs, labels, distance, *further, weights) -> scalar``."""
+        raise NotImplementedError
+
+    def split(
+        self,
+        output: np.ndarray,
+        probability: np.ndarray,
+        *,
+        threshold: float,
+        diameter: float,
+        min_area: int,
+    ) -> np.ndarray:
+        """Return the label image of one image; lengths in pixels.
+
+        Parameters
+        ----------
+        output : ndarray of shape (height, width, n_outputs), float32
+            Activated outputs of the network.
+        probability : ndarray of shape (height, width), float32
+            Of the foreground, or of one class of it.
+        """
+        mask = clean_mask(probability > threshold, min_area=min_area)
+        labels = split_touching(mask, diameter=diameter, intensity=probability)
+        return relabel(remove_small(labels, min_area))
+
+
+class Distance(Targets):
+    """Foreground, and the inner distance of each object.
+
+    Touching nuclei are told apart by a watershed on the distance.
+    """
+
+    n_further = 1
+
+    def loss(self) -> Loss:
+        """Cross entropy, and L1 of the distance."""
+        return instance_loss
+
+    def split(
+        self,
+        output: np.ndarray,
+        probability: np.ndarray,
+        *,
+        threshold: float,
+        diameter: float,
+        min_area: int,
+    ) -> np.ndarray:
+        """Return the label image by watershed on the distance."""
+        return decode_instances(
+            probability,
+            output[..., -1],
+            threshold=threshold,
+            diameter=diameter,
+            min_area=min_area,
         )
-    points = np.asarray(points, dtype=np.float64)
-    if points.size == 0:
-        return np.empty((0, 2), np.intp), shape
-    if points.ndim != 2 or points.shape[1] not in (2, 3):
-        raise ValueError(
-            "points: shape (n_points, 2), or 3 with classes, is expected, got "
-            f"{points.shape}"
-        )
-    places = points[:, :2]
-    if not np.isfinite(places).all():
-        raise ValueError("points: finite rows and columns are expected, got NaN or inf")
-    outside = ((places < -0.5) | (places > np.array(shape) - 0.5)).any(axis=1)
-    if outside.any():
-        first = int(np.flatnonzero(outside)[0])
-        raise ValueError(
-            f"points: point {first} at (row, column) {tuple(places[first].tolist())} "
-            f"is outside the image of {shape[0]} rows and {shape[1]} columns"
-        )
-    # Halves go up, whatever the parity, so that shifted points shift as a whole.
-    pixels = np.floor(places + 0.5).astype(np.intp)
-    return np.minimum(pixels, np.array(shape) - 1), shape
 
 
-def _background_at(pixels, shape):
-    """Raster that is False at the points alone."""
-    raster = np.ones(shape, bool)
-    raster[pixels[:, 0], pixels[:, 1]] = False
-    return raster
+class Voronoi(Targets):
+    """The two-stage training of [1]_: a detector's points give sparse labels.
 
-
-def _nearest_pixel(pixels, shape):
-    """Flat index of the nearest point's pixel, everywhere: the Voronoi cells."""
-    rows, columns = ndi.distance_transform_edt(
-        _background_at(pixels, shape), return_distances=False, return_indices=True
-    )
-    if shape[0] * shape[1] > np.iinfo(rows.dtype).max:
-        rows = rows.astype(np.int64)
-    rows *= shape[1]
-    rows += columns
-    return rows
-
-
-def _differs_from_neighbour(labels):
-    """Where a pixel's upper, lower, left or right neighbour has another label."""
-    edges = np.zeros(labels.shape, bool)
-    for axis in (0, 1):
-        before, after = [slice(None)] * 2, [slice(None)] * 2
-        before[axis], after[axis] = slice(None, -1), slice(1, None)
-        differ = labels[tuple(before)] != labels[tuple(after)]
-        edges[tuple(before)] |= differ
-        edges[tuple(after)] |= differ
-    return edges
-
-
-def _stamp_discs(labels, pixels, radius):
-    """Set discs around pixels to 1, cut at the image's border."""
-    height, width = labels.shape
-    reach = int(radius)
-    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    disc = np.stack([rows, columns], axis=-1)[rows**2 + columns**2 <= radius**2]
-    places = (pixels[:, np.newaxis] + disc).reshape(-1, 2)
-    inside = ((places >= 0) & (places < (height, width))).all(axis=1)
-    labels[tuple(places[inside].T)] = 1
-
-
-def voronoi_labels(points, shape, *, point_radius=2, edge_width=1):
-    """Sparse training labels from points: discs and the edges of Voronoi cells.
+    A detector learns the masks; around its points pixels are nucleus, on the edges of
+    their Voronoi cells background, and the network learns these beside the masks.
 
     Parameters
     ----------
-    points : array-like of shape (n_points, 2 or 3)
-        Rows and columns in pixels, rounded to whole pixels; a third column (classes)
-        is not read. Points on one pixel count once.
-    shape : (height, width)
-    point_radius : float, default=2
-        Radius of the discs in pixels; 0 marks the points' own pixels.
-    edge_width : int, default=1
-        Pixels that each cell gives to its edge: those within this city-block
-        distance of another cell. An edge is twice as wide, the image's border is
-        none, and 0 draws no edges.
-
-    Returns
-    -------
-    labels : ndarray of shape (height, width), int32
-        1 in the discs (which override edges), 0 on the edges, -1 (unknown) elsewhere.
-        Without any point nothing can be nucleus, so all is 0.
+    detector : NucleiDetector, default=None
+        The first stage; None takes one with the training parameters of the segmenter.
+    weight : float, default=1.5
+        Weight of the Voronoi labels beside the mask.
+    mask_foreground : bool, default=True
+        Whether the masks' foreground is learnt; the code of [1]_ does not (False).
 
     References
     ----------
-    H. Qu et al., "Weakly supervised deep nuclei segmentation using points annotation
-    in histopathology images", MIDL 2019.
+    .. [1] P. Chen et al., "Exploring Unsupervised Cell Recognition with Prior
+       Self-activation Maps", MICCAI 2023.
 
     Examples
     --------
-    >>> from psmlearn.segmentation._targets import voronoi_labels
-    >>> voronoi_labels([(0, 1), (0, 6)], (1, 8), point_radius=1)
-    array([[1, 1, 1, 0, 0, 1, 1, 1]], dtype=int32)
+    >>> from psmlearn import NucleiSegmenter
+    >>> from psmlearn.segmentation import Voronoi
+    >>> NucleiSegmenter(targets=Voronoi(weight=1.0)).get_params()["targets__weight"]
+    1.0
     """
-    pixels, shape = _check_points(points, shape)
-    if not point_radius >= 0:
-        raise ValueError(f"point_radius: 0 or more is expected, got {point_radius}")
-    if edge_width != int(edge_width) or edge_width < 0:
-        raise ValueError(f"edge_width: 0, 1, 2, ... is expected, got {edge_width}")
-    if len(pixels) == 0:
-        return np.zeros(shape, np.int32)
-    labels = np.full(shape, -1, np.int32)
-    if edge_width > 0:
-        edges = _differs_from_neighbour(_nearest_pixel(pixels, shape))
-        if edge_width > 1:
-            edges = ndi.binary_dilation(edges, iterations=int(edge_width) - 1)
-        labels[edges] = 0
-    _stamp_discs(labels, pixels, float(point_radius))
-    return labels
 
+    _parameter_constraints: dict = {
+        "detector": [HasMethods(["fit", "predict"]), None],
+        "weight": [AT_LEAST_0],
+        "mask_foreground": ["boolean"],
+    }
 
-def nearest_values(points, values, shape):
-    """Give every pixel the value of the nearest point.
+    def __init__(
+        self,
+        *,
+        detector: BaseEstimator | None = None,
+        weight: float = 1.5,
+        mask_foreground: bool = True,
+    ) -> None:
+        self.detector = detector
+        self.weight = weight
+        self.mask_foreground = mask_foreground
 
-    Parameters
-    ----------
-    points : array-like of shape (n_points, 2 or 3)
-        Rows and columns in pixels, rounded to whole pixels.
-    values : array-like of shape (n_points,), int
-        Of points on one pixel the last counts.
-    shape : (height, width)
+    def examples(
+        self, learner: PixelNetworkEstimator, images: ImageBatch, y, continued: bool
+    ) -> Examples:
+        """Train the detector, and make planes of its points."""
+        masks = learner._training_masks(images, y)
+        classes = learner._find_classes(class_planes(masks), continued)
+        own = self.detector
+        detector = learner._first_stage() if own is None else clone(own)
+        pictures = learner._pictures(images)
+        points = detector.fit(pictures, masks).predict(pictures)
+        weights = None
+        if classes is not None:
+            weights = learner._number_classes(masks, classes)
+        planes = [
+            voronoi_planes(mask, found, classes)
+            for mask, found in zip(masks, points, strict=True)
+        ]
+        return Examples(planes, classes, weights, {"detector_": detector})
 
-    Returns
-    -------
-    ndarray of shape (height, width), int32
-        0 where there is no point at all.
+    def further(self, crops: np.ndarray) -> list[np.ndarray]:
+        """Return the Voronoi labels, and the places of the classes."""
+        places = [crops[..., k].astype(np.int64) for k in range(2, crops.shape[-1])]
+        return [crops[..., 1].astype(np.float32), *places]
 
-    Examples
-    --------
-    >>> from psmlearn.segmentation._targets import nearest_values
-    >>> nearest_values([(0, 1), (0, 6)], [1, 2], (1, 8))
-    array([[1, 1, 1, 1, 2, 2, 2, 2]], dtype=int32)
-    """
-    pixels, shape = _check_points(points, shape)
-    raster = np.zeros(shape, np.int32)
-    if len(pixels) == 0:
-        return raster
-    raster[pixels[:, 0], pixels[:, 1]] = values
-    return raster.ravel()[_nearest_pixel(pixels, shape)]
-
-
-def distance_target(labels):
-    """Normalised distance of every pixel to the boundary of its own object.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (height, width), int
-        Label image: 0 background, -1 unknown, ids above.
-
-    Returns
-    -------
-    distance : ndarray of shape (height, width), float32
-        One plus the Euclidean distance to the nearest boundary pixel of the object
-        (one with a neighbour above, below, left or right that is not of it),
-        divided by the object's largest: 1 at its innermost pixels, small at its
-        boundary; 0 on background and unknown. Touching objects bound each other; the
-        image's border bounds none.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from psmlearn.segmentation._targets import distance_target
-    >>> distance_target(np.array([[0, 1, 1, 1, 2, 2]])).tolist()
-    [[0.0, 0.5, 1.0, 0.5, 0.5, 1.0]]
-    """
-    labels = np.asarray(labels)
-    if labels.ndim != 2 or labels.dtype.kind not in "iu":
-        raise ValueError(
-            "labels: a (height, width) label image of whole numbers is expected, got "
-            f"shape {labels.shape} of {labels.dtype}"
+    def loss(self) -> Loss:
+        """Cross entropy on mask and Voronoi labels."""
+        return partial(
+            voronoi_loss, weight=self.weight, mask_foreground=self.mask_foreground
         )
-    target = np.zeros(labels.shape, np.float32)
-    inside = labels > 0
-    if not inside.any():
-        return target
-    edges = _differs_from_neighbour(labels)
-    if not edges.any():  # one object fills the image: it has no boundary
-        target.fill(1)
-        return target
-    distance = ndi.distance_transform_edt(~edges)[inside]
-    distance += 1
-    ids = labels[inside]
-    if ids.max() > 4 * labels.size:  # a table by id would be larger than the image
-        ids = np.unique(ids, return_inverse=True)[1]
-    largest = np.zeros(int(ids.max()) + 1)
-    np.maximum.at(largest, ids, distance)
-    distance /= largest[ids]
-    target[inside] = distance
-    return target
 
 
-def points_to_heatmap(points, shape, sigma):
-    """Heat map of points: the largest of Gaussians of height 1 around them.
+class Foreground(Targets):
+    """The foreground of the masks alone: the first stage of [1]_.
+
+    References
+    ----------
+    .. [1] P. Chen et al., "Exploring Unsupervised Cell Recognition with Prior
+       Self-activation Maps", MICCAI 2023.
+    """
+
+    def loss(self) -> Loss:
+        """Cross entropy."""
+        return pixel_loss
+
+    def peak_height(self, nucleus_diameter: float, smoothing: float) -> float:
+        """Return the height at its centre of a perfect answer after a blur."""
+        return 1.0
+
+
+class Heatmap(Targets):
+    """Gaussians around the centres of the nuclei; masks or points are learnt from."""
+
+    def examples(
+        self, learner: PixelNetworkEstimator, images: ImageBatch, y, continued: bool
+    ) -> Examples:
+        """Draw the Gaussians, with the class of the nearest nucleus."""
+        masks, points = self._points_to_learn(learner, images, y)
+        values = None
+        if points[0].shape[1] == 3:
+            values = [found[:, 2] for found in points]
+        classes = learner._find_classes(values, continued)
+        weights = None
+        if classes is not None:
+            places = [class_places(each, classes) for each in values]
+            counts = class_counts(places, len(classes))
+            weights = learner._class_weights(classes, counts)
+        planes = []
+        for i, diameter in enumerate(learner._diameters(images)):
+            heat = points_to_heatmap(points[i], masks[i].shape, diameter / 5)
+            stack = [masks[i], np.round(heat * _HEAT_LEVELS).astype(np.int32)]
+            if classes is not None:
+                stack.append(nearest_values(points[i], places[i], masks[i].shape))
+            planes.append(np.stack(stack, axis=-1))
+        return Examples(planes, classes, weights)
+
+    def _points_to_learn(
+        self, learner: PixelNetworkEstimator, images: ImageBatch, y
+    ) -> tuple[list, list]:
+        """Return the ids (0 where only points are known) and the points."""
+        if learner.label_channel is None and are_points(y, images):
+            masks = [np.zeros(shape, np.int32) for shape in images.shapes]
+            return masks, check_points(y, images)
+        masks = learner._training_masks(images, y)
+        points = [mask_points(mask) for mask in masks]
+        return [mask if mask.ndim == 2 else mask[..., 0] for mask in masks], points
+
+    def further(self, crops: np.ndarray) -> list[np.ndarray]:
+        """Return heat map and places of the classes."""
+        places = [crops[..., k].astype(np.int64) for k in range(2, crops.shape[-1])]
+        return [crops[..., 1] / np.float32(_HEAT_LEVELS), *places]
+
+    def loss(self) -> Loss:
+        """Cross entropy against a soft target."""
+        return heatmap_loss
+
+    def peak_height(self, nucleus_diameter: float, smoothing: float) -> float:
+        """Return the height at its centre of a perfect answer after a blur."""
+        heat = (nucleus_diameter / 5) ** 2
+        return heat / (heat + smoothing**2)
+
+
+class Regions(Targets):
+    """Foreground of any size: each connected region of it is one object."""
+
+    with_distance = False
+
+    def loss(self) -> Loss:
+        """Cross entropy, and 1 less the Dice coefficient."""
+        return region_loss
+
+
+def decode_nuclei(
+    output: np.ndarray,
+    targets: Targets,
+    *,
+    classes: np.ndarray | None,
+    threshold: float,
+    nucleus_diameter: float | str,
+    min_area: float,
+    pixel_size: float,
+) -> np.ndarray:
+    """Return the mask of an image from the activated outputs of the network.
 
     Parameters
     ----------
-    points : array-like of shape (n_points, 2 or 3)
-        Rows and columns in pixels, rounded to whole pixels; a third column (classes)
-        is not read.
-    shape : (height, width)
-    sigma : float
-        Standard deviation of the Gaussians in pixels.
+    output : ndarray of shape (height, width, n_channels), float32
+        Background, the classes (one where there are none), and what else there is.
+    targets : Targets
+        What the network was taught.
+    classes : ndarray of shape (n_classes,) or None
+    nucleus_diameter : float or "auto"
+        In micrometres; "auto" looks it up in what is found first, and `min_area`
+        follows it.
+    min_area : float
+        In square micrometres.
+    pixel_size : float
+        Micrometres per pixel.
 
     Returns
     -------
-    heatmap : ndarray of shape (height, width), float32
-        Values in [0, 1]: 1 at the points; 0 everywhere without any.
-
-    Examples
-    --------
-    >>> from psmlearn.segmentation._targets import points_to_heatmap
-    >>> points_to_heatmap([(0, 1)], (1, 3), sigma=1).round(3).tolist()
-    [[0.6069999933242798, 1.0, 0.6069999933242798]]
+    mask : ndarray of shape (height, width), or (height, width, 2) with classes, int32
     """
-    pixels, shape = _check_points(points, shape)
-    if not sigma > 0:
-        raise ValueError(f"sigma: a number above 0 is expected, got {sigma}")
-    if len(pixels) == 0:
-        return np.zeros(shape, np.float32)
-    distance = ndi.distance_transform_edt(_background_at(pixels, shape))
-    heatmap = np.multiply(distance, 1 / sigma, dtype=np.float64).astype(np.float32)
-    np.square(heatmap, out=heatmap)
-    heatmap *= -0.5
-    return np.exp(heatmap, out=heatmap)
+    is_known = nucleus_diameter != "auto"
+    diameter = float(nucleus_diameter) if is_known else NUCLEUS_DIAMETER
+
+    def decode(step: float) -> np.ndarray:
+        how = {
+            "threshold": threshold,
+            "diameter": diameter / step,
+            "min_area": round(min_area / step**2),
+        }
+        if classes is None:
+            return targets.split(output, output[..., 1], **how)
+        return _decode_classes(output, targets, classes, **how)
+
+    mask = decode(pixel_size)
+    if is_known:
+        return mask
+    zoom = nuclear_zoom(mask if mask.ndim == 2 else mask[..., 0], pixel_size)
+    return mask if zoom == 1 else decode(pixel_size / zoom)
+
+
+def _decode_classes(
+    output: np.ndarray, targets: Targets, classes: np.ndarray, **how
+) -> np.ndarray:
+    """Return ids and classes, for nuclei of one size; lengths in pixels."""
+    scores = output[..., 1 : 1 + len(classes)]
+    probability = scores.sum(axis=-1)
+    planes = np.moveaxis(scores, -1, 0)
+    smooth = [ndi.gaussian_filter(plane, how["diameter"] / 10) for plane in planes]
+    likeliest = np.argmax(smooth, axis=0)
+    mask = np.zeros((*probability.shape, 2), np.int32)
+    # Class by class: touching nuclei of two classes are two, whatever their outline.
+    for place, value in enumerate(classes):
+        own = np.where(likeliest == place, probability, np.float32(0))
+        labels = targets.split(output, own, **how)
+        # A hole that is filled may be another's nucleus, which comes before.
+        free = (labels > 0) & (mask[..., 0] == 0)
+        mask[free, 0] = labels[free] + mask[..., 0].max()
+        mask[free, 1] = value
+    mask[..., 0] = relabel(mask[..., 0])
+    return mask
+
+
+def voronoi_planes(
+    mask: np.ndarray, points: np.ndarray, classes: np.ndarray | None
+) -> np.ndarray:
+    """Return the planes (height, width, 2 or 4) of the two-stage training.
+
+    Ids and Voronoi labels, with classes then the places of the classes in the mask
+    and around the points.
+    """
+    shape = mask.shape[:2]
+    voronoi = voronoi_labels(points, shape)
+    if classes is None:
+        return np.stack([mask, voronoi], axis=-1)
+    if points.shape[1] == 3:
+        places = nearest_values(points, class_places(points[:, 2], classes), shape)
+    else:  # a detector that knows no classes: the mask tells them
+        places = mask[..., 1]
+    places = np.where(voronoi > 0, places, 0)
+    return np.stack([mask[..., 0], voronoi, mask[..., 1], places], axis=-1)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The default chain: of the estimator, and of the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.pipeline import Pipeline
+
+from psmlearn._typing import PixelSize
+from psmlearn.activation import SelfActivationMapper
+from psmlearn.base import UNIT_RANGE, NetworkEstimator
+from psmlearn.cluster import SemanticClusterer
+from psmlearn.cluster._classes import resolve_classes, warn_of_staining
+from psmlearn.io._batch import ImageBatch, resolve_pixel_size
+from psmlearn.segmentation._labelers import (
+    last_step,
+    takes_image_labels,
+    value_range_of,
+)
+from psmlearn.segmentation._region_segmenter import RegionSegmenter
+from psmlearn.segmentation._segmenter import NucleiSegmenter
+
+__all__ = ["check_staining", "default_chain", "default_labeler", "default_segmenter"]
+
+# Of pale nuclei a network finds more than the masks hold, most of them pale ground.
+_THRESHOLD_OF_CLASSES = 0.85
+
+
+def default_chain(
+    images: ImageBatch,
+    *,
+    classes: str | dict | None = None,
+    pixel_size: PixelSize = 0.25,
+    device: str = "auto",
+    verbose: int = 0,
+    max_epochs: int | None = None,
+) -> tuple[Any, Any]:
+    """Return the labeler and the segmenter that are the default for some images.
+
+    Parameters
+    ----------
+    classes : "ki67", "he", dict or None, default=None
+        As in :class:`SemanticClusterer`.
+    max_epochs : int or None, default=None
+        Cuts each training short after so many epochs.
+    """
+    labeler = default_labeler(
+        images, classes=classes, pixel_size=pixel_size, device=device, verbose=verbose
+    )
+    segmenter = default_segmenter(
+        labeler, pixel_size=pixel_size, device=device, verbose=verbose
+    )
+    if max_epochs is not None:
+        steps = labeler.named_steps.values() if isinstance(labeler, Pipeline) else []
+        for part in (*steps, segmenter):
+            if isinstance(part, NetworkEstimator):
+                part.max_epochs = min(part.max_epochs, max_epochs)
+    return labeler, segmenter
+
+
+def default_labeler(
+    images: ImageBatch,
+    *,
+    classes: str | dict | None = None,
+    pixel_size: PixelSize = 0.25,
+    device: str = "auto",
+    verbose: int = 0,
+) -> Any:
+    """Return the unfitted labeler that is the default: maps and their clusters.
+
+    With several classes it is the clusterer alone, to whose stains a map adds nothing.
+    """
+    if images.n_channels not in (1, 3):
+        raise ValueError(
+            "The default labeler takes images with 1 or 3 channels, got "
+            f"{images.n_channels}; pass a labeler that knows yours."
+        )
+    if _n_classes(classes) > 1:
+        return SemanticClusterer(
+            pixel_size=pixel_size, classes=classes, verbose=verbose
+        )
+    # Maps are arrays that know no file: the clusterer is told the numbers.
+    sizes = resolve_pixel_size(pixel_size, images)
+    is_one = (sizes == sizes[0]).all()
+    clusterer = SemanticClusterer(
+        pixel_size=float(sizes[0]) if is_one else sizes.tolist(),
+        classes=classes,
+        verbose=verbose,
+    )
+    maps = SelfActivationMapper(device=device, verbose=verbose)
+    return Pipeline([("maps", maps), ("clusters", clusterer)])
+
+
+def default_segmenter(
+    labeler: Any,
+    *,
+    pixel_size: PixelSize = 0.25,
+    device: str = "auto",
+    verbose: int = 0,
+) -> Any:
+    """Return the unfitted segmenter that is the default after a labeler.
+
+    What image labels tell apart is no nucleus of a known size, but a region.
+    """
+    common = {"pixel_size": pixel_size, "device": device, "verbose": verbose}
+    value_range = None if value_range_of(labeler) is None else UNIT_RANGE
+    if takes_image_labels(labeler):
+        return RegionSegmenter(value_range=value_range, **common)
+    last = last_step(labeler)
+    if isinstance(last, SemanticClusterer) and _n_classes(last.classes) > 1:
+        common |= {"threshold": _THRESHOLD_OF_CLASSES, "nucleus_diameter": "auto"}
+    return NucleiSegmenter(value_range=value_range, **common)
+
+
+def _n_classes(classes: str | dict | None) -> int:
+    return 0 if classes is None else len(resolve_classes(classes))
+
+
+def check_staining(
+    images: ImageBatch, classes: str | dict | None, caller: str, stacklevel: int
+) -> None:
+    """Warn of images whose stains the default labeler cannot tell apart."""
+    warn_of_staining(images, classes, caller, stacklevel + 1)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Classes in prediction by stain: nuclei of chromogens as a clusterer finds them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from skimage.measure import label
+
+from psmlearn._images._frame import inner_box
+from psmlearn._images._instances import relabel
+from psmlearn.cluster import SemanticClusterer
+from psmlearn.io._batch import ImageBatch
+from psmlearn.segmentation._labelers import last_step
+
+__all__ = ["StainedNuclei", "put_stained_first"]
+
+
+class StainedNuclei:
+    """Nuclei that a chromogen stains, taken from the stain, among those of a network.
+
+    A network tells brown nuclei from blue ones no better than the stain does, and
+    finds pale blue ones that no threshold finds: each has its part.
+
+    Parameters
+    ----------
+    labeler : estimator
+        Fitted; its `predict` gives ids and classes by stain.
+    n_classes : int
+        Classes, of which the last is the counterstain.
+    """
+
+    def __init__(self, labeler: Any, n_classes: int) -> None:
+        self.labeler = labeler
+        self.n_classes = n_classes
+
+    @classmethod
+    def of(cls, labeler: Any, segmenter: Any) -> StainedNuclei | None:
+        """Return the part for a fitted pair, None where the stain tells no classes."""
+        clusterer = last_step(labeler)
+        if not isinstance(clusterer, SemanticClusterer):
+            return None
+        n_classes = len(clusterer.class_names_)
+        if n_classes < 2 or not hasattr(segmenter, "classes_"):
+            return None
+        return cls(labeler, n_classes)
+
+    @property
+    def classes(self) -> np.ndarray:
+        """The classes, from 1."""
+        return np.arange(1, self.n_classes + 1)
+
+    def put_first(
+        self, X: Any, images: ImageBatch, masks: Any, *, warns: bool = True
+    ) -> Any:
+        """Return the masks of a network with the chromogens' nuclei put first.
+
+        Parameters
+        ----------
+        X : images
+            What the labeler is to be given.
+        images : ImageBatch
+            The same, checked.
+        masks : list or array of ndarray of shape (height, width, 2)
+            Masks without classes come back as they are.
+        warns : bool, default=True
+            Whether the labeler may warn of images of another staining.
+        """
+        if any(np.ndim(mask) != 3 for mask in masks):
+            return masks  # a segmenter of no classes
+        with warnings.catch_warnings():
+            if not warns:
+                warnings.filterwarnings("ignore", ".* do not look like the stains")
+            stained = self.labeler.predict(X)
+        merged = []
+        for image, mask, own in zip(images, masks, stained, strict=True):
+            rows, columns = inner_box(image[..., :3])
+            inside = np.zeros_like(mask)  # in a black border is no nucleus
+            inside[rows, columns] = mask[rows, columns]
+            merged.append(put_stained_first(inside, own, self.n_classes))
+        return images.wrap(merged)
+
+    def of_network(self, mask: np.ndarray) -> np.ndarray:
+        """Tell which pixels of a mask are no matter of stain, (height, width) bool."""
+        return (mask[..., 1] == 0) | (mask[..., 1] == self.n_classes)
+
+
+def put_stained_first(
+    mask: np.ndarray, stained: np.ndarray, counterstain: int
+) -> np.ndarray:
+    """Take the chromogens' nuclei from one mask and all others from another.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (height, width, 2), int
+        Ids and classes of a network. Its nuclei, of whatever class, are of the
+        counterstain where no chromogen's lies; what loses half of itself to one is
+        that nucleus seen again.
+    stained : ndarray of shape (height, width, 2), int
+        Ids and classes by stain.
+    counterstain : int
+        The class of the counterstain, the highest.
+
+    Returns
+    -------
+    merged : ndarray of shape (height, width, 2), int32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn.segmentation._stain_classes import put_stained_first
+    >>> network = np.array([[[1, 1], [1, 1], [0, 0], [2, 1], [2, 1], [2, 1]]])
+    >>> stain = np.array([[[7, 1], [7, 1], [0, 0], [8, 1], [0, 0], [9, 2]]])
+    >>> put_stained_first(network, stain, 2).tolist()
+    [[[1, 1], [1, 1], [0, 0], [2, 1], [3, 2], [3, 2]]]
+    """
+    is_stained = (stained[..., 1] > 0) & (stained[..., 1] < counterstain)
+    ids = mask[..., 0]
+    whole = np.bincount(ids.ravel())
+    # A nucleus that is cut in two goes on as its larger part.
+    pieces = label(np.where(is_stained, 0, ids), background=0, connectivity=2)
+    found = pieces > 0
+    owner = np.zeros(int(pieces.max()) + 1, np.intp)
+    owner[pieces[found]] = ids[found]
+    kept = 2 * np.bincount(pieces.ravel(), minlength=len(owner)) > whole[owner]
+    kept[0] = False
+    pieces = np.where(kept[pieces], pieces, 0)
+    merged = np.where(is_stained, stained[..., 0], 0)
+    merged = np.where(pieces > 0, pieces + merged.max(), merged)
+    classes = np.where(
+        is_stained, stained[..., 1], np.where(pieces > 0, counterstain, 0)
+    )
+    return np.stack([relabel(merged), classes], axis=-1).astype(np.int32, copy=False)
