@@ -79,20 +79,15 @@ def regions(**rest):
 
 
 def class_mapper(resupervision={}, reconstruction={}, refinement={}, early=None, **rest):  # noqa: B006
-    from psmlearn import ClassActivationMapper
+    from psmlearn import ClassActivationMapper, weak
 
-    names = {
-        "weight": "cluster_weight",
-        "target": "cluster_target",
-        "area": "cluster_area",
-    }
-    told = {"cluster_weight": 0.0}
-    if resupervision is not None:
-        told = {names.get(k, k): v for k, v in resupervision.items()}
-    if reconstruction is None:
-        told["reconstruction_weight"] = 0.0
-    else:
-        told |= reconstruction
-    if refinement is None:
-        told["refine_sigma"] = 0.0
-    return ClassActivationMapper(**told, **_stopping(early), **rest)
+    def part(kind, options):
+        return None if options is None else kind(**options)
+
+    return ClassActivationMapper(
+        resupervision=part(weak.ClusterResupervision, resupervision),
+        reconstruction=part(weak.Reconstruction, reconstruction),
+        refinement=part(weak.ClusterRefinement, refinement),
+        **_stopping(early),
+        **rest,
+    )

@@ -15,6 +15,7 @@ from psmlearn import (
     SelfActivationMapper,
     SemanticClusterer,
 )
+from psmlearn.weak import ClusterResupervision
 
 
 class TinyBackbone(nn.Module):
@@ -108,7 +109,7 @@ SMALL = {
         **TRAINING,
         "network": TinyMapNetwork,
         "value_range": (0.0, 1.0),
-        "n_clusters": 3,
+        "resupervision": ClusterResupervision(n_clusters=3),
         "threshold": 0.1,
     },
 }

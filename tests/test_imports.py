@@ -24,7 +24,7 @@ LEVELS = [
     {"metrics"},
     {"_engine"},
     {"datasets", "measure", "base"},
-    {"preprocessing", "activation", "cluster"},
+    {"preprocessing", "activation", "cluster", "weak"},
     {"segmentation"},
     {"inspection"},
     {"_cli"},

@@ -55,14 +55,14 @@ SMALL = {
     "max_epochs": 8,
     "random_state": 0,
 }
-plain = ClassActivationMapper(cluster_weight=0, reconstruction_weight=0, **SMALL)
+plain = ClassActivationMapper(resupervision=None, reconstruction=None, **SMALL)
 plain.fit(data.images, labels)
 
 # %%
 # With cluster-re-supervision
 # ---------------------------
 # The same training, where clusters of pixels that look alike teach the maps, and
-# refine them in the end; ``refine_sigma=0`` shows the maps without the refinement.
+# refine them in the end; ``refinement=None`` shows the maps without the refinement.
 # Dice is the mean over the slices with lesions.
 
 mapper = ClassActivationMapper(**SMALL).fit(data.images, labels)

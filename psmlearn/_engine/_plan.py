@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -14,8 +14,10 @@ from psmlearn._engine._train import ComputeLoss, DrawBatch
 
 __all__ = ["TrainingPlan", "check_stride", "own_number"]
 
+_N = TypeVar("_N", bound=nn.Module)
 
-class TrainingPlan(ABC):
+
+class TrainingPlan(ABC, Generic[_N]):
     """Network, batches, loss of one `fit`, and what is frozen at its end.
 
     :meth:`psmlearn.base.NetworkEstimator._fit_plan` carries it out: device, seed,
@@ -50,12 +52,12 @@ class TrainingPlan(ABC):
         """Change the places of training and validation images, if need be."""
         return training, held_out
 
-    def backbone(self, network: nn.Module) -> nn.Module:
+    def backbone(self, network: _N) -> nn.Module:
         """Return the part of the network that weight files are for."""
         return network
 
     def start(
-        self, network: nn.Module, places: np.ndarray, rng: np.random.Generator
+        self, network: _N, places: np.ndarray, rng: np.random.Generator
     ) -> dict[str, Any]:
         """Make a new network ready; return its complete recipe.
 
@@ -68,7 +70,7 @@ class TrainingPlan(ABC):
         """
         return self.recipe
 
-    def check(self, network: nn.Module) -> None:  # noqa: B027 - nothing by default
+    def check(self, network: _N) -> None:  # noqa: B027 - nothing by default
         """Refuse, or adapt, a network before it is trained, new or not."""
 
     @abstractmethod
@@ -76,13 +78,13 @@ class TrainingPlan(ABC):
         """Return ``f(rng) -> tensors``: one batch of the images at `places`."""
 
     @abstractmethod
-    def make_loss(self, network: nn.Module, places: np.ndarray) -> ComputeLoss:
+    def make_loss(self, network: _N, places: np.ndarray) -> ComputeLoss:
         """Return the loss, as :func:`train_network` calls it."""
 
     @abstractmethod
     def freeze(
         self,
-        network: nn.Module,
+        network: _N,
         places: np.ndarray,
         device: torch.device,
         rng: np.random.Generator,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 __all__ = ["LabelCode", "as_image_labels", "learn_labels"]
 
@@ -141,8 +142,8 @@ class LabelCode:
             )
         return (labels[:, None] == self.shown).astype(np.float32)
 
-    def weights(self, presence: np.ndarray, how: str | None) -> np.ndarray:
-        """Return how much images count in training, by what they show.
+    def weights(self, presence: np.ndarray) -> np.ndarray:
+        """Return how much images count in training, by what they show: rare more.
 
         Of shape (1 + n_classes,), background first, where classes exclude each
         other; else (2, n_classes), for absence and presence.
@@ -152,12 +153,35 @@ class LabelCode:
             counts = np.concatenate([none, presence], axis=1).sum(axis=0)
         else:
             counts = np.stack([(1 - presence).sum(axis=0), presence.sum(axis=0)])
-        if how is None:
-            return np.ones(counts.shape, np.float32)
         n_kinds = (counts > 0).sum(axis=0)
         total = counts.sum(axis=0)
         weights = total / np.maximum(n_kinds * counts, 1)
         return np.where(counts > 0, weights, 0).astype(np.float32)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Turn logits (n, n_levels, 1 + n_classes) into what `classes` are told."""
+        told = torch.from_numpy(logits)
+        if not self.exclusive:
+            return torch.sigmoid(told[..., 1:] - told[..., :1]).mean(1).numpy()
+        if self.negative is None:
+            return told[..., 1:].softmax(-1).mean(1).numpy()
+        found = told.softmax(-1).mean(1).numpy()
+        # The background comes first in the network, the negative label in its place.
+        order = np.r_[
+            np.flatnonzero(self.classes == self.negative),
+            np.flatnonzero(self.classes != self.negative),
+        ]
+        placed = np.empty_like(found)
+        placed[:, order] = found
+        return placed
+
+    def told(self, logits: np.ndarray) -> np.ndarray:
+        """Tell which classes with maps images show, (n_images, n_classes) bool."""
+        found = self.probabilities(logits)
+        if not self.exclusive:
+            return found > 0.5
+        likeliest = self.classes[found.argmax(axis=1)]
+        return likeliest[:, None] == self.shown
 
 
 def learn_labels(labels: np.ndarray, negative_label, caller: str) -> LabelCode:

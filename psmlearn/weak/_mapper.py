@@ -4,26 +4,83 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from numbers import Integral, Real
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Real
+from typing import Any, TypeVar
 
 import numpy as np
-from psmlearn.activation._image_labels import as_image_labels
-from psmlearn.activation._resupervision import VOTINGS
-from psmlearn.activation._weak import WeakMapper
+import torch
 from sklearn.base import TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from torch import nn
 
+from psmlearn._engine._inference import working_copy
+from psmlearn._engine._plan import TrainingPlan, check_stride
+from psmlearn._engine._train import DrawBatch, autocast
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
-from psmlearn.base import NetworkEstimator
+from psmlearn._typing import ImageLabels, Images, Masks, Path, PixelSize, RandomState
+from psmlearn.base import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    PIXEL_SIZE,
+    EarlyStopping,
+    NetworkEstimator,
+    Option,
+    check_value_range,
+    resolve_option,
+)
+from psmlearn.io._batch import ImageBatch, check_masks, resolve_pixel_size
+from psmlearn.weak._labels import LabelCode, as_image_labels, learn_labels
+from psmlearn.weak._maps import class_maps, cut, grow, image_logits, surely_above
+from psmlearn.weak._reconstruction import Reconstruction
+from psmlearn.weak._refinement import ClusterRefinement, sample_pixels
+from psmlearn.weak._resupervision import ClusterResupervision
+from psmlearn.weak._training import (
+    CAMLoss,
+    CAMNetwork,
+    Shuffled,
+    WorkingImages,
+    packed,
+)
 
 __all__ = ["ClassActivationMapper"]
 
-_AT_LEAST_0 = Interval(Real, 0, None, closed="left")
-_AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
-_SHARE = Interval(Real, 0, 1, closed="neither")
+# Images and pixels that the clusters of refinement are found on, at most.
+_N_CENTER_IMAGES, _N_CENTER_PIXELS = 256, 40_000
+# Images of a class that maps are looked at in when the training is done.
+_N_LOOKED_AT = 32
+# Images up to this side may be one pixel at the deepest level of a network.
+_LEAST_SIDE = 16
+
+_O = TypeVar("_O", bound=Option)
 
 
-class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=None):
+@dataclass(frozen=True)
+class _Parts:
+    """The options of a fit, checked; one that is left out has a weight of 0."""
+
+    resupervision: ClusterResupervision
+    reconstruction: Reconstruction
+    refinement: ClusterRefinement
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """What maps mean, and how they were made."""
+
+    code: LabelCode
+    size: int
+    value_range: tuple[float, float] | None
+    map_scale: str
+    centers: np.ndarray | None
+
+
+class ClassActivationMapper(  # type: ignore[call-arg]
+    TransformerMixin, NetworkEstimator, auto_wrap_output_keys=None
+):
     """Find objects from image labels alone.
 
     A network learns the label of each image through maps, whose mean over the image
@@ -33,8 +90,8 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
     by what the maps show in images with and without the class, and the maps are
     taught the result. The decoder learns to reconstruct a masked channel from the
     others, so that its features tell what pixels look like. Once trained, it refines
-    maps too: a pixel gets the mean of what is near and alike. With ``cluster_weight=0,
-    reconstruction_weight=0`` it is a plain class activation map.
+    maps too: a pixel gets the mean of what is near and alike. With
+    ``resupervision=None, reconstruction=None`` it is a plain class activation map [2]_.
 
     As labeler, ``PseudoLabelSegmenter(ClassActivationMapper(...), segmenter)``, it
     teaches a segmenter. Objects are connected regions; touching ones are not split.
@@ -59,61 +116,26 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         The label of images without any object. "auto" takes the lesser of two
         numbers, and 0 among several; None says that there is none (labels exclude
         each other, and each has a map).
-    class_weight : {"balanced"} or None, default="balanced"
-        Whether images of rare labels count more in training.
-    classification_weight : float, default=1.0
-        Weight of the image labels in the loss.
     suppression_weight : float, default=0.1
         Weight of the mean of the maps of absent classes. 1 in [1]_, where maps can go
         out altogether.
-    cluster_weight : float, default=1.0
-        Weight of cluster-re-supervision. 0.1 in [1]_.
-    reconstruction_weight : float, default=0.1
-        Weight of the reconstruction of a channel. It alone teaches the decoder what
-        pixels look like: with 0 clusters are those of random features, and maps are
-        not refined.
-    n_clusters : int, default=10
-        Clusters of pixels over a batch.
-    voting : {"lift", "share", "any"}, default="lift"
-        When a cluster counts for a class. "share": its map is above that of the
-        background in enough of the images of the class. "lift": it must also stand
-        out, with at least twice the mean of the image and half of the greatest mean
-        of all clusters; else all clusters of an image can rise together. Where it takes
-        8 times as much of the images of the class as of others, it need only be above
-        the mean, and others do not make it background. "any": the rule of [1]_: one
-        image of the class is enough, and one other image makes it background.
-    vote_threshold : float, default=0.5
-        Share of images that is enough; not used by "any".
-    cluster_target : {"label", "one"}, default="label"
-        What pixels of a cluster that counts for a class are taught: the label of
-        their image, or 1 in all images as in the code of [1]_.
-    cluster_area : {"cluster", "image"}, default="cluster"
-        Whether the loss is a mean over clusters, or over the image as in [1]_, where
-        a small cluster counts little.
-    warm_up : float, default=0.15
-        Share of the training before cluster-re-supervision sets in: maps of a network
-        that knows nothing yet have nothing to vote with. 0 in [1]_.
-    mask_patch_size : int, default=4
-        Side of the squares that are masked for reconstruction, in pixels at
-        `patch_size`.
-    mask_fraction : float, default=0.25
-        Share of the squares that is masked. 0.01 in the code of [1]_.
-    target_channel : int or "random", default="random"
-        The channel that is masked and reconstructed; "random" draws one a batch. A
-        single channel reconstructs itself.
+    resupervision : "cluster", ClusterResupervision or None, default="cluster"
+        How clusters of pixels teach the maps: "cluster" with the defaults of
+        :class:`~psmlearn.weak.ClusterResupervision`, an object of it, or not.
+    reconstruction : "channel", Reconstruction or None, default="channel"
+        How the decoder learns what pixels look like: "channel" with the defaults of
+        :class:`~psmlearn.weak.Reconstruction`, an object of it, or not; then clusters
+        are those of random features, and maps are not refined.
+    refinement : "cluster", ClusterRefinement or None, default="cluster"
+        How maps are refined: "cluster" with the defaults of
+        :class:`~psmlearn.weak.ClusterRefinement`, an object of it, or not, as in [1]_.
+        Its `sigma`, and None, take effect without a new `fit`.
     value_range : (0.0, 1.0) or None, default=None
         None standardises each channel of each image within its foreground, by median
         and quartiles, and takes any finite values; (0.0, 1.0) takes images as they
         are, all of them foreground.
     augment : bool, default=True
         Whether images are flipped, turned, and changed in contrast in training.
-    refine_clusters : int, default=32
-        Clusters that the maps are refined by: a pixel takes the mean of the map over
-        near pixels of its cluster. They are found at the end of `fit`, by the features
-        of the decoder; a change takes effect with the next one.
-    refine_sigma : float, default=0.125
-        What is near: standard deviation of the Gaussian weights of that mean, as share
-        of `patch_size`. 0 leaves the maps as they are, as in [1]_.
     threshold : float, default=0.6
         Value of a map above which a pixel belongs to an object. 0.5 in [1]_.
     min_area : float, default=0.0
@@ -133,17 +155,9 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         Peak of the one-cycle schedule.
     weight_decay : float, default=1e-2
         Of AdamW.
-    early_stopping : bool, default=False
+    early_stopping : bool or EarlyStopping, default=False
         Keep the weights that tell the labels of images set aside best, and stop
-        after `n_iter_no_change` epochs without gain.
-    validation_fraction : float, default=0.1
-        Share of the images set aside.
-    n_iter_no_change : int, default=10
-        Patience of early stopping in epochs.
-    tol : float, default=1e-4
-        Least gain that counts.
-    tile_size : int, default=1024
-        Not used, but a parameter of all networks: whole images are seen at once.
+        without gain; see :class:`~psmlearn.base.EarlyStopping`.
     pixel_size : float, sequence of float or "file", default=0.25
         Micrometres per pixel, for `min_area`.
     warm_start : bool, default=False
@@ -164,8 +178,8 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
     map_classes_ : ndarray of shape (n_classes,)
         The classes that have maps: all but the negative label.
     refine_centers_ : ndarray of shape (n_centers, n_features), float32, or None
-        Clusters that maps are refined by, `refine_clusters` or as many as there are
-        pixels; None for ``reconstruction_weight=0``.
+        Clusters that maps are refined by, as many as `refinement` says or as there
+        are pixels; None without reconstruction.
     network_ : torch.nn.Module
         The trained network, on the CPU.
     n_features_in_ : int
@@ -196,12 +210,13 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
 
     The configuration that is nearest to the code of [1]_::
 
-        ClassActivationMapper(base_channels=64, map_scale="raw",
-                              suppression_weight=1.0, cluster_weight=0.1,
-                              voting="any", warm_up=0.0,
-                              cluster_target="one", cluster_area="image",
-                              mask_fraction=0.01, target_channel=0, patch_size=240,
-                              refine_sigma=0.0, threshold=0.5, learning_rate=1e-5)
+        ClassActivationMapper(
+            base_channels=64, map_scale="raw", suppression_weight=1.0,
+            resupervision=ClusterResupervision(
+                weight=0.1, voting="any", target="one", area="image", warm_up=0.0),
+            reconstruction=Reconstruction(mask_fraction=0.01, target_channel=0),
+            refinement=None, threshold=0.5, patch_size=240, learning_rate=1e-5,
+        )
 
     References
     ----------
@@ -228,60 +243,37 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
 
     _parameter_constraints: dict = {
         **NetworkEstimator._parameter_constraints,
-        "base_channels": [_AT_LEAST_1],
+        "base_channels": [AT_LEAST_1],
         "cam_levels": ["array-like"],
         "map_scale": [StrOptions({"margin", "raw"})],
         "negative_label": "no_validation",
-        "class_weight": [StrOptions({"balanced"}), None],
-        "classification_weight": [_AT_LEAST_0],
-        "suppression_weight": [_AT_LEAST_0],
-        "cluster_weight": [_AT_LEAST_0],
-        "reconstruction_weight": [_AT_LEAST_0],
-        "n_clusters": [_AT_LEAST_1],
-        "voting": [StrOptions(set(VOTINGS))],
-        "vote_threshold": [_SHARE],
-        "cluster_target": [StrOptions({"label", "one"})],
-        "cluster_area": [StrOptions({"cluster", "image"})],
-        "warm_up": [Interval(Real, 0, 1, closed="left")],
-        "mask_patch_size": [_AT_LEAST_1],
-        "mask_fraction": [Interval(Real, 0, 1, closed="left")],
-        "target_channel": [StrOptions({"random"}), Integral],
+        "suppression_weight": [AT_LEAST_0],
+        "resupervision": [StrOptions({"cluster"}), ClusterResupervision, None],
+        "reconstruction": [StrOptions({"channel"}), Reconstruction, None],
+        "refinement": [StrOptions({"cluster"}), ClusterRefinement, None],
         "value_range": ["array-like", None],
         "augment": ["boolean"],
-        "refine_clusters": [_AT_LEAST_1],
-        "refine_sigma": [_AT_LEAST_0],
-        "threshold": [_SHARE],
-        "min_area": [_AT_LEAST_0],
+        "threshold": [Interval(Real, 0, 1, closed="neither")],
+        "min_area": [AT_LEAST_0],
         "require_presence": ["boolean"],
+        "pixel_size": PIXEL_SIZE,
     }
 
     def __init__(
         self,
         *,
-        network: str | Callable = "cam_unet",
-        weights: str | os.PathLike | None = None,
+        network: str | Callable[..., nn.Module] = "cam_unet",
+        weights: Path | None = None,
         base_channels: int = 16,
         cam_levels: Sequence[int] = (3, 5),
         map_scale: str = "margin",
         negative_label: object = "auto",
-        class_weight: str | None = "balanced",
-        classification_weight: float = 1.0,
         suppression_weight: float = 0.1,
-        cluster_weight: float = 1.0,
-        reconstruction_weight: float = 0.1,
-        n_clusters: int = 10,
-        voting: str = "lift",
-        vote_threshold: float = 0.5,
-        cluster_target: str = "label",
-        cluster_area: str = "cluster",
-        warm_up: float = 0.15,
-        mask_patch_size: int = 4,
-        mask_fraction: float = 0.25,
-        target_channel: int | str = "random",
+        resupervision: str | ClusterResupervision | None = "cluster",
+        reconstruction: str | Reconstruction | None = "channel",
+        refinement: str | ClusterRefinement | None = "cluster",
         value_range: tuple[float, float] | None = None,
         augment: bool = True,
-        refine_clusters: int = 32,
-        refine_sigma: float = 0.125,
         threshold: float = 0.6,
         min_area: float = 0.0,
         require_presence: bool = False,
@@ -291,70 +283,60 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         patch_size: int = 128,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-2,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        tol: float = 1e-4,
-        tile_size: int = 1024,
-        pixel_size: float | Sequence[float] | str = 0.25,
+        early_stopping: bool | EarlyStopping = False,
+        pixel_size: PixelSize = 0.25,
         warm_start: bool = False,
         device: str = "auto",
         precision: str = "float32",
-        random_state: int | np.random.RandomState | None = None,
+        random_state: RandomState = None,
         verbose: int = 0,
     ) -> None:
-        self.network = network
-        self.weights = weights
+        super().__init__(
+            network=network,
+            weights=weights,
+            max_epochs=max_epochs,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            patch_size=patch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            early_stopping=early_stopping,
+            warm_start=warm_start,
+            device=device,
+            precision=precision,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.base_channels = base_channels
         self.cam_levels = cam_levels
         self.map_scale = map_scale
         self.negative_label = negative_label
-        self.class_weight = class_weight
-        self.classification_weight = classification_weight
         self.suppression_weight = suppression_weight
-        self.cluster_weight = cluster_weight
-        self.reconstruction_weight = reconstruction_weight
-        self.n_clusters = n_clusters
-        self.voting = voting
-        self.vote_threshold = vote_threshold
-        self.cluster_target = cluster_target
-        self.cluster_area = cluster_area
-        self.warm_up = warm_up
-        self.mask_patch_size = mask_patch_size
-        self.mask_fraction = mask_fraction
-        self.target_channel = target_channel
+        self.resupervision = resupervision
+        self.reconstruction = reconstruction
+        self.refinement = refinement
         self.value_range = value_range
         self.augment = augment
-        self.refine_clusters = refine_clusters
-        self.refine_sigma = refine_sigma
         self.threshold = threshold
         self.min_area = min_area
         self.require_presence = require_presence
-        self.max_epochs = max_epochs
-        self.steps_per_epoch = steps_per_epoch
-        self.batch_size = batch_size
-        self.patch_size = patch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.tile_size = tile_size
         self.pixel_size = pixel_size
-        self.warm_start = warm_start
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
-        self.verbose = verbose
+
+    # -- fitting ---------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, *, image_labels=None) -> ClassActivationMapper:
+    def fit(
+        self,
+        X: Images,
+        y: ImageLabels | Masks | None = None,
+        *,
+        image_labels: ImageLabels | None = None,
+    ) -> ClassActivationMapper:
         """Train on images and their labels.
 
         Parameters
         ----------
-        X : array of shape (n_images, height, width, n_channels) or list
+        X : ndarray of shape (n_images, height, width, n_channels) or list
             Images of any size, as arrays or paths.
         y : array-like of shape (n_images,) or (n_images, n_classes), default=None
             Image labels: numbers or strings, or 0 and 1 for each class where an image
@@ -372,8 +354,10 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         Raises
         ------
         ValueError
-            If images or labels are bad: another number of labels than of images, one
-            label only, masks in place of labels; before any training.
+            If images, labels or parameters are bad: another number of labels than of
+            images, one label only, masks in place of labels; before any training.
+        KeyboardInterrupt
+            Raised on, with the mapper usable with the weights so far.
 
         Warns
         -----
@@ -381,9 +365,17 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
             If maps pass `threshold` in less than half of the training images that show
             a class (of 32 of each class at most).
         """
-        return self._fit(X, y if image_labels is None else image_labels)
+        self._fit(X, y if image_labels is None else image_labels)
+        return self
 
-    def fit_predict(self, X, y=None, *, image_labels=None):
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_predict(
+        self,
+        X: Images,
+        y: ImageLabels | Masks | None = None,
+        *,
+        image_labels: ImageLabels | None = None,
+    ) -> np.ndarray | list[np.ndarray]:
         """Train, and return the masks of the training images.
 
         Their labels are known: images without a class have no object of it; in those
@@ -391,9 +383,376 @@ class ClassActivationMapper(TransformerMixin, WeakMapper, auto_wrap_output_keys=
         reaches nine tenths of the peak nowhere is left out. Parameters are those of
         `fit`, the result is like that of `predict`.
         """
-        labels = y if image_labels is None else image_labels
-        self.fit(X, labels)
-        images = self._images_to_map(X)
-        labels = as_image_labels(labels, len(images), f"{type(self).__name__}.fit")
-        shown = self._code.presence(labels, f"{type(self).__name__}.fit") > 0
+        images, shown = self._fit(X, y if image_labels is None else image_labels)
         return self._masks(images, shown)
+
+    def _fit(
+        self, X: Images, labels: ImageLabels | Masks | None
+    ) -> tuple[ImageBatch, np.ndarray]:
+        """Train; return the checked images and which classes they show."""
+        device = self._resolve_fit_device()
+        continued = self._continues()
+        caller = type(self).__name__
+        value_range = check_value_range(self.value_range)
+        parts = self._parts()
+        with self._keeps_what_was():
+            images = self._check_images(X, reset=not continued, value_range=value_range)
+            resolve_pixel_size(self.pixel_size, images)
+            checked = as_image_labels(labels, len(images), caller)
+            code = learn_labels(checked, self.negative_label, caller)
+            parts.reconstruction.check(images.n_channels)
+            self._check_batches()
+            if continued:
+                self._refuse_changes(code)
+            presence = code.presence(checked, caller)
+            plan = _MapPlan(self, parts, images, presence, code)
+            self._fit_plan(plan, device, continued=continued)
+        self._warn_of_dark_maps(images, presence > 0)
+        return images, presence > 0
+
+    def _parts(self) -> _Parts:
+        return _Parts(
+            _part(self.resupervision, "cluster", ClusterResupervision(weight=0.0)),
+            _part(self.reconstruction, "channel", Reconstruction(weight=0.0)),
+            _part(self.refinement, "cluster", ClusterRefinement(sigma=0.0)),
+        )
+
+    def _build(self, recipe: dict[str, Any]) -> CAMNetwork:
+        return CAMNetwork(**recipe)
+
+    def _check_batches(self) -> None:
+        if self.batch_size == 1 and self.patch_size <= _LEAST_SIDE:
+            raise ValueError(
+                f"batch_size=1 with patch_size={self.patch_size}: batch normalisation "
+                "needs more values; take larger batches or a larger patch_size."
+            )
+
+    def _refuse_changes(self, code: LabelCode) -> None:
+        """Refuse to go on with labels or images of another meaning."""
+        known = self._frozen.code
+        if (
+            not np.array_equal(code.classes, known.classes)
+            or not np.array_equal(code.shown, known.shown)
+            or code.exclusive != known.exclusive
+        ):
+            raise ValueError(
+                f"{type(self).__name__}: training cannot go on with other labels: they "
+                f"were {known.classes.tolist()}, with maps of {known.shown.tolist()}, "
+                f"and are {code.classes.tolist()}, with maps of {code.shown.tolist()}, "
+                "now; call fit with warm_start=False to start anew."
+            )
+        if check_value_range(self.value_range) != self._frozen.value_range:
+            raise ValueError(
+                f"{type(self).__name__}: training cannot go on with "
+                f"value_range={self.value_range}: it was {self._frozen.value_range}; "
+                "call fit with warm_start=False to start anew."
+            )
+
+    def _warn_of_dark_maps(self, images: ImageBatch, shown: np.ndarray) -> None:
+        """Warn where few images that show a class would have any object of it."""
+        rng = np.random.default_rng(0)
+        rows = [rng.permutation(np.flatnonzero(column)) for column in shown.T]
+        rows = [own[:_N_LOOKED_AT] for own in rows]
+        seen = np.unique(np.concatenate(rows))
+        peaks = [maps.max(axis=(0, 1)) for maps, _ in self._map(images.subset(seen))]
+        lit = np.array(peaks) > self.threshold
+        for place, own in enumerate(rows):
+            n_lit = lit[np.searchsorted(seen, own), place].sum()
+            if n_lit < 0.5 * len(own):
+                warnings.warn(
+                    f"{type(self).__name__}: the maps of class "
+                    f"{self.map_classes_[place]!s} pass threshold={self.threshold} in "
+                    f"{n_lit} of {len(own)} training images that show it, so that "
+                    "predict would find nothing in most. Look at transform(X); train "
+                    "longer, lower threshold, or see whether plain maps "
+                    "(resupervision=None, reconstruction=None) show more.",
+                    ConvergenceWarning,
+                    stacklevel=5,  # of who calls fit or fit_predict
+                )
+
+    # -- mapping ---------------------------------------------------------------
+
+    def _images_to_map(self, X: Images) -> ImageBatch:
+        self._check_is_fitted()
+        return self._check_images(X, reset=False, value_range=self._frozen.value_range)
+
+    def _map(self, images: ImageBatch) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the maps (height, width, n_classes) and logits of each image."""
+        device, frozen = self._resolve_predict_device(), self._frozen
+        refinement = self._parts().refinement
+        refines = frozen.centers is not None and refinement.sigma > 0
+        for part, working, raw, features in self._seen(images, device, refines):
+            maps = class_maps(raw, working.images.shape[-2:], frozen.map_scale)[:, 1:]
+            if refines:
+                inside = working.inside.to(device)
+                centers = torch.tensor(frozen.centers, device=device)
+                maps = refinement.refine(maps, features, inside, centers)
+            logits = _level_logits(raw)
+            for index, shape in enumerate(part.shapes):
+                yield (
+                    grow(maps[index].cpu(), working.sides[index], shape),
+                    logits[index],
+                )
+
+    def _seen(
+        self, images: ImageBatch, device: torch.device, decode: bool
+    ) -> Iterator[tuple[ImageBatch, WorkingImages, list[torch.Tensor], Any]]:
+        """Yield batches of images, at work, and what the network gives for them."""
+        network = working_copy(self.network_, device)
+        for start in range(0, len(images), self.batch_size):
+            part = images[start : start + self.batch_size]
+            working = WorkingImages(part, self._frozen.size)
+            seen = packed(working.images.to(device).float())
+            with torch.inference_mode(), autocast(device, self.precision):
+                raw, features = network(seen, decode)
+            yield part, working, raw, features
+
+    def _logits(self, images: ImageBatch) -> np.ndarray:
+        """Return the logits of images, (n_images, n_levels, 1 + n_classes)."""
+        device = self._resolve_predict_device()
+        batches = self._seen(images, device, False)
+        return np.concatenate([_level_logits(raw) for _, _, raw, _ in batches])
+
+    def _masks(
+        self, images: ImageBatch, shown: np.ndarray | None = None
+    ) -> np.ndarray | list[np.ndarray]:
+        """Return the masks of images; `shown` tells what classes they have."""
+        sizes = resolve_pixel_size(self.pixel_size, images)
+        masks = []
+        for index, (maps, logits) in enumerate(self._map(images)):
+            allowed = np.ones(maps.shape[2], bool)
+            if shown is not None:
+                allowed = shown[index]
+            elif self.require_presence:
+                allowed = self._frozen.code.told(logits[None])[0]
+            maps[..., ~allowed] = 0
+            above = maps > np.float32(self.threshold)
+            if shown is not None:  # it is known that there is an object
+                above = surely_above(maps, self.threshold)
+            masks.append(cut(maps, above, self.min_area / sizes[index] ** 2))
+        return images.wrap(masks)
+
+    def transform(self, X: Images) -> np.ndarray | list[np.ndarray]:
+        """Return the class activation maps.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_images, height, width, n_channels) or list
+            Images as arrays or paths, of any size.
+
+        Returns
+        -------
+        array or list of ndarray of shape (height, width, n_classes), float32
+            In [0, 1], one for each of `map_classes_`; in the container of X.
+        """
+        images = self._images_to_map(X)
+        return images.wrap([maps for maps, _ in self._map(images)])
+
+    def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
+        """Return the objects as label images.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_images, height, width, n_channels) or list
+            Images as arrays or paths, of any size.
+
+        Returns
+        -------
+        array or list of ndarray of shape (height, width[, 2]), int32
+            0 background, 1..n one id per connected region. With several classes the
+            second plane holds the class, the place in `map_classes_` from 1.
+        """
+        return self._masks(self._images_to_map(X))
+
+    # -- image labels ----------------------------------------------------------
+
+    def predict_image_proba(self, X: Images) -> np.ndarray:
+        """Return the probabilities of the labels of each image.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_images, height, width, n_channels) or list
+            Images as arrays or paths, of any size.
+
+        Returns
+        -------
+        ndarray of shape (n_images, n_labels), float32
+            In the order of `classes_`. They sum to 1, but for labels of several at
+            once, where each is that of the class being shown.
+        """
+        images = self._images_to_map(X)
+        return self._frozen.code.probabilities(self._logits(images))
+
+    def predict_image(self, X: Images) -> np.ndarray:
+        """Return the likeliest label of each image, shaped as those of `fit`."""
+        probabilities = self.predict_image_proba(X)
+        if not self._frozen.code.exclusive:
+            return (probabilities > 0.5).astype(int)
+        return self.classes_[probabilities.argmax(axis=1)]
+
+    def score(self, X: Images, y: Masks | ImageLabels) -> float:
+        """Return the Dice coefficient of masks, or the accuracy of image labels.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_images, height, width, n_channels) or list
+        y : sequence of ndarray of shape (height, width[, 2]), or array of labels
+            True masks, for the mean over images of the Dice coefficient of the
+            foreground; or labels as in `fit`, for the share that is told right.
+        """
+        caller = f"{type(self).__name__}.score"
+        self._check_is_fitted()
+        if y is None:
+            raise ValueError(f"{caller}: y is needed, true masks or image labels.")
+        if self._are_labels(y):
+            found = self.predict_image(X)
+            labels = as_image_labels(y, len(found), caller)
+            self._frozen.code.presence(labels, caller)  # refuses those of another kind
+            return float(np.mean(found == labels))
+        from psmlearn.metrics import dice_score
+
+        true = check_masks(y, None, caller=caller)
+        return float(dice_score(true, list(self.predict(X))))
+
+    def _are_labels(self, y: Any) -> bool:
+        """Tell image labels from masks, which may be paths."""
+        first: Any = next(iter(y), None)
+        if isinstance(first, str | os.PathLike):
+            return self.classes_.dtype.kind == "U" and not os.path.exists(first)
+        return np.ndim(first) < 2
+
+
+def _part(value: str | _O | None, name: str, off: _O) -> _O:
+    return off if value is None else resolve_option(value, {name: type(off)})
+
+
+def _level_logits(raw: Sequence[torch.Tensor]) -> np.ndarray:
+    """Return the logits (n, n_levels, 1 + n_classes) that raw maps tell."""
+    logits = torch.stack([image_logits(level).float() for level in raw])
+    return logits.permute(1, 0, 2).cpu().numpy()
+
+
+class _MapPlan(TrainingPlan[CAMNetwork]):
+    """What a mapper trains: a network of maps that learns image labels."""
+
+    n_validation_batches = 4
+
+    def __init__(
+        self,
+        mapper: ClassActivationMapper,
+        parts: _Parts,
+        images: ImageBatch,
+        presence: np.ndarray,
+        code: LabelCode,
+    ) -> None:
+        recipe = {
+            "network": mapper.network,
+            "in_channels": images.n_channels,
+            "n_maps": 1 + len(code.shown),
+            "base_channels": mapper.base_channels,
+            "cam_levels": tuple(mapper.cam_levels),
+        }
+        super().__init__(recipe, len(images))
+        self.mapper = mapper
+        self.parts = parts
+        self.images = images
+        self.presence = presence
+        self.code = code
+
+    @cached_property
+    def working(self) -> WorkingImages:
+        """All images as the network sees them; made when it has been accepted."""
+        return WorkingImages(self.images, self.mapper.patch_size)
+
+    def split(
+        self, training: np.ndarray, held_out: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where a label would be missing, all images serve both."""
+        kinds = _both(self.presence)
+        for part in (training, held_out):
+            if (_both(self.presence[part]) != kinds).any():
+                everything = np.arange(self.n_images)
+                return everything, everything
+        return training, held_out
+
+    def backbone(self, network: CAMNetwork) -> nn.Module:
+        """Weight files are those of the backbone."""
+        return network.backbone
+
+    def check(self, network: CAMNetwork) -> None:
+        """Refuse a network that cannot see images of `patch_size`."""
+        check_stride(network.backbone, self.mapper.patch_size)
+
+    def make_draw(self, places: np.ndarray) -> DrawBatch:
+        """Draw whole images, their foreground, and what they show."""
+        working, order = self.working, Shuffled(places)
+        presence = torch.from_numpy(self.presence)
+
+        def draw(rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+            chosen = torch.from_numpy(order.draw(rng, self.mapper.batch_size))
+            return working.images[chosen], working.inside[chosen], presence[chosen]
+
+        return draw
+
+    def make_loss(self, network: CAMNetwork, places: np.ndarray) -> CAMLoss:
+        """Return the loss; labels are weighted as they are among training images."""
+        mapper = self.mapper
+        return CAMLoss(
+            network,
+            torch.from_numpy(self.code.weights(self.presence[places])),
+            self.code.exclusive,
+            self.parts.resupervision.make_loss(
+                mapper.max_epochs * mapper.steps_per_epoch
+            ),
+            self.parts.reconstruction,
+            suppression_weight=mapper.suppression_weight,
+            map_scale=mapper.map_scale,
+            augment=mapper.augment,
+        )
+
+    def freeze(
+        self,
+        network: CAMNetwork,
+        places: np.ndarray,
+        device: torch.device,
+        rng: np.random.Generator,
+    ) -> tuple[_Frozen, dict[str, Any]]:
+        """Find the clusters of refinement, where the decoder was taught anything."""
+        mapper, centers = self.mapper, None
+        if self.parts.reconstruction.weight:
+            pixels = self._decoded_pixels(working_copy(network, device), device, rng)
+            centers = self.parts.refinement.find_centers(pixels, rng)
+        public = {
+            "classes_": self.code.classes,
+            "map_classes_": self.code.shown,
+            "refine_centers_": centers,
+        }
+        value_range = check_value_range(mapper.value_range)
+        frozen = _Frozen(
+            self.code, mapper.patch_size, value_range, mapper.map_scale, centers
+        )
+        return frozen, public
+
+    def _decoded_pixels(
+        self, network: nn.Module, device: torch.device, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draw pixels of all images, by the features of the decoder."""
+        working, batch_size = self.working, self.mapper.batch_size
+        drawn = np.arange(len(working))
+        if len(drawn) > _N_CENTER_IMAGES:
+            drawn = np.sort(rng.choice(drawn, _N_CENTER_IMAGES, replace=False))
+        pixels = []
+        for start in range(0, len(drawn), batch_size):
+            part = torch.from_numpy(drawn[start : start + batch_size])
+            seen = packed(working.images[part].to(device).float())
+            with torch.inference_mode(), autocast(device, self.mapper.precision):
+                _, features = network(seen, True)
+            n_pixels = len(part) * _N_CENTER_PIXELS // len(drawn)
+            pixels.append(sample_pixels(features, working.inside[part], n_pixels, rng))
+        return np.concatenate(pixels)
+
+
+def _both(presence: np.ndarray) -> np.ndarray:
+    """Tell which classes some images show and others do not."""
+    shares = presence.mean(axis=0)
+    return (shares > 0) & (shares < 1)

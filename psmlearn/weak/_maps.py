@@ -1,14 +1,30 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Class activation maps from the raw maps of a network's levels."""
+"""Class activation maps: from raw maps, their losses, and regions cut from them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from skimage.filters import apply_hysteresis_threshold
 from torch.nn import functional
 
-__all__ = ["class_maps", "image_logits", "label_loss", "suppression_loss"]
+from psmlearn._images._regions import connected_regions, regions_of_classes
+
+__all__ = [
+    "class_maps",
+    "cut",
+    "grow",
+    "image_logits",
+    "label_loss",
+    "suppression_loss",
+    "surely_above",
+]
+
+# Where an image is known to show a class, this part of the greatest value of its map
+# is enough for a pixel, and what reaches that one nowhere is no object.
+_OF_PEAK, _SURE_OF_PEAK = 0.75, 0.9
 
 
 def image_logits(raw: torch.Tensor) -> torch.Tensor:
@@ -17,7 +33,7 @@ def image_logits(raw: torch.Tensor) -> torch.Tensor:
 
 
 def class_maps(
-    raw: Sequence[torch.Tensor], size: tuple[int, int], scale: str = "margin"
+    raw: Sequence[torch.Tensor], size: Sequence[int], scale: str = "margin"
 ) -> torch.Tensor:
     """Multiply the maps of all levels, each scaled to [0, 1].
 
@@ -28,7 +44,7 @@ def class_maps(
     ----------
     raw : sequence of tensor of shape (n, 1 + n_classes, height, width)
         The maps of each level, of any size.
-    size : tuple of int
+    size : sequence of int
         Height and width of the result.
     scale : {"margin", "raw"}, default="margin"
         From the least to the greatest value of the maps ("raw"), or of the maps less
@@ -39,7 +55,7 @@ def class_maps(
     tensor of shape (n, 1 + n_classes, *size)
         In [0, 1]; background first.
     """
-    product: torch.Tensor | float = 1.0
+    product = torch.ones((), device=raw[0].device)
     for maps in raw:
         maps = functional.interpolate(
             maps.float(), size=size, mode="bilinear", align_corners=False
@@ -110,3 +126,40 @@ def suppression_loss(maps: torch.Tensor, presence: torch.Tensor) -> torch.Tensor
     shown = torch.cat([(presence == 0).all(1, keepdim=True), presence > 0], dim=1)
     absent = (~shown).to(maps.dtype)
     return (maps.mean(dim=(2, 3)) * absent).sum() / absent.sum().clamp_min(1)
+
+
+def surely_above(maps: np.ndarray, threshold: float) -> np.ndarray:
+    """Tell where maps (height, width, n_classes) are high, near what is highest.
+
+    By sides: what touches at a corner alone is a speck.
+    """
+    peaks = maps.max(axis=(0, 1))
+    levels = np.minimum(np.float32(threshold), _OF_PEAK * peaks)
+    above = [
+        apply_hysteresis_threshold(maps[..., k], levels[k], _SURE_OF_PEAK * peaks[k])
+        for k in range(maps.shape[2])
+    ]
+    return np.stack(above, axis=-1)
+
+
+def cut(maps: np.ndarray, above: np.ndarray, min_area: float) -> np.ndarray:
+    """Return the regions of maps (height, width, n_classes) where they are `above`."""
+    if maps.shape[2] == 1:
+        return connected_regions(above[..., 0], min_area)
+    classes = range(1, maps.shape[2] + 1)
+    place = np.where(above, maps, -1).argmax(axis=-1)
+    return regions_of_classes(
+        above.max(axis=-1), place, classes, min_area
+    )
+
+
+def grow(
+    maps: torch.Tensor, side: tuple[int, int], shape: tuple[int, int]
+) -> np.ndarray:
+    """Bring maps (n_classes, size, size) to an image, (height, width, n_classes)."""
+    maps = maps[:, : side[0], : side[1]].float()
+    if tuple(shape) != tuple(side):
+        maps = functional.interpolate(
+            maps[None], size=shape, mode="bilinear", align_corners=False
+        )[0]
+    return maps.permute(1, 2, 0).contiguous().numpy()

@@ -7,8 +7,57 @@ import numpy as np
 import torch
 
 from psmlearn._images._kmeans import find_centers
+from psmlearn.base import AT_LEAST_0, AT_LEAST_1, Option
 
-__all__ = ["find_centers", "refine_maps", "sample_pixels"]
+__all__ = ["ClusterRefinement", "refine_maps", "sample_pixels"]
+
+
+class ClusterRefinement(Option):
+    """A pixel of a map takes the mean over near pixels of its cluster.
+
+    Parameters
+    ----------
+    n_clusters : int, default=32
+        Clusters of pixels. They are found at the end of `fit`, by the features of the
+        decoder; a change takes effect with the next one.
+    sigma : float, default=0.125
+        What is near: standard deviation of the Gaussian weights of that mean, as share
+        of `patch_size`. 0 leaves the maps as they are. A change takes effect at once.
+
+    Examples
+    --------
+    >>> from psmlearn import ClassActivationMapper
+    >>> from psmlearn.weak import ClusterRefinement
+    >>> ClassActivationMapper(refinement=ClusterRefinement(sigma=0.05))
+    ClassActivationMapper(refinement=ClusterRefinement(sigma=0.05))
+    """
+
+    _parameter_constraints: dict = {"n_clusters": [AT_LEAST_1], "sigma": [AT_LEAST_0]}
+
+    def __init__(self, *, n_clusters: int = 32, sigma: float = 0.125) -> None:
+        self.n_clusters = n_clusters
+        self.sigma = sigma
+
+    def find_centers(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Cluster pixels (n, n_features) of the training images by their features."""
+        if not np.isfinite(pixels).all():
+            raise FloatingPointError(
+                "The features of the decoder are not finite. Lower learning_rate, and "
+                "check the images for constant or corrupt ones."
+            )
+        if not len(pixels):  # no image has any foreground
+            return np.zeros((1, pixels.shape[1]), np.float32)
+        return find_centers(pixels, self.n_clusters, int(rng.integers(2**31)))
+
+    def refine(
+        self,
+        maps: torch.Tensor,
+        features: torch.Tensor,
+        inside: torch.Tensor,
+        centers: torch.Tensor,
+    ) -> torch.Tensor:
+        """Refine maps of square images; see `refine_maps`."""
+        return refine_maps(maps, features, inside, centers, self.sigma * maps.shape[-1])
 
 
 def sample_pixels(
@@ -92,6 +141,8 @@ def _weights(side: int, sigma: float, device: torch.device) -> torch.Tensor:
     return torch.exp(-0.5 * ((place[:, None] - place[None]) / sigma) ** 2)
 
 
-def _blurred(planes: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor):
+def _blurred(
+    planes: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
+) -> torch.Tensor:
     """Sum planes (n, height, width) by weights; a product of matrices is fastest."""
     return rows @ planes @ columns

@@ -4,16 +4,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
-from psmlearn.activation._cam_maps import label_loss
-from psmlearn.activation._refinement import find_centers
 from torch.nn import functional
 
-__all__ = ["VOTINGS", "ClusterVotes", "PixelClusters", "Resupervision"]
+from psmlearn._images._kmeans import find_centers
+from psmlearn._sklearn_compat import Interval, StrOptions
+from psmlearn.base import AT_LEAST_0, AT_LEAST_1, Option
+from psmlearn.weak._maps import label_loss
 
-VOTINGS = ("lift", "share", "any")
+__all__ = [
+    "ClusterResupervision",
+    "ClusterVotes",
+    "PixelClusters",
+    "ResupervisionLoss",
+]
+
 # Pixels of a batch that are clustered, those that the first centres are found on, and
 # iterations of k-means in a step.
 _N_PIXELS, _N_START = 1 << 14, 1 << 12
@@ -34,6 +42,87 @@ _LIT_SHARE = 0.25
 _PRESENCE_SHARE = 0.1
 # Added to a value before its logarithm: pixels that are out can be lit again.
 _LEAST = 1e-3
+
+
+class ClusterResupervision(Option):
+    """Clusters of pixels vote what they are, and the maps are taught the result.
+
+    Pixels of a batch are clustered by the features of the decoder; a cluster votes by
+    what the maps show of it in images with and without the class [1]_.
+
+    Parameters
+    ----------
+    weight : float, default=1.0
+        Weight in the loss. 0.1 in [1]_; 0 leaves re-supervision out.
+    n_clusters : int, default=10
+        Clusters of pixels over a batch.
+    voting : {"lift", "share", "any"}, default="lift"
+        When a cluster counts for a class. "share": its map is above that of the
+        background in enough of the images of the class. "lift": it must also stand
+        out, with at least twice the mean of the image and half of the greatest mean
+        of all clusters; else all clusters of an image can rise together. Where it takes
+        8 times as much of the images of the class as of others, it need only be above
+        the mean, and others do not make it background. "any": the rule of [1]_: one
+        image of the class is enough, and one other image makes it background.
+    vote_threshold : float, default=0.5
+        Share of images that is enough; not used by "any".
+    target : {"label", "one"}, default="label"
+        What pixels of a cluster that counts for a class are taught: the label of
+        their image, or 1 in all images as in the code of [1]_.
+    area : {"cluster", "image"}, default="cluster"
+        Whether the loss is a mean over clusters, or over the image as in [1]_, where
+        a small cluster counts little.
+    warm_up : float, default=0.15
+        Share of the training before re-supervision sets in: maps of a network that
+        knows nothing yet have nothing to vote with. 0 in [1]_.
+
+    References
+    ----------
+    .. [1] Kuang et al., "Cluster-Re-Supervision: Bridging the Gap Between
+       Image-Level and Pixel-Wise Labels for Weakly Supervised Medical Image
+       Segmentation", IEEE JBHI 27(10), 2023, doi:10.1109/JBHI.2023.3300179.
+
+    Examples
+    --------
+    >>> from psmlearn import ClassActivationMapper
+    >>> from psmlearn.weak import ClusterResupervision
+    >>> mapper = ClassActivationMapper(resupervision=ClusterResupervision(weight=0.5))
+    >>> mapper.set_params(resupervision__n_clusters=5).resupervision
+    ClusterResupervision(n_clusters=5, weight=0.5)
+    """
+
+    _parameter_constraints: dict = {
+        "weight": [AT_LEAST_0],
+        "n_clusters": [AT_LEAST_1],
+        "voting": [StrOptions({"lift", "share", "any"})],
+        "vote_threshold": [Interval(Real, 0, 1, closed="neither")],
+        "target": [StrOptions({"label", "one"})],
+        "area": [StrOptions({"cluster", "image"})],
+        "warm_up": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        n_clusters: int = 10,
+        voting: str = "lift",
+        vote_threshold: float = 0.5,
+        target: str = "label",
+        area: str = "cluster",
+        warm_up: float = 0.15,
+    ) -> None:
+        self.weight = weight
+        self.n_clusters = n_clusters
+        self.voting = voting
+        self.vote_threshold = vote_threshold
+        self.target = target
+        self.area = area
+        self.warm_up = warm_up
+
+    def make_loss(self, n_steps: int) -> ResupervisionLoss:
+        """Return the loss of a training of so many steps, which has a memory."""
+        return ResupervisionLoss(self, int(self.warm_up * n_steps))
 
 
 class PixelClusters:
@@ -107,8 +196,8 @@ class ClusterVotes:
             Of these pixels.
         presence : tensor of shape (n_images, n_classes)
         """
-        least = 1 if self.voting == "any" else _MIN_PIXELS
-        there = (counts >= least)[..., None]
+        n_least = 1 if self.voting == "any" else _MIN_PIXELS
+        there = (counts >= n_least)[..., None]
         fires = there & (means[..., 1:] > means[..., :1])
         positive = there & (presence > 0)[:, None]
         negative = there & (presence == 0)[:, None]
@@ -121,8 +210,8 @@ class ClusterVotes:
             least = torch.where(specific, 1.0, _OF_MEAN)
             hits = there & _stands_out(means[..., 1:], counts, least)
         votes = [hits & positive, positive, fires & negative, negative]
-        votes = torch.stack([vote.sum(0) for vote in votes]).float()
-        kept = self._kept = _added(self._kept, votes)
+        summed = torch.stack([vote.sum(0) for vote in votes]).float()
+        kept = self._kept = _added(self._kept, summed)
         lit = kept[0] / kept[1].clamp_min(1e-3)
         refuted = kept[2] / kept[3].clamp_min(1e-3) >= self.threshold
         # The few images without the class that have some of it prove little.
@@ -185,29 +274,23 @@ class _Pixels:
     maps: torch.Tensor
 
 
-class Resupervision:
+class ResupervisionLoss:
     """The loss that teaches the maps what the clusters have voted for.
 
     Parameters
     ----------
-    n_clusters : int
-    voting : {"lift", "share", "any"}
-    vote_threshold : float
-    target : {"label", "one"}
-        What the pixels of a cluster that is a class are taught: the label of their
-        image, or 1 in all images.
-    area : {"cluster", "image"}
-        Whether terms are means over clusters or over the image.
+    option : ClusterResupervision
+    n_warm_up : int, default=0
+        Steps of the training that are done without it.
     """
 
-    def __init__(
-        self, n_clusters: int, voting: str, vote_threshold: float, target: str,
-        area: str,
-    ) -> None:  # fmt: skip
-        self.clusters = PixelClusters(n_clusters)
-        self.votes = ClusterVotes(voting, vote_threshold)
-        self.target = target
-        self.area = area
+    def __init__(self, option: ClusterResupervision, n_warm_up: int = 0) -> None:
+        self.weight = option.weight
+        self.target = option.target
+        self.area = option.area
+        self.n_warm_up = n_warm_up
+        self.clusters = PixelClusters(option.n_clusters)
+        self.votes = ClusterVotes(option.voting, option.vote_threshold)
         self.states_: torch.Tensor | None = None
 
     def __call__(
@@ -232,7 +315,7 @@ class Resupervision:
             The foreground of the images; nothing else is clustered.
         presence : tensor of shape (n, n_classes)
         weights : tensor
-            See :func:`psmlearn.activation._cam_maps.label_loss`.
+            See :func:`psmlearn.weak._maps.label_loss`.
         """
         n_images, n_maps, height, width = maps.shape
         places = inside.flatten().nonzero()[:, 0]

@@ -3,29 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
-from psmlearn.activation._cam_maps import (
-    class_maps,
-    image_logits,
-    label_loss,
-    suppression_loss,
-)
-from psmlearn.activation._resupervision import Resupervision
 from torch import nn
 from torch.nn import functional
 
 from psmlearn._engine._augment import random_dihedral
 from psmlearn.io._batch import ImageBatch
+from psmlearn.io._standardised import StandardisedBatch
 from psmlearn.networks import CAMUNet, build_network
+from psmlearn.weak._maps import class_maps, image_logits, label_loss, suppression_loss
+from psmlearn.weak._reconstruction import Reconstruction
+from psmlearn.weak._resupervision import ResupervisionLoss
 
-__all__ = ["CAMLoss", "CAMNetwork", "LossWeights", "WorkingImages"]
+__all__ = ["CAMLoss", "CAMNetwork", "Shuffled", "WorkingImages", "packed"]
 
 # Standardised images are (spreads from the median + 4) / 10; see `standardise`.
 _CENTER, _SPREAD = 0.4, 0.1
-_RANGE = 3.0
 _GAIN, _SHIFT = 0.1, 0.1
 
 
@@ -54,13 +50,13 @@ class WorkingImages:
             image = images[index]
             # The middle of images in [0, 1] that are taken as they are.
             center, spread = _CENTER, _SPREAD
-            if images.value_range is not None:
+            if not isinstance(images, StandardisedBatch):
                 center, spread = 0.5, 0.25
             planes = torch.from_numpy((image - center) / spread).permute(2, 0, 1)
             planes = _resize(planes, (height, width))
             self.images[index, :, :height, :width] = planes.half()
             inside = torch.ones(1, *image.shape[:2])
-            if images.value_range is None:
+            if isinstance(images, StandardisedBatch):
                 inside = torch.tensor(images.foreground(index))[None].float()
             inside = _resize(inside, (height, width))[0] > 0.5
             self.inside[index, :height, :width] = inside
@@ -83,6 +79,21 @@ def _resize(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     )[0]
 
 
+class Shuffled:
+    """Indices in random order, all of them before any comes again."""
+
+    def __init__(self, indices: np.ndarray) -> None:
+        self.indices = indices
+        self.waiting = indices[:0]
+
+    def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Return the next `n` of them."""
+        while len(self.waiting) < n:
+            self.waiting = np.concatenate([self.waiting, rng.permutation(self.indices)])
+        drawn, self.waiting = self.waiting[:n], self.waiting[n:]
+        return drawn
+
+
 class CAMNetwork(nn.Module):
     """A network of maps with the head that reconstructs channels.
 
@@ -93,16 +104,24 @@ class CAMNetwork(nn.Module):
         ``forward(images, decode)`` gives a list of raw maps and the features of
         pixels, as that of `psmlearn.networks.CAMUNet`.
     in_channels, n_maps : int
-    options : dict
-        For "cam_unet".
+    base_channels : int
+    cam_levels : sequence of int
+        Like `base_channels`, of "cam_unet" alone.
     """
 
     def __init__(
-        self, network: str | Callable, in_channels: int, n_maps: int, options: dict
+        self,
+        network: str | Callable[..., nn.Module],
+        in_channels: int,
+        n_maps: int,
+        base_channels: int = 16,
+        cam_levels: Sequence[int] = (3, 5),
     ) -> None:
         super().__init__()
         if network == "cam_unet":
-            self.backbone: nn.Module = CAMUNet(in_channels, n_maps, **options)
+            self.backbone: nn.Module = CAMUNet(
+                in_channels, n_maps, base_channels, cam_levels
+            )
         else:
             self.backbone = build_network(network, in_channels, n_maps)
         n_features = getattr(self.backbone, "feature_channels", None)
@@ -115,50 +134,53 @@ class CAMNetwork(nn.Module):
             )
         self.reconstruct = nn.Conv2d(n_features, in_channels, 1)
 
-    def forward(self, images: torch.Tensor, decode: bool = False):
+    def forward(
+        self, images: torch.Tensor, decode: bool = False
+    ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         """Give raw maps, and features where they are asked for."""
         return self.backbone(images, decode)
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the terms of the loss, and how channels are masked."""
-
-    classification: float
-    suppression: float
-    cluster: float
-    reconstruction: float
-    mask_patch_size: int
-    mask_fraction: float
-    target_channel: int | str
 
 
 class CAMLoss:
     """The loss of a batch; see :func:`psmlearn._engine._train.train_network`.
 
     Called with images (n, c, size, size), their foreground, and what they show.
+
+    Parameters
+    ----------
+    network : CAMNetwork
+    class_weights : tensor
+        See `label_loss`.
+    exclusive : bool
+        Whether an image shows one class at most.
+    resupervision : ResupervisionLoss
+    reconstruction : Reconstruction
+        Both may have a weight of 0.
+    suppression_weight : float
+    map_scale : {"margin", "raw"}
+    augment : bool, default=True
     """
 
     def __init__(
         self,
         network: CAMNetwork,
-        weights: LossWeights,
         class_weights: torch.Tensor,
         exclusive: bool,
-        resupervision: Resupervision,
+        resupervision: ResupervisionLoss,
+        reconstruction: Reconstruction,
         *,
-        map_scale: str = "margin",
+        suppression_weight: float,
+        map_scale: str,
         augment: bool = True,
-        n_warm_up: int = 0,
     ) -> None:
         self.network = network
-        self.weights = weights
         self.class_weights = class_weights
         self.exclusive = exclusive
         self.resupervision = resupervision
+        self.reconstruction = reconstruction
+        self.suppression_weight = suppression_weight
         self.map_scale = map_scale
         self.augment = augment
-        self.n_warm_up = n_warm_up
         self._n_steps = 0
 
     def __call__(
@@ -171,27 +193,30 @@ class CAMLoss:
         generator: torch.Generator | None,
     ) -> torch.Tensor:
         images = images.float()
-        if not training:  # what is asked for is the label; clusters are moving
-            raw, _ = self.network(_packed(images))
+        if not training or generator is None:
+            # What is asked for is the label; clusters are moving.
+            raw, _ = self.network(packed(images))
             return self._label_losses(raw, presence)
         if self.augment:
             images, inside = random_dihedral([images, inside], generator)
             images = _vary(images, inside, generator)
-        weights, seen = self.weights, images
-        channel = self._draw_channel(images.shape[1], generator)
-        if weights.reconstruction:
-            seen = self._masked(images, channel, generator)
-        decodes = bool(weights.reconstruction or weights.cluster)
-        raw, features = self.network(_packed(seen), decodes)
+        reconstruction, resupervision = self.reconstruction, self.resupervision
+        seen = images
+        channel = reconstruction.draw_channel(images.shape[1], generator)
+        if reconstruction.weight:
+            seen = reconstruction.mask(images, channel, generator)
+        decodes = bool(reconstruction.weight or resupervision.weight)
+        raw, features = self.network(packed(seen), decodes)
         maps = class_maps(raw, images.shape[-2:], self.map_scale)
-        loss = weights.classification * self._label_losses(raw, presence)
-        loss = loss + weights.suppression * suppression_loss(maps, presence)
-        if weights.reconstruction:
-            error = self._reconstruction(features, images, inside, channel)
-            loss = loss + weights.reconstruction * error
+        loss = self._label_losses(raw, presence)
+        loss = loss + self.suppression_weight * suppression_loss(maps, presence)
+        if reconstruction.weight:
+            found = self.network.reconstruct(features)
+            error = reconstruction.loss(found, images, inside, channel)
+            loss = loss + reconstruction.weight * error
         self._n_steps += 1
-        if weights.cluster and self._n_steps > self.n_warm_up:
-            error = self.resupervision(
+        if resupervision.weight and self._n_steps > resupervision.n_warm_up:
+            error = resupervision(
                 maps,
                 features,
                 inside,
@@ -200,46 +225,30 @@ class CAMLoss:
                 self.exclusive,
                 generator,
             )
-            loss = loss + weights.cluster * error
+            loss = loss + resupervision.weight * error
         return loss
 
-    def _label_losses(self, raw, presence) -> torch.Tensor:
-        class_weights = self.class_weights.to(presence.device)
-        return sum(
-            label_loss(
-                image_logits(level), presence, class_weights, exclusive=self.exclusive
+    def _label_losses(
+        self, raw: Sequence[torch.Tensor], presence: torch.Tensor
+    ) -> torch.Tensor:
+        weights = self.class_weights.to(presence.device)
+        total = presence.new_zeros(())
+        for level in raw:
+            logits = image_logits(level)
+            total = total + label_loss(
+                logits, presence, weights, exclusive=self.exclusive
             )
-            for level in raw
-        )
-
-    def _draw_channel(self, n_channels: int, generator) -> int:
-        if self.weights.target_channel == "random":
-            return int(torch.randint(n_channels, (1,), generator=generator))
-        return int(self.weights.target_channel)
-
-    def _masked(self, images, channel, generator) -> torch.Tensor:
-        """Blank random squares of the channel that is reconstructed."""
-        side = self.weights.mask_patch_size
-        n_rows, n_columns = (-(-length // side) for length in images.shape[-2:])
-        drawn = torch.rand(len(images), n_rows, n_columns, generator=generator)
-        kept = (drawn >= self.weights.mask_fraction).to(images)
-        kept = kept.repeat_interleave(side, 1).repeat_interleave(side, 2)
-        seen = images.clone()
-        seen[:, channel] *= kept[:, : images.shape[2], : images.shape[3]]
-        return seen
-
-    def _reconstruction(self, features, images, inside, channel) -> torch.Tensor:
-        """L1 of the reconstructed channel within the foreground."""
-        found = self.network.reconstruct(features)[:, channel].float()
-        target = images[:, channel].clamp(-_RANGE, _RANGE)
-        return ((found - target).abs() * inside).sum() / inside.sum().clamp_min(1)
+        return total
 
 
-def _packed(images: torch.Tensor) -> torch.Tensor:
+def packed(images: torch.Tensor) -> torch.Tensor:
+    """Put channels last, which convolutions are fastest with."""
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def _vary(images, inside, generator) -> torch.Tensor:
+def _vary(
+    images: torch.Tensor, inside: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
     """Change contrast and brightness of each channel a little."""
     shape = (2, *images.shape[:2], 1, 1)
     gain, shift = torch.randn(shape, generator=generator).to(images)
