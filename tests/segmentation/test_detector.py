@@ -4,6 +4,7 @@ import pytest
 from scipy.spatial import KDTree
 
 from psmlearn.datasets import make_nuclei
+from psmlearn.io import write_points
 from psmlearn.networks import UNet
 from psmlearn.segmentation import NucleiDetector
 from psmlearn.segmentation._detector import _merge_near
@@ -94,3 +95,15 @@ def test_points_of_whole_numbers_are_points(data):
     a = NucleiDetector(**SMALL).fit(data.images, points)
     b = NucleiDetector(**SMALL).fit(data.images, floats)
     assert a.loss_curve_ == b.loss_curve_
+
+
+def test_points_may_be_tables_in_files(data, tmp_path):
+    paths = [tmp_path / f"{i}.csv" for i in range(3)]
+    for path, points in zip(paths, data.points, strict=True):
+        write_points(path, points)
+    a = NucleiDetector(**SMALL).fit(data.images, data.points)
+    b = NucleiDetector(**SMALL).fit(data.images, paths)
+    assert a.loss_curve_ == b.loss_curve_
+    one = NucleiDetector(**SMALL).fit(data.images[:1], paths[0])
+    two = NucleiDetector(**SMALL).fit(data.images[:1], data.points[0])
+    assert one.loss_curve_ == two.loss_curve_
