@@ -567,11 +567,14 @@ def main() -> int:
     here, there = environment(), stored.get("environment")
     if here != there:
         print(f"stored on another machine or build: {there}; here {here}")
-    before, now = _flat(stored.get("hashes", {})), _flat(found)
-    changed = [key for key in now if before.get(key) != now[key]]
+    known = {name: stored.get("hashes", {}).get(name, {}) for name in found}
+    before, now = _flat(known), _flat(found)
+    changed = [key for key in before | now if before.get(key) != now.get(key)]
     for key in changed:
-        print(f"{'differs' if key in before else 'new'}: {key}")
-    print(f"{len(now) - len(changed)} of {len(now)} hashes are as stored")
+        what = "differs" if key in before and key in now else "new"
+        print(f"{what if key in now else 'lacks'}: {key}")
+    n_same = len(before | now) - len(changed)
+    print(f"{n_same} of {len(before | now)} hashes are as stored")
     return 1 if changed else 0
 
 

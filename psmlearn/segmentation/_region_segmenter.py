@@ -17,7 +17,7 @@ from psmlearn._typing import Images, Masks, Path, PixelSize, RandomState
 from psmlearn.base import AT_LEAST_0, EarlyStopping, check_value_range
 from psmlearn.io._batch import ImageBatch, check_masks
 from psmlearn.segmentation._appearance import vary_channels
-from psmlearn.segmentation._classes import class_jaccard
+from psmlearn.segmentation._classes import class_jaccard, mask_points
 from psmlearn.segmentation._pixels import PixelNetworkEstimator
 from psmlearn.segmentation._targets import Regions
 
@@ -229,6 +229,17 @@ best_loss_, device_, classes_
         """
         images = self._images_to_predict(X)
         return images.wrap(list(self._predict_pixels(images, self.n_views)))
+
+    def detect(self, X: Images) -> list[np.ndarray]:
+        """Return the centroids of the regions.
+
+        Returns
+        -------
+        points : list of ndarray of shape (n_points, 2 or 3), float64
+            Row and column in pixels, and the class where classes were learnt.
+        """
+        images = self._images_to_predict(X)
+        return [mask_points(mask) for mask in self._predict_masks(images)]
 
     def score(self, X: Images, y: Masks) -> float:
         """Return the aggregated Jaccard index, the mean over images.

@@ -21,7 +21,8 @@ from psmlearn.segmentation._losses import (
     region_loss,
     voronoi_loss,
 )
-from psmlearn.segmentation._outputs import activate, decode_outputs
+from psmlearn.segmentation._pixels import activate
+from psmlearn.segmentation._targets import Distance, decode_nuclei
 
 WEIGHTS = torch.tensor([1.0, 3.0])
 
@@ -148,9 +149,9 @@ def test_places_are_those_among_the_classes():
 
 
 def _decode(output):
-    return decode_outputs(
+    return decode_nuclei(
         output,
-        targets="instances",
+        Distance(),
         classes=np.array([2, 5]),
         threshold=0.5,
         nucleus_diameter=10,
@@ -227,14 +228,14 @@ def test_decoding_follows_the_size_of_nuclei():
     output[..., 2] = np.clip(1 - near / 15, 0, 1)
     output[2:7, 2:7, 1] = 1  # and a speck of 1.6 square micrometres
     options = {
-        "targets": "instances",
+        "targets": Distance(),
         "classes": None,
         "threshold": 0.5,
         "min_area": 1.5,
         "pixel_size": 0.25,
     }
     fixed, auto = (
-        decode_outputs(output, nucleus_diameter=diameter, **options)
+        decode_nuclei(output, nucleus_diameter=diameter, **options)
         for diameter in (5.0, "auto")
     )
     assert fixed.max() == 26 and auto.max() == 25

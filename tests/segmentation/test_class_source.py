@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+from psmlearn.segmentation._stained import put_stained_first
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
@@ -17,7 +18,6 @@ from psmlearn import (
 )
 from psmlearn.datasets import make_nuclei
 from psmlearn.segmentation._classes import class_jaccard, mask_points
-from psmlearn.segmentation._stained import put_stained_first
 
 
 def _stack(ids, classes):

@@ -7,7 +7,7 @@ from psmlearn.datasets import make_nuclei
 from psmlearn.io import write_points
 from psmlearn.networks import UNet
 from psmlearn.segmentation import NucleiDetector
-from psmlearn.segmentation._detector import _merge_near
+from psmlearn.segmentation._detector import merge_near
 
 SMALL = {
     "max_epochs": 1,
@@ -67,11 +67,11 @@ def test_partial_fit_goes_on(data):
 
 def test_chains_of_near_points_become_their_mean():
     points = np.array([[0, 0], [0, 3], [0, 6], [20, 20]], float)
-    merged = _merge_near(points, 4)
+    merged = merge_near(points, 4)
     assert sorted(map(tuple, merged)) == [(0, 3), (20, 20)]
-    np.testing.assert_array_equal(_merge_near(points, 0), points)
+    np.testing.assert_array_equal(merge_near(points, 0), points)
     # The distance is the city block's: 3 + 3 is more than 4.
-    assert len(_merge_near(np.array([[0, 0], [3, 3]], float), 4)) == 2
+    assert len(merge_near(np.array([[0, 0], [3, 3]], float), 4)) == 2
 
 
 def test_an_image_without_nuclei_is_a_lesson_too(data):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from psmlearn.datasets import make_nuclei
 from psmlearn.metrics import detection_f1_score
 from psmlearn.networks import UNet
 from psmlearn.segmentation import NucleiDetector
-from psmlearn.segmentation._targets import nearest_values
+from psmlearn.segmentation._rasters import nearest_values
 
 
 def small_unet(in_channels, out_channels):
@@ -39,12 +40,12 @@ def test_probabilities_are_those_that_points_come_from(data, targets):
     assert found.shape == (3, 64, 80, 3) and found.dtype == np.float32
     np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-5)
     # What the classes weighed is taken back: a heavier one is no likelier for it.
-    weights = detector._trained_weights
-    detector._trained_weights = None
+    frozen = detector._frozen
+    weights, detector._frozen = frozen.weights, replace(frozen, weights=None)
     raw = detector.predict_proba(data.images)
     ratio = (raw[..., 1] / raw[..., 2]) / (found[..., 1] / found[..., 2])
     np.testing.assert_allclose(ratio, weights[0] / weights[1], rtol=1e-3)
-    detector._trained_weights = weights
+    detector._frozen = frozen
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,16 @@ from sklearn.base import clone
 from psmlearn._engine._augment import random_affine
 from psmlearn._images._regions import connected_regions
 from psmlearn.networks import UNet
-from psmlearn.segmentation import NucleiSegmenter, _base, _drawing
+from psmlearn.segmentation import (
+    NucleiSegmenter,
+    RegionSegmenter,
+    _pixels,
+    _region_segmenter,
+)
 from psmlearn.segmentation._appearance import channel_jitter
-from psmlearn.segmentation._outputs import decode_outputs
-from psmlearn.segmentation._regions import decode_regions
-from psmlearn.segmentation._targets import distance_target
+from psmlearn.segmentation._rasters import distance_target
+from psmlearn.segmentation._region_segmenter import decode_regions
+from psmlearn.segmentation._targets import Distance, decode_nuclei
 from psmlearn.utils.estimator_checks import parametrize_with_image_checks
 
 
@@ -31,10 +36,10 @@ SMALL = {
     "learning_rate": 5e-3,
     "early_stopping": False,
     "pixel_size": 1.0,
-    "nucleus_diameter": 16.0,
     "random_state": 0,
     "device": "cpu",
 }
+IN_RANGE = {**SMALL, "value_range": (0.0, 1.0)}
 QUICK = {**SMALL, "max_epochs": 1, "steps_per_epoch": 2, "patch_size": 32}
 
 
@@ -79,7 +84,7 @@ def scans():
 
 @pytest.fixture(scope="module")
 def scanned(scans):
-    model = NucleiSegmenter(targets="regions", value_range=None, **SMALL)
+    model = RegionSegmenter(jitter=1.0, **SMALL)
     return model.fit(*scans)
 
 
@@ -136,17 +141,17 @@ def test_touching_objects_are_one_region_and_two_instances(pairs):
     mask = pairs[1][0]
     foreground = np.float32(mask > 0)
     perfect = [1 - foreground, foreground, distance_target(mask)]
-    options = {"classes": None, "threshold": 0.5, "nucleus_diameter": 16.0}
-    options |= {"min_area": 20, "pixel_size": 1.0}
+    options = {"classes": None, "threshold": 0.5, "min_area": 20, "pixel_size": 1.0}
     output = np.stack(perfect, axis=-1)
-    assert decode_outputs(output, targets="instances", **options).max() == 4
-    assert decode_outputs(output[..., :2], targets="regions", **options).max() == 2
+    nuclei = decode_nuclei(output, Distance(), nucleus_diameter=16.0, **options)
+    assert nuclei.max() == 4
+    assert decode_regions(output[..., :2], **options).max() == 2
 
 
 def test_touching_objects_are_learnt_as_one_region(pairs):
     images, masks = pairs
-    settings = {**SMALL, "max_epochs": 8, "stain_jitter": 0.5}
-    model = NucleiSegmenter(targets="regions", min_area=20, **settings)
+    settings = {**IN_RANGE, "max_epochs": 8, "jitter": 0.5}
+    model = RegionSegmenter(min_area=20, **settings)
     found = model.fit(images, masks).predict(images)
     assert dice(masks, found) > 0.95
     connected = [ndi.label(mask > 0)[1] for mask in masks]
@@ -155,27 +160,14 @@ def test_touching_objects_are_learnt_as_one_region(pairs):
     assert model.predict_proba(images).shape == (4, 64, 72, 2)
 
 
-def test_neither_diameter_nor_pale_insides_matter(pairs, monkeypatch):
+def test_no_distance_is_computed(pairs, monkeypatch):
     def refuse(labels):
         raise AssertionError("the distance costs time and is of no use")
 
-    monkeypatch.setattr(_drawing, "distance_target", refuse)
+    monkeypatch.setattr(_pixels, "distance_target", refuse)
     images, masks = pairs
-    settings = {key: QUICK[key] for key in QUICK if key != "nucleus_diameter"}
-    first, second = (
-        NucleiSegmenter(
-            targets="regions",
-            appearance_randomisation=share,
-            nucleus_diameter=diameter,
-            **settings,
-        ).fit(images, masks)
-        for share, diameter in [(0.0, 3.0), (1.0, "auto")]
-    )
-    np.testing.assert_array_equal(
-        first.predict_proba(images), second.predict_proba(images)
-    )
-    np.testing.assert_array_equal(first.predict(images), second.predict(images))
-    assert first.predict_proba(images).shape == (4, 64, 72, 2)
+    model = RegionSegmenter(**QUICK).fit(images, masks)
+    assert model.predict_proba(images).shape == (4, 64, 72, 2)
 
 
 def test_regions_have_classes_where_the_masks_do(pairs):
@@ -184,8 +176,8 @@ def test_regions_have_classes_where_the_masks_do(pairs):
     kinds = np.where(masks > 2, 7, 3) * (masks > 0)
     images[..., 0] -= 0.3 * (kinds == 7)
     stacked = np.stack([masks, kinds], axis=-1)
-    settings = {**SMALL, "max_epochs": 8, "stain_jitter": 0.0}
-    model = NucleiSegmenter(targets="regions", min_area=20, **settings)
+    settings = {**IN_RANGE, "max_epochs": 8, "jitter": 0.0}
+    model = RegionSegmenter(min_area=20, **settings)
     found = model.fit(images, stacked).predict(images)
     assert model.classes_.tolist() == [3, 7]
     assert found.shape == (4, 64, 72, 2)
@@ -208,24 +200,28 @@ def test_values_of_any_range_are_learnt_from_and_predicted(scanned, scans):
     np.testing.assert_allclose(brighter, proba, atol=1e-3)
 
 
-def test_by_default_such_values_are_refused(scans):
+def test_such_values_are_refused_where_a_range_is_asked_for(scans):
     images, masks = scans
+    ranged = {**QUICK, "value_range": (0.0, 1.0)}
     with pytest.raises(ValueError, match="expected floats within"):
-        NucleiSegmenter(targets="regions", **QUICK).fit(images, masks)
-    model = NucleiSegmenter(targets="regions", **QUICK)
+        RegionSegmenter(**ranged).fit(images, masks)
+    model = RegionSegmenter(**ranged)
     model.fit(np.zeros_like(images), masks)
     with pytest.raises(ValueError, match="expected floats within"):
         model.predict(images)
+    with pytest.raises(ValueError, match="expected floats within"):
+        NucleiSegmenter(**QUICK).fit(images, masks)
     bad = images.copy()
     bad[1, 0, 0] = np.nan
     with pytest.raises(ValueError, match="image 1: holds NaN"):
-        NucleiSegmenter(value_range=None, **QUICK).fit(bad, masks)
+        RegionSegmenter(**QUICK).fit(bad, masks)
 
 
+@pytest.mark.parametrize("kind", [NucleiSegmenter, RegionSegmenter])
 @pytest.mark.parametrize("value_range", [(0, 255), (1.0, 0.0), (0.5,), ("a", "b")])
-def test_no_other_range_is_taken(scans, value_range):
+def test_no_other_range_is_taken(scans, kind, value_range):
     with pytest.raises(ValueError, match="value_range=.*None for images of any"):
-        NucleiSegmenter(value_range=value_range, **QUICK).fit(*scans)
+        kind(value_range=value_range, **QUICK).fit(*scans)
 
 
 def test_the_range_is_learnt_and_kept(scanned, scans):
@@ -240,11 +236,17 @@ def test_the_range_is_learnt_and_kept(scanned, scans):
     assert clone(back).value_range == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("targets", ["instances", "voronoi", "regions"])
-def test_it_is_the_same_twice_and_goes_on_with_any_targets(scans, targets):
+KINDS = {
+    "distance": NucleiSegmenter(value_range=None, **QUICK),
+    "voronoi": NucleiSegmenter(value_range=None, targets="voronoi", **QUICK),
+    "regions": RegionSegmenter(**QUICK),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_the_same_twice_and_goes_on_with_any_targets(scans, kind):
     images, masks = scans
-    settings = {**QUICK, "early_stopping": True}
-    model = NucleiSegmenter(targets=targets, value_range=None, **settings)
+    model = clone(KINDS[kind]).set_params(early_stopping=True)
     first = model.fit(images, masks).predict_proba(images)
     again = clone(model).fit(images, masks)
     np.testing.assert_array_equal(again.predict_proba(images), first)
@@ -253,8 +255,7 @@ def test_it_is_the_same_twice_and_goes_on_with_any_targets(scans, targets):
     assert np.abs(again.predict_proba(images) - first).max() > 0
 
 
-@pytest.mark.parametrize("targets", ["instances", "voronoi", "regions"])
-def test_only_regions_are_turned_and_scaled(scans, targets, monkeypatch):
+def test_regions_are_turned_and_scaled(scans, monkeypatch):
     images, masks = scans
     masks = np.stack([masks, (masks > 0) * 2], axis=-1)
     n_planes = []
@@ -263,30 +264,31 @@ def test_only_regions_are_turned_and_scaled(scans, targets, monkeypatch):
         n_planes.append(len(planes))
         return random_affine(images, planes, generator)
 
-    monkeypatch.setattr(_base, "random_affine", moved)
-    model = NucleiSegmenter(targets=targets, value_range=None, **QUICK)
-    model.fit(images, masks)
-    # Ids and classes, in each of two steps.
-    assert n_planes == ([2, 2] if targets == "regions" else [])
+    monkeypatch.setattr(_region_segmenter, "random_affine", moved)
+    RegionSegmenter(**QUICK).fit(images, masks)
+    assert n_planes == [2, 2]  # ids and classes, in each of two steps
 
 
 def test_instance_normalisation_by_name(scans):
     images, masks = scans
     settings = {**QUICK, "network": "unet_in", "warm_start": True}
-    model = NucleiSegmenter(targets="regions", value_range=None, **settings)
+    model = RegionSegmenter(**settings)
     found = model.fit(images, masks).predict_proba(images)
     back = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(back.predict_proba(images), found)
     assert not back.network_.exact_tiling
     assert back.fit(images, masks).n_epochs_ == 2
-    with pytest.raises(ValueError, match="go on with the network that is there"):
+    with pytest.raises(
+        ValueError,
+        match="cannot go on with another network: name_or_factory was 'unet_in'",
+    ):
         back.set_params(network="unet").fit(images, masks)
 
 
 def test_images_smaller_than_the_patch_are_taken(scans):
     images, masks = (each[:, :40, :30] for each in scans)
     settings = {**QUICK, "patch_size": 64, "early_stopping": True}
-    model = NucleiSegmenter(targets="regions", value_range=None, **settings)
+    model = RegionSegmenter(**settings)
     assert model.fit(images, masks).predict(images).shape == (4, 40, 30)
     assert np.isfinite(model.validation_loss_curve_).all()
 
@@ -294,9 +296,8 @@ def test_images_smaller_than_the_patch_are_taken(scans):
 def test_stacks_hold_their_labels_beside_images_of_any_range(scans):
     images, masks = scans
     stacks = np.concatenate([images, masks[..., None]], axis=-1)
-    settings = {**QUICK, "value_range": None, "targets": "regions"}
-    by_stack = NucleiSegmenter(label_channel=-1, map_channel="input", **settings)
-    direct = NucleiSegmenter(**settings).fit(images, masks)
+    by_stack = RegionSegmenter(label_channel=-1, **QUICK)
+    direct = RegionSegmenter(**QUICK).fit(images, masks)
     np.testing.assert_array_equal(
         by_stack.fit(stacks).predict(stacks), direct.predict(images)
     )
@@ -323,7 +324,7 @@ def test_channels_vary_each_by_itself():
     assert strong.min() >= 0 and strong.max() <= 1
 
 
-CHECKED = {**QUICK, "steps_per_epoch": 1, "targets": "regions", "pixel_size": 0.25}
+CHECKED = {**QUICK, "steps_per_epoch": 1, "pixel_size": 0.25}
 
 
 @parametrize_with_image_checks([NucleiSegmenter(**CHECKED, value_range=None)])

@@ -10,7 +10,7 @@ from torch.nn import functional
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import write_labels
 from psmlearn.metrics import aggregated_jaccard_score
-from psmlearn.segmentation import NucleiDetector, NucleiSegmenter
+from psmlearn.segmentation import NucleiDetector, NucleiSegmenter, Voronoi
 from psmlearn.segmentation._losses import instance_loss, mask_loss, voronoi_loss
 
 SMALL = {
@@ -154,7 +154,7 @@ def test_two_stage_training_has_a_detector(data):
     assert segmenter.detector_.patch_size == 32
     assert segmenter.predict_proba(data.images).shape[-1] == 2
     own = NucleiDetector(targets="mask", merge_distance=5.0, **SMALL)
-    segmenter.set_params(detector=own).fit(data.images, data.masks)
+    segmenter.set_params(targets=Voronoi(detector=own)).fit(data.images, data.masks)
     assert segmenter.detector_.targets == "mask" and segmenter.detector_ is not own
 
 
@@ -308,9 +308,8 @@ def test_two_stages_from_a_stack_with_a_detector_of_ones_own(data):
         for i, m in zip(data.images, data.masks, strict=True)
     ]
     segmenter = NucleiSegmenter(
-        targets="voronoi",
+        targets=Voronoi(detector=NucleiDetector(**SMALL)),
         label_channel=-1,
-        detector=NucleiDetector(**SMALL),
         min_area=50.0,
         **SMALL,
     ).fit(stacks)

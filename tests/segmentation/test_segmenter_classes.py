@@ -8,7 +8,7 @@ from sklearn.base import clone
 from psmlearn.datasets import make_nuclei
 from psmlearn.metrics import aggregated_jaccard_score, detection_f1_score
 from psmlearn.networks import UNet
-from psmlearn.segmentation import NucleiDetector, NucleiSegmenter
+from psmlearn.segmentation import NucleiDetector, NucleiSegmenter, Voronoi
 from psmlearn.utils import estimator_checks
 
 
@@ -126,9 +126,10 @@ def test_two_stages_learn_classes(easy):
 @pytest.mark.parametrize("mask_foreground", [True, False])
 def test_two_stages_as_in_the_paper(data, mask_foreground):
     segmenter = NucleiSegmenter(
-        targets="voronoi",
-        mask_foreground=mask_foreground,
-        detector=NucleiDetector(targets="mask", merge_distance=5.0, **SMALL),
+        targets=Voronoi(
+            mask_foreground=mask_foreground,
+            detector=NucleiDetector(targets="mask", merge_distance=5.0, **SMALL),
+        ),
         **SMALL,
     ).fit(data.images, data.masks)
     assert segmenter.predict_proba(data.images).shape[-1] == 3
@@ -143,7 +144,7 @@ def test_a_detector_without_classes_leaves_them_to_the_mask(data):
         def predict(self, X):
             return [points[:, :2] for points in data.points]
 
-    segmenter = NucleiSegmenter(targets="voronoi", detector=Centres(), **SMALL)
+    segmenter = NucleiSegmenter(targets=Voronoi(detector=Centres()), **SMALL)
     segmenter.fit(data.images, data.masks)
     assert segmenter.predict(data.images).shape == data.masks.shape
 

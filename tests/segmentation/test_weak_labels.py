@@ -9,10 +9,15 @@ from sklearn.model_selection import GroupKFold, cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from psmlearn import NucleiSegmenter, PseudoLabelSegmenter, SemanticClusterer
+from psmlearn import (
+    NucleiSegmenter,
+    PseudoLabelSegmenter,
+    RegionSegmenter,
+    SemanticClusterer,
+)
 from psmlearn.networks import UNet
 from psmlearn.preprocessing import StainNormalizer
-from psmlearn.segmentation._parts import segmenter_options
+from psmlearn.segmentation._defaults import default_segmenter
 
 
 def small_unet(in_channels, out_channels):
@@ -21,8 +26,6 @@ def small_unet(in_channels, out_channels):
 
 SMALL = {
     "network": small_unet,
-    "targets": "regions",
-    "value_range": None,
     "pixel_size": 1000,
     "min_area": 0,
     "max_epochs": 1,
@@ -91,7 +94,7 @@ def scans():
 
 def chain(labeler=None, **settings):
     return PseudoLabelSegmenter(
-        labeler or Weak(), NucleiSegmenter(**{**SMALL, **settings}), random_state=0
+        labeler or Weak(), RegionSegmenter(**{**SMALL, **settings}), random_state=0
     )
 
 
@@ -144,11 +147,11 @@ def test_the_last_step_of_a_pipeline_gets_the_labels(scans, calls, kind, routing
     if routing:  # one in another
         labeler = Pipeline([("inner", labeler)])
     with sklearn.config_context(enable_metadata_routing=routing):
-        model = PseudoLabelSegmenter(labeler, NucleiSegmenter(**SMALL))
+        model = PseudoLabelSegmenter(labeler, RegionSegmenter(**SMALL))
         model.fit(images, image_labels=labels)
     assert calls[0][:2] == ("fit", 6) and calls[0][2] is labels
     assert model.n_pseudo_objects_ == [2 if kind is Weak else 3]
-    assert segmenter_options(labeler)["targets"] == "regions"
+    assert isinstance(default_segmenter(labeler), RegionSegmenter)
 
 
 def test_masks_as_y_are_never_seen(scans, calls):
@@ -231,9 +234,8 @@ def test_the_default_segmenter_takes_what_the_labeler_takes(scans):
         made = model._make_parts(batch)[1]
         assert made.value_range == expected
         weak = labeler is not None and not isinstance(labeler, SemanticClusterer)
-        assert made.targets == ("regions" if weak else "instances")
-        assert made.network == ("unet_in" if expected is None else "unet")
-        assert made.stain_jitter == (3 if expected is None else 1)
+        assert type(made) is (RegionSegmenter if weak else NucleiSegmenter)
+        assert made.network == ("unet_in" if weak else "unet")
     with pytest.raises(ValueError, match="^PseudoLabelSegmenter: .*are bad"):
         PseudoLabelSegmenter().fit(images)
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from psmlearn.segmentation import _targets
-from psmlearn.segmentation._targets import (
+from psmlearn.segmentation import _rasters
+from psmlearn.segmentation._rasters import (
     distance_target,
     points_to_heatmap,
     voronoi_labels,
@@ -47,7 +47,7 @@ def brute_voronoi(cells, points, radius, width):
 @given(points_in_image(), st.sampled_from([0, 1, 2, 2.5]), st.integers(0, 3))
 def test_voronoi_agrees_with_brute_force(drawn, radius, width):
     points, shape = drawn
-    nearest = _targets._nearest_pixel(points, shape)
+    nearest = _rasters._nearest_pixel(points, shape)
     # Ties may go either way, so the cells are checked first, then what is made of them.
     owner = np.stack(np.unravel_index(nearest, shape), axis=-1)
     grid = np.stack(np.mgrid[: shape[0], : shape[1]], axis=-1)
