@@ -12,6 +12,7 @@ from psmlearn import (
     NucleiDetector,
     NucleiSegmenter,
     PseudoLabelSegmenter,
+    RegionSegmenter,
     SelfActivationMapper,
     SemanticClusterer,
 )
@@ -104,6 +105,7 @@ SMALL = {
     SemanticClusterer: CLUSTERING,
     NucleiDetector: PIXEL_TRAINING,
     NucleiSegmenter: PIXEL_TRAINING,
+    RegionSegmenter: {**PIXEL_TRAINING, "value_range": (0.0, 1.0)},
     PseudoLabelSegmenter: {},
     EvenOddMapper: {
         **TRAINING,
@@ -121,6 +123,7 @@ SMALL_TABLE = {
     SemanticClusterer: {"pixel_size": 1.0},
     NucleiDetector: _TABLE_SIZED,
     NucleiSegmenter: _TABLE_SIZED,
+    RegionSegmenter: _TABLE_SIZED,
     EvenOddMapper: _TABLE_SIZED,
     PseudoLabelSegmenter: {
         "labeler": SemanticClusterer(**CLUSTERING, pixel_size=1.0),

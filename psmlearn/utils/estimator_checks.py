@@ -9,6 +9,9 @@ estimator breaks the contract; which ones apply is read off the estimator's meth
 parameters and tags. The images are RGB; give the estimator small settings (one epoch
 of one step, a tiny network), for it is fitted some hundred times.
 
+What is no estimator has checks of its own: `check_pretext` for a pretext of one's own,
+`check_labeler` for labelers, plain functions among them.
+
 An estimator whose ``fit`` cannot do without masks says so by its tags,
 ``target_tags.required``; all others are checked to learn the same whatever y is.
 """
@@ -57,6 +60,7 @@ from psmlearn.utils._network_checks import (
     check_tiles,
     check_warm_start,
 )
+from psmlearn.utils._part_checks import check_labeler, check_pretext
 from psmlearn.utils._state_checks import (
     check_cached_pipeline,
     check_clone_drops_state,
@@ -134,6 +138,8 @@ _FOR_SOME: list[tuple[Check, Callable[[BaseEstimator], bool]]] = [
 
 __all__ = [
     "check_image_estimator",
+    "check_labeler",
+    "check_pretext",
     "image_checks",
     "parametrize_with_image_checks",
     *sorted(check.__name__ for check in _FOR_ALL),
