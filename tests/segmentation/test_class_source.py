@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
-from psmlearn.segmentation._stained import put_stained_first
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
@@ -18,6 +17,7 @@ from psmlearn import (
 )
 from psmlearn.datasets import make_nuclei
 from psmlearn.segmentation._classes import class_jaccard, mask_points
+from psmlearn.segmentation._stain_classes import put_stained_first
 
 
 def _stack(ids, classes):
@@ -196,15 +196,17 @@ def test_doubt_reaches_up_to_the_threshold():
     model = PseudoLabelSegmenter(SmallLabeler())
     model.labeler_, model.segmenter_ = model.labeler, Segmenter()
     model.n_pseudo_objects_ = [1]
-    assert model._own_masks([None])[0].tolist() == [[1, 1, -1, -1, -1, 0]]
+    images = check_images(np.zeros((1, 1, 6, 3)))
+    assert model._own_masks([None], images)[0].tolist() == [[1, 1, -1, -1, -1, 0]]
     Segmenter.threshold = 0.5
-    assert model._own_masks([None])[0].tolist() == [[1, 1, 1, -1, -1, 0]]
+    assert model._own_masks([None], images)[0].tolist() == [[1, 1, 1, -1, -1, 0]]
 
 
 def test_later_rounds_keep_what_the_stain_tells(trained):
     data, model = trained
     stained = model.labeler_.predict(data.images)
-    for mask, own in zip(model._own_masks(data.images), stained, strict=True):
+    own_masks = model._own_masks(data.images, check_images(data.images))
+    for mask, own in zip(own_masks, stained, strict=True):
         np.testing.assert_array_equal((mask[..., 1] == 1), own[..., 1] == 1)
 
 

@@ -11,7 +11,7 @@ from psmlearn import NucleiSegmenter, PseudoLabelSegmenter
 from psmlearn.datasets import make_nuclei
 from psmlearn.measure import labelling_index
 from psmlearn.networks import UNet
-from psmlearn.segmentation import _pseudo_label
+from psmlearn.segmentation import _defaults
 
 TINY = {"max_epochs": 1, "patch_size": 64, "batch_size": 4}
 # So that one short epoch is enough to know both classes.
@@ -41,13 +41,13 @@ def small_parts():
     def use(n_steps):
         made = dict(TINY, steps_per_epoch=n_steps)
         segmenter = partial(NucleiSegmenter, network=small_unet, **QUICK, **made)
-        patch.setattr(_pseudo_label, "NucleiSegmenter", segmenter)
+        patch.setattr(_defaults, "NucleiSegmenter", segmenter)
 
     def no_map(**options):
         raise AssertionError("with classes the stains tell, and no map is made")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_pseudo_label, "SelfActivationMapper", no_map)
+        patch.setattr(_defaults, "SelfActivationMapper", no_map)
         yield use
 
 

@@ -156,7 +156,7 @@ def test_later_rounds_learn_the_own_masks_with_doubt(data):
         random_state=0,
     ).fit(data.images)
     assert len(model.n_pseudo_objects_) == 2
-    own = model.set_params(doubt=0.3)._own_masks(data.images)
+    own = model.set_params(doubt=0.3)._own_masks(data.images, check_images(data.images))
     proba = model.predict_proba(data.images)
     for mask, p in zip(own, proba, strict=True):
         np.testing.assert_array_equal(mask == -1, np.abs(p[..., 0] - 0.5) < 0.3)

@@ -81,7 +81,7 @@ def test_the_chain_hands_classes_through(learnt, data):
 
 
 def test_doubt_is_unknown_in_both_planes(learnt, data):
-    own = learnt._own_masks(data.images)
+    own = learnt._own_masks(data.images, check_images(data.images))
     proba = learnt.predict_proba(data.images)
     plain = learnt.predict(data.images)
     for mask, p, before in zip(own, proba, plain, strict=True):
