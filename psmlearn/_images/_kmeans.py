@@ -134,7 +134,9 @@ def assign(
 ) -> tuple[np.ndarray, float]: ...
 
 
-def assign(features: np.ndarray, centers: np.ndarray, *, return_inertia: bool = False):
+def assign(
+    features: np.ndarray, centers: np.ndarray, *, return_inertia: bool = False
+) -> np.ndarray | tuple[np.ndarray, float]:
     """Give every pixel the number of its nearest centre.
 
     Parameters

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -23,8 +24,10 @@ from psmlearn._images._stains import (
 from psmlearn.cluster._features import pixel_noise, smooth, wide_mean
 from psmlearn.io._batch import ImageBatch
 
+# The name of a stain, or its optical densities.
+Stain: TypeAlias = str | Sequence[float] | np.ndarray
 # Class ids are the places in these, from 1. The last stain is the counterstain.
-PRESETS = {
+PRESETS: dict[str, dict[str, Stain]] = {
     "ki67": {"positive": "dab", "negative": "haematoxylin"},
     "he": {"nucleus": "haematoxylin"},
 }
@@ -83,7 +86,7 @@ class StainedImage:
     vectors: np.ndarray
 
 
-def resolve_classes(classes) -> dict[str, str | np.ndarray]:
+def resolve_classes(classes: str | Mapping[str, Stain]) -> dict[str, Stain]:
     """Return the stains by the names of their classes.
 
     Raises
@@ -114,7 +117,7 @@ def resolve_classes(classes) -> dict[str, str | np.ndarray]:
 
 def stain_image(
     colors: np.ndarray,
-    stains: list,
+    stains: list[Stain],
     *,
     estimate: bool,
     min_stain: float,
@@ -158,11 +161,13 @@ def stain_image(
     noise = pixel_noise(raw, counterstain, smoothing, kept)
     counterstain = _paint_over(counterstain, kept, background_sigma)
     # Beside a mass of a chromogen its nuclei would else seem faint.
-    stains = np.minimum(planes[:-1], np.float32(_CAP * min_stain))
-    return StainedImage(chromogen, stains, kept, counterstain, noise, vectors)
+    capped = np.minimum(planes[:-1], np.float32(_CAP * min_stain))
+    return StainedImage(chromogen, capped, kept, counterstain, noise, vectors)
 
 
-def _find_artefacts(colors: np.ndarray, smoothing: float, pixel_size: float):
+def _find_artefacts(
+    colors: np.ndarray, smoothing: float, pixel_size: float
+) -> np.ndarray:
     """Find pen, dirt and folds; a dense nest of nuclei, which has gaps, is no fold."""
     marks = artefact_mask(colors, pixel_size=pixel_size)
     found = (marks > 0) & (marks != FOLD)
@@ -176,7 +181,12 @@ def _find_artefacts(colors: np.ndarray, smoothing: float, pixel_size: float):
     return found
 
 
-def _find_chromogens(planes, min_stain: float, sigma: float, clean) -> np.ndarray:
+def _find_chromogens(
+    planes: list[np.ndarray],
+    min_stain: float,
+    sigma: float,
+    clean: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
     """Tell for each pixel whose chromogen stains its nucleus, from 1; 0 for none."""
     chromogen = np.zeros(planes[0].shape, np.uint8)
     strongest = np.zeros(planes[0].shape, np.float32)
@@ -294,7 +304,7 @@ def _mean_around(values: np.ndarray, kept: np.ndarray, sigma: float) -> np.ndarr
     return around
 
 
-def single_stain(colors: np.ndarray, stain) -> np.ndarray:
+def single_stain(colors: np.ndarray, stain: Stain) -> np.ndarray:
     """Return the amount of one stain, told from haematoxylin, or from eosin."""
     if isinstance(stain, str) and stain == "haematoxylin":
         return haematoxylin(colors)
@@ -310,7 +320,12 @@ _STAININGS = {
 }
 
 
-def warn_of_staining(images: ImageBatch, classes, caller: str, stacklevel: int) -> None:
+def warn_of_staining(
+    images: ImageBatch,
+    classes: str | Mapping[str, Stain] | None,
+    caller: str,
+    stacklevel: int,
+) -> None:
     """Warn of images that cannot hold several classes that stains tell apart."""
     if classes is None or len(resolve_classes(classes)) < 2:
         return

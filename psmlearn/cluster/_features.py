@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from scipy import ndimage as ndi
 
 from psmlearn._images._stains import haematoxylin
+
+if TYPE_CHECKING:
+    from psmlearn.cluster._classes import StainedImage
 
 # Deviations below these are no signal: an even map or image is not blown up.
 _LEAST_MAP = 0.02
@@ -38,24 +41,19 @@ class PixelFeatures:
     map : ndarray of shape (height, width), float32 or None
     noise : float
         Deviation that single-pixel noise alone would leave in `stain`.
+    stained : StainedImage or None
+        What several stains tell, where they tell classes.
     score : ndarray of shape (n_pixels,), float32
         How much a pixel looks like a nucleus, by stain and map; clusters are named
-        by it.
-    chromogen : ndarray of shape (height, width), uint8 or None
-        With classes: whose nuclei are stained by a chromogen; see `_classes`.
-    chromogen_stains : ndarray of shape (n_chromogens, height, width), or None
-    ground : ndarray of shape (height, width), bool, or None
-        With several classes; see `StainedImage`.
+        by it. There after `put_on_scale`.
     """
 
     planes: np.ndarray
     stain: np.ndarray
     map: np.ndarray | None
     noise: float
-    score: np.ndarray | None = None
-    chromogen: np.ndarray | None = None
-    chromogen_stains: np.ndarray | None = None
-    ground: np.ndarray | None = None
+    stained: StainedImage | None = None
+    score: np.ndarray = field(init=False)
 
     def put_on_scale(self, scale: FeatureScale | None, map_weight: float) -> None:
         """Scale the planes of "concat" in place and score the pixels."""
@@ -187,7 +185,7 @@ def pixel_features(
     background_weight: float,
     image_weight: float,
     amount: Callable[[np.ndarray], np.ndarray] = haematoxylin,
-    unmix: Callable[[np.ndarray], Any] | None = None,
+    unmix: Callable[[np.ndarray], StainedImage] | None = None,
 ) -> PixelFeatures:
     """Compute the features of one image; lengths in pixels.
 
@@ -202,17 +200,17 @@ def pixel_features(
         colours and gives a `StainedImage`.
     """
     colors, heat = split_map(image)
+    stained = None
     if unmix is None:
         raw = amount(colors)
-        stain, told = smooth(raw, smoothing), {}
+        stain = smooth(raw, smoothing)
         noise = pixel_noise(raw, stain, smoothing)
     else:
         stained = unmix(np.ascontiguousarray(colors))
         stain, noise = stained.counterstain, stained.noise
-        names = ("chromogen", "chromogen_stains", "ground")
-        told = {name: getattr(stained, name) for name in names}
     if fusion == "jet":
-        planes = jet_planes(colors, heat, image_weight)
+        # The estimator has seen to it that there is a map.
+        planes = jet_planes(colors, cast(np.ndarray, heat), image_weight)
     else:
         planes = concat_planes(
             stain,
@@ -221,7 +219,7 @@ def pixel_features(
             background_weight=background_weight,
             is_relative=unmix is not None,
         )
-    return PixelFeatures(planes, stain, heat, noise, **told)
+    return PixelFeatures(planes, stain, heat, noise, stained)
 
 
 def pixel_noise(

@@ -97,14 +97,14 @@ def name_foreground(
     return chosen
 
 
-def _checked(chosen, n_clusters: int) -> np.ndarray:
-    chosen = np.asarray(chosen)
-    if chosen.shape != (n_clusters,) or chosen.dtype != bool:
+def _checked(chosen: object, n_clusters: int) -> np.ndarray:
+    told = np.asarray(chosen)
+    if told.shape != (n_clusters,) or told.dtype != bool:
         raise ValueError(
             f"foreground: the callable must return {n_clusters} bools, one per "
-            f"cluster; got shape {chosen.shape}, dtype {chosen.dtype}"
+            f"cluster; got shape {told.shape}, dtype {told.dtype}"
         )
-    return chosen
+    return told
 
 
 def least_contrast(features: PixelFeatures, min_contrast: float) -> float:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,15 +18,20 @@ from psmlearn._images._instances import (
     split_touching,
 )
 from psmlearn._images._kmeans import assign, draw_pixels, fit_kmeans, silhouette
-from psmlearn._images._sizes import NUCLEUS_DIAMETER, nuclear_zoom
+from psmlearn._images._sizes import nuclear_zoom
 from psmlearn.cluster._classes import (
+    Stain,
+    StainedImage,
     drop_faint,
-    resolve_classes,
     single_stain,
     stain_image,
-    warn_of_staining,
 )
-from psmlearn.cluster._features import CHANNELS, fit_scale, pixel_features
+from psmlearn.cluster._features import (
+    FeatureScale,
+    PixelFeatures,
+    fit_scale,
+    pixel_features,
+)
 from psmlearn.cluster._naming import (
     cluster_statistics,
     name_foreground,
@@ -32,15 +39,8 @@ from psmlearn.cluster._naming import (
     rare_foreground,
     stands_out,
 )
-from psmlearn.io._batch import ImageBatch, resolve_pixel_size
+from psmlearn.io._batch import ImageBatch
 
-# Square micrometres: less is no nucleus, and less of a stained one is debris.
-_MIN_AREA = 4.0
-_MIN_STAINED_AREA = 5.0
-# Optical density by which nuclei exceed the rest: haematoxylin of H&E, and the pale
-# counterstain of immunohistochemistry.
-_CONTRAST = 0.12
-_COUNTERSTAIN_CONTRAST = 0.04
 # Pale nuclei lie close: their surroundings are narrower than those of a chromogen's.
 _CHROMOGEN_REACH = 0.875
 _COUNTERSTAIN_REACH = 0.656
@@ -51,196 +51,159 @@ _MEAN_STAIN = 0.4
 _LARGEST = 20
 
 
-class ImageClustering:
-    """The part of `SemanticClusterer` that works on images."""
+@dataclass(frozen=True)
+class SharedClusters:
+    """Clusters that all images share.
 
-    def _check_channels(self) -> None:
-        n_channels = self.n_features_in_
-        if n_channels not in CHANNELS:
-            told = ", ".join(f"{n} ({what})" for n, what in CHANNELS.items())
-            raise ValueError(
-                f"SemanticClusterer: images have {n_channels} channels; expected "
-                f"{told}, as SelfActivationMapper makes them."
-            )
-        if self.classes is not None and n_channels < 3:
-            raise ValueError(
-                f"SemanticClusterer: classes are told by colour; the images have "
-                f"{n_channels} channel(s), expected 3 (RGB) or 4 (RGB and a map)."
-            )
-        if self.fusion == "jet" and n_channels not in (2, 4):
-            raise ValueError(
-                f"SemanticClusterer: fusion='jet' needs a map as last channel; the "
-                f"images have {n_channels} channel(s). Put a SelfActivationMapper "
-                "before it, or use fusion='concat'."
-            )
-        if isinstance(self.foreground, str) and self.foreground == "paper":
-            if self.fusion != "jet":
-                raise ValueError(
-                    "SemanticClusterer: foreground='paper' is defined on heat "
-                    "colours: use it with fusion='jet', or foreground='auto'."
-                )
+    Attributes
+    ----------
+    centers : ndarray of shape (n_clusters, n_features)
+    foreground : ndarray of shape (n_clusters,), bool
+        Clusters named nuclei.
+    n_iter : int
+        Iterations of the k-means that found them.
+    scale : FeatureScale or None
+        Of the features, for "concat".
+    """
 
-    def _name_classes(self) -> None:
-        """Learn the names of the classes."""
-        names = [] if self.classes is None else resolve_classes(self.classes)
-        self.class_names_ = list(names)
+    centers: np.ndarray
+    foreground: np.ndarray
+    n_iter: int
+    scale: FeatureScale | None
 
-    def _warn_of_staining(self, images: ImageBatch, stacklevel: int = 4) -> None:
-        warn_of_staining(images, self.classes, type(self).__name__, stacklevel)
 
-    def _progress(self, n_images: int):
-        """Go through the images, behind a bar where `verbose` asks for it."""
-        if not self.verbose:
-            return range(n_images)
-        from tqdm import tqdm
+@dataclass(frozen=True)
+class ClusteredImage:
+    """What clustering makes of one image.
 
-        return tqdm(range(n_images), desc=type(self).__name__)
+    Attributes
+    ----------
+    mask : ndarray of shape (height, width[, 2]), int32
+        Ids of the nuclei; with classes also these.
+    centers : ndarray of shape (n_clusters, n_features)
+    foreground : ndarray of shape (n_clusters,), bool
+    inertia : float
+    n_iter : int
+    """
 
-    def _features(self, image: np.ndarray, pixel_size: float, zoom: float = 1.0):
-        return pixel_features(
-            image,
-            fusion=self.fusion,
-            smoothing=self.smoothing / pixel_size,
-            background_sigma=self._reach * self.background_radius / pixel_size,
-            background_weight=self.background_weight,
-            image_weight=self.image_weight,
-            **self._stain_options(pixel_size, zoom),
-        )
+    mask: np.ndarray
+    centers: np.ndarray
+    foreground: np.ndarray
+    inertia: float
+    n_iter: int
 
-    @property
-    def _has_classes(self) -> bool:
-        return len(self.class_names_) > 1
 
-    @property
-    def _reach(self) -> float:
-        """Part of `background_radius` that is a pixel's surroundings."""
-        return _COUNTERSTAIN_REACH if self._has_classes else 1.0
+@dataclass(frozen=True)
+class ImageClusterer:
+    """Clusters images one by one, by settings in which nothing is left open.
 
-    @property
-    def _diameter(self) -> float:
-        """Diameter of a nucleus in micrometres, as the other lengths reckon it."""
-        is_known = self.nucleus_diameter != "auto"
-        return self.nucleus_diameter if is_known else NUCLEUS_DIAMETER
+    Attributes
+    ----------
+    seed : int
+        Of each image: what comes out does not depend on other images.
+    shared : SharedClusters or None
+        The clusters of all images; None where each image has its own.
+    stains : tuple of str or vectors
+        Of the classes; empty for masks without classes.
+    estimate_stains : bool
+        Whether several stains are looked up in each image.
+    nucleus_diameter : float
+        The typical one, by which the other lengths and areas go.
+    find_diameter : bool
+        Whether it is looked up in each image, where there are several classes.
+    n_clusters, fusion, map_weight, image_weight, foreground, min_stain, \
+min_contrast, smoothing, background_radius, background_weight, min_area, \
+max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
+        See `SemanticClusterer`; none is "auto" but `foreground`. Lengths in
+        micrometres.
+    """
 
-    def _stain_options(self, pixel_size: float, zoom: float) -> dict:
-        """Say how the stain of nuclei is found: one stain, or one for each class.
+    seed: int
+    shared: SharedClusters | None
+    stains: tuple[Stain, ...]
+    estimate_stains: bool
+    nucleus_diameter: float
+    find_diameter: bool
+    n_clusters: int
+    fusion: str
+    map_weight: float
+    image_weight: float
+    foreground: str | int | Callable
+    min_stain: float
+    min_contrast: float
+    smoothing: float
+    background_radius: float
+    background_weight: float
+    min_area: float
+    max_hole_area: float
+    opening_radius: float
+    instances: bool
+    n_samples: int
+    n_init: int
+    max_iter: int
 
-        Artefacts are as large as they are, however large the nuclei: there `zoom`,
-        by which `pixel_size` follows these, is taken back.
-        """
-        if self.classes is None:
-            return {}
-        stains = list(resolve_classes(self.classes).values())
-        if len(stains) == 1:
-            return {"amount": partial(single_stain, stain=stains[0])}
-        cleaning = self._cleaning(pixel_size, self._least_area)
-        options = {
-            "stains": stains,
-            "estimate": self.stain_vectors == "image",
-            "min_stain": self.min_stain,
-            "smoothing": self.smoothing / pixel_size,
-            "background_sigma": _CHROMOGEN_REACH * self.background_radius / pixel_size,
-            "clean": partial(clean_mask, **cleaning),
-            "pixel_size": pixel_size * zoom,
-        }
-        return {"unmix": partial(stain_image, **options)}
+    # -- what it does ---------------------------------------------------------
 
-    def _cleaning(self, pixel_size: float, min_area: float) -> dict:
-        """Return the options of `clean_mask` in pixels."""
-        return {
-            "min_area": round(min_area / pixel_size**2),
-            "max_hole_area": round(self.max_hole_area / pixel_size**2),
-            "opening_radius": self.opening_radius / pixel_size,
-        }
-
-    @property
-    def _least_area(self) -> float:
-        if self.min_area != "auto":
-            return self.min_area
-        return _MIN_STAINED_AREA if self._has_classes else _MIN_AREA
-
-    def _least_contrast(self) -> float:
-        """Return `min_contrast`; counterstains are paler than the stain of H&E."""
-        if self.min_contrast != "auto":
-            return self.min_contrast
-        return _COUNTERSTAIN_CONTRAST if self._has_classes else _CONTRAST
-
-    def _scaled(self, image: np.ndarray, pixel_size: float, zoom: float = 1.0):
-        """Return the features of an image, on one scale."""
-        features = self._features(image, pixel_size, zoom)
-        if self.fusion == "jet":
-            scale = None
-        elif self._scope == "all":
-            scale = self._feature_scale
-        else:
-            scale = fit_scale(features.planes, self.map_weight)
-        features.put_on_scale(scale, self.map_weight)
-        return features
-
-    def _n_clusters(self) -> int:
-        if self.n_clusters != "auto":
-            return self.n_clusters
-        return 4 if self._has_classes else 2
-
-    def _named_foreground(self, statistics) -> np.ndarray:
-        """Tell which clusters are nuclei, as `foreground` says."""
-        foreground = self.foreground
-        if foreground == "auto" and self._has_classes:
-            foreground = max(1, len(statistics["n_pixels"]) // 2)
-        return name_foreground(foreground, statistics)
-
-    def _k_means(self, planes: np.ndarray, rng: np.random.Generator):
-        return fit_kmeans(
-            planes,
-            self._n_clusters(),
-            self.n_samples,
-            rng,
-            n_init=self.n_init,
-            max_iter=self.max_iter,
-        )
-
-    def _centers(self, planes: np.ndarray, rng: np.random.Generator):
-        if self._scope == "all":
-            return self.cluster_centers_, self.n_iter_
-        return self._k_means(planes, rng)
-
-    def _fit_all(self, images: ImageBatch, pixel_sizes: np.ndarray) -> None:
+    def share(
+        self,
+        images: ImageBatch,
+        pixel_sizes: np.ndarray,
+        progress: Callable[[int], Iterable[int]],
+    ) -> SharedClusters:
         """Find the clusters that all images share, from a sample of their pixels."""
-        rng = np.random.default_rng(self._seed)
+        rng = np.random.default_rng(self.seed)
         n_each = max(1, -(-self.n_samples // len(images)))
         drawn = []
-        for i in self._progress(len(images)):
+        for i in progress(len(images)):
             image = images[i]
             planes = self._features(image[self._box(image)], pixel_sizes[i]).planes
             drawn.append(planes[:, draw_pixels(planes.shape[1], n_each, rng)])
         sample = np.concatenate(drawn, axis=1)
+        scale = None
         if self.fusion == "concat":
-            self._feature_scale = fit_scale(sample, self.map_weight)
-            sample = self._feature_scale.apply(sample)
-        self.cluster_centers_, self.n_iter_ = self._k_means(sample, rng)
+            scale = fit_scale(sample, self.map_weight)
+            sample = scale.apply(sample)
+        centers, n_iter = self._k_means(sample, rng)
         statistics = []
-        for i in self._progress(len(images)):
+        for i in progress(len(images)):
             image = images[i]
-            features = self._scaled(image[self._box(image)], pixel_sizes[i])
-            labels = assign(features.planes, self.cluster_centers_)
-            statistics.append(
-                cluster_statistics(features, labels, self.cluster_centers_)
-            )
-        self.foreground_ = self._named_foreground(pool_statistics(statistics))
+            features = self._features(image[self._box(image)], pixel_sizes[i])
+            features.put_on_scale(scale, self.map_weight)
+            labels = assign(features.planes, centers)
+            statistics.append(cluster_statistics(features, labels, centers))
+        foreground = self._named_foreground(pool_statistics(statistics))
+        return SharedClusters(centers, foreground, n_iter, scale)
 
-    def _cluster_image(self, image: np.ndarray, pixel_size: float):
-        """Return mask, centres, foreground, inertia and iterations of one image."""
+    def cluster(self, image: np.ndarray, pixel_size: float) -> ClusteredImage:
+        """Cluster the pixels of an image and make its mask."""
         box = self._box(image)
         part = image[box]
         zoom = self._zoom(part, pixel_size)
-        inner, *rest = self._cluster_part(part, pixel_size / zoom, zoom)
+        found = self._cluster_part(part, pixel_size / zoom, zoom)
+        mask = found.mask
         if self._has_classes and is_black(part[..., :3]):
-            inner = np.zeros_like(inner)
-        if inner.shape[:2] == image.shape[:2]:
-            return inner, *rest
-        mask = np.zeros((*image.shape[:2], *inner.shape[2:]), inner.dtype)
-        mask[box] = inner
-        return mask, *rest
+            mask = np.zeros_like(mask)
+        if mask.shape[:2] != image.shape[:2]:
+            inner, mask = mask, np.zeros((*image.shape[:2], *mask.shape[2:]), np.int32)
+            mask[box] = inner
+        return replace(found, mask=mask)
+
+    def score(self, image: np.ndarray, pixel_size: float) -> float:
+        """Give the silhouette of the clusters of an image, by a sample of pixels."""
+        part = image[self._box(image)]
+        zoom = self._zoom(part, pixel_size)
+        planes = self._scaled(part, pixel_size / zoom, zoom).planes
+        rng = np.random.default_rng(self.seed)
+        centers = self._centers(planes, rng)[0]
+        places = draw_pixels(planes.shape[1], self.n_samples, rng)
+        return silhouette(planes[:, places], centers)
+
+    # -- one image, as a whole ------------------------------------------------
+
+    @property
+    def _has_classes(self) -> bool:
+        """Whether there are several classes, told apart by their stains."""
+        return len(self.stains) > 1
 
     def _box(self, image: np.ndarray) -> tuple[slice, slice]:
         """Return where an image lies within its black border."""
@@ -250,48 +213,129 @@ class ImageClustering:
 
     def _zoom(self, image: np.ndarray, pixel_size: float) -> float:
         """Tell how much larger than usual the nuclei of an image are, at first look."""
-        is_known = self.nucleus_diameter != "auto" or self._scope == "all"
+        is_known = not self.find_diameter or self.shared is not None
         # Without instances, what is found are clumps.
         if is_known or not (self._has_classes and self.instances):
             return 1.0
-        mask = self._cluster_part(image, pixel_size)[0]
+        mask = self._cluster_part(image, pixel_size).mask
         return nuclear_zoom(mask[..., 0], pixel_size)
 
-    def _cluster_part(self, image: np.ndarray, pixel_size: float, zoom: float = 1.0):
-        """As `_cluster_image`, within the black border and at one size of nuclei."""
+    def _cluster_part(
+        self, image: np.ndarray, pixel_size: float, zoom: float = 1.0
+    ) -> ClusteredImage:
+        """As `cluster`, within the black border and at one size of nuclei."""
         features = self._scaled(image, pixel_size, zoom)
         planes = features.planes
-        centers, n_iter = self._centers(planes, np.random.default_rng(self._seed))
+        centers, n_iter = self._centers(planes, np.random.default_rng(self.seed))
         labels, inertia = assign(planes, centers, return_inertia=True)
-        if self._scope == "all":
-            chosen = self.foreground_
+        if self.shared is not None:
+            chosen = self.shared.foreground
         else:
             statistics = cluster_statistics(features, labels, centers)
             chosen = self._named_foreground(statistics)
         foreground = chosen[labels].reshape(image.shape[:2])
         mask = self._objects(features, foreground, pixel_size)
-        if self.class_names_:
-            mask = self._with_classes(mask, features, pixel_size)
-        return mask, centers, chosen, inertia, n_iter
+        if self.stains:
+            mask = self._with_classes(mask, features.stained, pixel_size)
+        return ClusteredImage(mask, centers, chosen, inertia, n_iter)
 
-    def _silhouette(self, image: np.ndarray, pixel_size: float) -> float:
-        """Score the clusters of an image by a sample of its pixels."""
-        part = image[self._box(image)]
-        zoom = self._zoom(part, pixel_size)
-        planes = self._scaled(part, pixel_size / zoom, zoom).planes
-        rng = np.random.default_rng(self._seed)
-        centers = self._centers(planes, rng)[0]
-        places = draw_pixels(planes.shape[1], self.n_samples, rng)
-        return silhouette(planes[:, places], centers)
+    # -- features -------------------------------------------------------------
 
-    def _objects(self, features, foreground: np.ndarray, pixel_size: float):
+    def _scaled(
+        self, image: np.ndarray, pixel_size: float, zoom: float
+    ) -> PixelFeatures:
+        """Return the features of an image, on one scale."""
+        features = self._features(image, pixel_size, zoom)
+        if self.fusion == "jet":
+            scale = None
+        elif self.shared is not None:
+            scale = self.shared.scale
+        else:
+            scale = fit_scale(features.planes, self.map_weight)
+        features.put_on_scale(scale, self.map_weight)
+        return features
+
+    def _features(
+        self, image: np.ndarray, pixel_size: float, zoom: float = 1.0
+    ) -> PixelFeatures:
+        reach = _COUNTERSTAIN_REACH if self._has_classes else 1.0
+        return pixel_features(
+            image,
+            fusion=self.fusion,
+            smoothing=self.smoothing / pixel_size,
+            background_sigma=reach * self.background_radius / pixel_size,
+            background_weight=self.background_weight,
+            image_weight=self.image_weight,
+            **self._stain_options(pixel_size, zoom),
+        )
+
+    def _stain_options(self, pixel_size: float, zoom: float) -> dict[str, Callable]:
+        """Say how the stain of nuclei is found: one stain, or one for each class.
+
+        Artefacts are as large as they are, however large the nuclei: there `zoom`,
+        by which `pixel_size` follows these, is taken back.
+        """
+        if not self.stains:
+            return {}
+        if not self._has_classes:
+            return {"amount": partial(single_stain, stain=self.stains[0])}
+        unmix = partial(
+            stain_image,
+            stains=list(self.stains),
+            estimate=self.estimate_stains,
+            min_stain=self.min_stain,
+            smoothing=self.smoothing / pixel_size,
+            background_sigma=self._chromogen_sigma(pixel_size),
+            clean=partial(self._cleaned, pixel_size=pixel_size, min_area=self.min_area),
+            pixel_size=pixel_size * zoom,
+        )
+        return {"unmix": unmix}
+
+    def _chromogen_sigma(self, pixel_size: float) -> float:
+        """Deviation of the blur that gives a stained nucleus' surroundings."""
+        return _CHROMOGEN_REACH * self.background_radius / pixel_size
+
+    # -- clusters -------------------------------------------------------------
+
+    def _centers(
+        self, planes: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, int]:
+        if self.shared is not None:
+            return self.shared.centers, self.shared.n_iter
+        return self._k_means(planes, rng)
+
+    def _k_means(
+        self, planes: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, int]:
+        return fit_kmeans(
+            planes,
+            self.n_clusters,
+            self.n_samples,
+            rng,
+            n_init=self.n_init,
+            max_iter=self.max_iter,
+        )
+
+    def _named_foreground(self, statistics: dict[str, np.ndarray]) -> np.ndarray:
+        """Tell which clusters are nuclei, as `foreground` says."""
+        foreground = self.foreground
+        if foreground == "auto" and self._has_classes:
+            foreground = max(1, len(statistics["n_pixels"]) // 2)
+        return name_foreground(foreground, statistics)
+
+    # -- objects --------------------------------------------------------------
+
+    def _objects(
+        self, features: PixelFeatures, foreground: np.ndarray, pixel_size: float
+    ) -> np.ndarray:
         """Clean the foreground and split it into objects, if anything stands out."""
-        least = self._least_contrast()
-        if features.chromogen is not None:
-            foreground = foreground & (features.chromogen == 0)
+        least = self.min_contrast
+        stained = features.stained
+        if stained is not None:
+            foreground = foreground & (stained.chromogen == 0)
         if stands_out(features, foreground, least):
-            ids = self._instances(foreground, self._least_area, pixel_size)
-            if features.chromogen is None:
+            ids = self._instances(foreground, self.min_area, pixel_size)
+            if stained is None:
                 return ids
             ids, is_tissue = self._drop_large(ids, pixel_size)
             if not is_tissue:
@@ -302,79 +346,80 @@ class ImageClustering:
         if self.foreground != "auto":
             return np.zeros(foreground.shape, np.int32)
         foreground = rare_foreground(features, least)
-        min_area = max(self._least_area, 0.25 * self._diameter**2)
+        min_area = max(self.min_area, 0.25 * self.nucleus_diameter**2)
         ids = self._instances(foreground, min_area, pixel_size)
-        if features.chromogen is None:
+        if stained is None:
             return ids
         ids = self._drop_large(ids, pixel_size)[0]
         return self._drop_faint(ids, features.stain, ids == 0, pixel_size, least)
 
-    def _drop_large(self, ids: np.ndarray, pixel_size: float):
+    def _with_classes(
+        self, ids: np.ndarray, stained: StainedImage | None, pixel_size: float
+    ) -> np.ndarray:
+        """Add the nuclei of the chromogens; return ids and classes, (h, w, 2)."""
+        classes = np.where(ids > 0, len(self.stains), 0).astype(np.int32)
+        if stained is not None:
+            for number, stain in enumerate(stained.chromogen_stains, start=1):
+                mask = stained.chromogen == number
+                own = self._instances(mask, self.min_area, pixel_size, stain)
+                own = self._drop_large(own, pixel_size)[0]
+                least = _MEAN_STAIN * self.min_stain
+                own = self._drop_faint(own, stain, stained.ground, pixel_size, least)
+                inside = own > 0
+                ids = np.where(inside, own + ids.max(), ids)
+                classes[inside] = number
+        # Counted nuclei: what a split cuts off is none.
+        ids = remove_small(ids, round(self.min_area / pixel_size**2))
+        classes[ids == 0] = 0
+        return np.stack([relabel(ids), classes], axis=-1)
+
+    def _instances(
+        self,
+        mask: np.ndarray,
+        min_area: float,
+        pixel_size: float,
+        intensity: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Clean a mask and give each object its id."""
+        mask = self._cleaned(mask, pixel_size, min_area)
+        if not self.instances:
+            return ndi.label(mask)[0].astype(np.int32, copy=False)
+        diameter = self.nucleus_diameter / pixel_size
+        return split_touching(mask, diameter=diameter, intensity=intensity)
+
+    def _cleaned(
+        self, mask: np.ndarray, pixel_size: float, min_area: float
+    ) -> np.ndarray:
+        return clean_mask(
+            mask,
+            min_area=round(min_area / pixel_size**2),
+            max_hole_area=round(self.max_hole_area / pixel_size**2),
+            opening_radius=self.opening_radius / pixel_size,
+        )
+
+    def _drop_large(
+        self, ids: np.ndarray, pixel_size: float
+    ) -> tuple[np.ndarray, bool]:
         """Drop what is far too large for nuclei; tell whether that was the most."""
         areas = np.bincount(ids.ravel())
         areas[0] = 0
-        large = areas > _LARGEST * (self._diameter / pixel_size) ** 2
+        large = areas > _LARGEST * (self.nucleus_diameter / pixel_size) ** 2
         is_tissue = 2 * areas[large].sum() > areas.sum()
         return np.where(large[ids], 0, ids), bool(is_tissue)
 
-    def _drop_faint(self, ids, stain, ground, pixel_size: float, least: float):
+    def _drop_faint(
+        self,
+        ids: np.ndarray,
+        stain: np.ndarray,
+        ground: np.ndarray,
+        pixel_size: float,
+        least: float,
+    ) -> np.ndarray:
         return drop_faint(
             ids,
             stain,
             ground,
             least=least,
-            sigma=_CHROMOGEN_REACH * self.background_radius / pixel_size,
-            diameter=self._diameter / pixel_size,
+            sigma=self._chromogen_sigma(pixel_size),
+            diameter=self.nucleus_diameter / pixel_size,
         )
-
-    def _instances(
-        self, mask, min_area: float, pixel_size: float, intensity=None
-    ) -> np.ndarray:
-        """Clean a mask and give each object its id."""
-        mask = clean_mask(mask, **self._cleaning(pixel_size, min_area))
-        if not self.instances:
-            return ndi.label(mask)[0].astype(np.int32, copy=False)
-        diameter = self._diameter / pixel_size
-        return split_touching(mask, diameter=diameter, intensity=intensity)
-
-    def _with_classes(self, ids, features, pixel_size: float) -> np.ndarray:
-        """Add the nuclei of the chromogens; return ids and classes, (h, w, 2)."""
-        n_classes = len(self.class_names_)
-        classes = np.where(ids > 0, n_classes, 0).astype(np.int32)
-        for number in range(1, n_classes):
-            stain = features.chromogen_stains[number - 1]
-            mask = features.chromogen == number
-            own = self._instances(mask, self._least_area, pixel_size, stain)
-            own = self._drop_large(own, pixel_size)[0]
-            least = _MEAN_STAIN * self.min_stain
-            own = self._drop_faint(own, stain, features.ground, pixel_size, least)
-            inside = own > 0
-            ids = np.where(inside, own + ids.max(), ids)
-            classes[inside] = number
-        # Counted nuclei: what a split cuts off is none.
-        ids = remove_small(ids, round(self._least_area / pixel_size**2))
-        classes[ids == 0] = 0
-        return np.stack([relabel(ids), classes], axis=-1)
-
-    def _masks(self, images: ImageBatch) -> list[np.ndarray]:
-        pixel_sizes = resolve_pixel_size(self.pixel_size, images)
-        return [
-            self._cluster_image(images[i], pixel_sizes[i])[0]
-            for i in self._progress(len(images))
-        ]
-
-    def _stacked(self, images: ImageBatch, masks):
-        """Append a mask to each image."""
-        return images.wrap(
-            np.concatenate([image, np.atleast_3d(mask).astype(np.float32)], axis=-1)
-            for image, mask in zip(images, masks, strict=True)
-        )
-
-    def _padded(self, rows, fill) -> np.ndarray:
-        """Stack per-image results; images of fewer clusters are filled up."""
-        first = np.asarray(rows[0])
-        shape = (len(rows), self._n_clusters(), *first.shape[1:])
-        out = np.full(shape, fill, dtype=first.dtype)
-        for target, row in zip(out, rows, strict=True):
-            target[: len(row)] = row
-        return out

@@ -3,26 +3,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import ClusterMixin, TransformerMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
+from psmlearn._images._kmeans import assign, draw_pixels, fit_kmeans, silhouette
+from psmlearn._images._sizes import NUCLEUS_DIAMETER
+from psmlearn._sklearn_compat import (
+    Interval,
+    StrOptions,
+    _check_feature_names_in,
+    _fit_context,
+)
+from psmlearn._typing import Images, PixelSize, RandomState
 from psmlearn.base import BaseImageEstimator
-from psmlearn.cluster._classes import PRESETS
-from psmlearn.cluster._segment import ImageClustering
-from psmlearn.cluster._table import TableClustering, is_table
-from psmlearn.io._batch import resolve_pixel_size
+from psmlearn.cluster._classes import PRESETS, Stain, resolve_classes, warn_of_staining
+from psmlearn.cluster._features import CHANNELS, FeatureScale
+from psmlearn.cluster._segment import ImageClusterer, SharedClusters
+from psmlearn.io._batch import ImageBatch, resolve_pixel_size
+from psmlearn.io._inputs import is_path
 
 __all__ = ["SemanticClusterer"]
 
+# What "auto" stands for: haematoxylin of H&E; and several classes, whose counterstain
+# is paler and beside whose stained nuclei small ones are debris.
+_AUTO: dict[str, Any] = {
+    "n_clusters": 2,
+    "min_contrast": 0.12,
+    "min_area": 4.0,
+    "nucleus_diameter": NUCLEUS_DIAMETER,
+}
+_AUTO_OF_CLASSES = {**_AUTO, "n_clusters": 4, "min_contrast": 0.04, "min_area": 5.0}
 
-class SemanticClusterer(
-    ImageClustering,
-    TableClustering,
+
+@dataclass(frozen=True)
+class _Frozen:
+    """What `predict` takes from `fit`, beside the public attributes.
+
+    Attributes
+    ----------
+    seed : int
+    scope : {"image", "all"}
+        `fit_scope`.
+    on_table : bool
+    feature_scale : FeatureScale or None
+        Of all images.
+    """
+
+    seed: int
+    scope: str
+    on_table: bool
+    feature_scale: FeatureScale | None
+
+
+class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
     ClusterMixin,
     TransformerMixin,
     BaseImageEstimator,
@@ -149,6 +190,9 @@ class SemanticClusterer(
     foreground="paper", min_contrast=0, min_area=0, max_hole_area=4,
     opening_radius=0, instances=False)``.
 
+    `predict` goes by the present parameters, but by the seed, the `fit_scope` and,
+    with "all", the clusters of `fit`.
+
     References
     ----------
     P. Chen et al., "Exploring Unsupervised Cell Recognition with Prior
@@ -207,32 +251,34 @@ class SemanticClusterer(
 
     def __init__(
         self,
-        n_clusters="auto",
+        n_clusters: int | Literal["auto"] = "auto",
         *,
-        fusion="concat",
-        map_weight=0.4,
-        image_weight=1.0,
-        fit_scope="image",
-        foreground="auto",
-        classes=None,
-        stain_vectors="image",
-        min_stain=0.12,
-        min_contrast="auto",
-        smoothing=0.375,
-        background_radius=4.0,
-        background_weight=0.75,
-        nucleus_diameter="auto",
-        min_area="auto",
-        max_hole_area=25.0,
-        opening_radius=0.5,
-        instances=True,
-        n_samples=20_000,
-        n_init=4,
-        max_iter=50,
-        pixel_size=0.25,
-        random_state=None,
-        verbose=0,
-    ):
+        fusion: Literal["concat", "jet"] = "concat",
+        map_weight: float = 0.4,
+        image_weight: float = 1.0,
+        fit_scope: Literal["image", "all"] = "image",
+        foreground: Literal["auto", "paper"]
+        | int
+        | Callable[[dict[str, np.ndarray]], np.ndarray] = "auto",
+        classes: Literal["ki67", "he"] | Mapping[str, Stain] | None = None,
+        stain_vectors: Literal["image", "named"] = "image",
+        min_stain: float = 0.12,
+        min_contrast: float | Literal["auto"] = "auto",
+        smoothing: float = 0.375,
+        background_radius: float = 4.0,
+        background_weight: float = 0.75,
+        nucleus_diameter: float | Literal["auto"] = "auto",
+        min_area: float | Literal["auto"] = "auto",
+        max_hole_area: float = 25.0,
+        opening_radius: float = 0.5,
+        instances: bool = True,
+        n_samples: int = 20_000,
+        n_init: int = 4,
+        max_iter: int = 50,
+        pixel_size: PixelSize = 0.25,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
         self.n_clusters = n_clusters
         self.fusion = fusion
         self.map_weight = map_weight
@@ -258,10 +304,10 @@ class SemanticClusterer(
         self.random_state = random_state
         self.verbose = verbose
 
-    # -- public --------------------------------------------------------------
+    # -- fitting ----------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Images | ArrayLike, y: Any = None) -> SemanticClusterer:
         """Cluster the pixels of `X` and name the clusters; `y` is ignored.
 
         Parameters
@@ -275,37 +321,86 @@ class SemanticClusterer(
         self : SemanticClusterer
         """
         random_state = check_random_state(self.random_state)
-        self._seed = int(random_state.randint(np.iinfo(np.int32).max))
-        self._name_classes()
-        self._on_table = is_table(X)
-        if self._on_table:
-            return self._fit_table(X)
-        self.__dict__.pop("feature_names_in_", None)
-        images = self._check_images(X, reset=True)
-        self._check_channels()
-        self._warn_of_staining(images, 5)  # past scikit-learn's fit context
-        pixel_sizes = resolve_pixel_size(self.pixel_size, images)
-        self._scope = self.fit_scope
-        if self.fit_scope == "all":
-            self._fit_all(images, pixel_sizes)
-        results = [
-            self._cluster_image(images[i], pixel_sizes[i])
-            for i in self._progress(len(images))
-        ]
-        masks, centers, chosen, inertias, iterations = zip(*results, strict=True)
-        self.labels_ = images.wrap(masks)
-        self.inertia_ = float(sum(inertias))
-        if self.fit_scope == "image":
-            self.cluster_centers_ = self._padded(centers, np.nan)
-            self.foreground_ = self._padded(chosen, False)
-            self.n_iter_ = max(iterations)
+        seed = int(random_state.randint(np.iinfo(np.int32).max))
+        names = [] if self.classes is None else resolve_classes(self.classes)
+        self.class_names_ = list(names)
+        if is_table(X):
+            self._frozen = self._fit_table(X, seed)
+        else:
+            self._frozen = self._fit_images(X, seed)
         return self
 
-    def fit_predict(self, X, y=None):
+    def _fit_images(self, X: Images | ArrayLike, seed: int) -> _Frozen:
+        """Learn the public attributes from images; return the rest."""
+        self.__dict__.pop("feature_names_in_", None)
+        images = self._check_stacks(X, reset=True)
+        self._warn_of_staining(images, 6)  # past `fit` and scikit-learn's fit context
+        pixel_sizes = resolve_pixel_size(self.pixel_size, images)
+        clusterer = self._image_clusterer(seed)
+        shared = None
+        if self.fit_scope == "all":
+            shared = clusterer.share(images, pixel_sizes, self._progress)
+            clusterer = replace(clusterer, shared=shared)
+        found = [
+            clusterer.cluster(images[i], pixel_sizes[i])
+            for i in self._progress(len(images))
+        ]
+        self.labels_ = images.wrap([each.mask for each in found])
+        self.inertia_ = float(sum(each.inertia for each in found))
+        if shared is not None:
+            self.cluster_centers_ = shared.centers
+            self.foreground_ = shared.foreground
+            self.n_iter_ = shared.n_iter
+            return _Frozen(seed, self.fit_scope, False, shared.scale)
+        n_clusters = clusterer.n_clusters
+        centers = [each.centers for each in found]
+        self.cluster_centers_ = _padded(centers, n_clusters, np.nan)
+        foreground = [each.foreground for each in found]
+        self.foreground_ = _padded(foreground, n_clusters, False)
+        self.n_iter_ = max(each.n_iter for each in found)
+        return _Frozen(seed, self.fit_scope, False, None)
+
+    def _fit_table(self, X: Any, seed: int) -> _Frozen:
+        """Learn the public attributes from a table; return the rest."""
+        table = self._check_table(X, reset=True)
+        n_clusters = self._resolved()["n_clusters"]
+        if len(table) < n_clusters:
+            raise ValueError(
+                f"n_samples={len(table)} should be >= n_clusters={n_clusters}."
+            )
+        self.cluster_centers_, self.n_iter_ = fit_kmeans(
+            table.T,
+            n_clusters,
+            max(self.n_samples, n_clusters),
+            np.random.default_rng(seed),
+            n_init=self.n_init,
+            max_iter=self.max_iter,
+        )
+        self.labels_, self.inertia_ = assign(
+            table.T, self.cluster_centers_, return_inertia=True
+        )
+        self.foreground_ = np.zeros(len(self.cluster_centers_), bool)
+        return _Frozen(seed, self.fit_scope, True, None)
+
+    def fit_predict(
+        self, X: Images | ArrayLike, y: Any = None
+    ) -> np.ndarray | list[np.ndarray]:
         """Fit on `X` and return its masks; see `predict`."""
         return self.fit(X).labels_
 
-    def predict(self, X):
+    def fit_transform(
+        self, X: Images | ArrayLike, y: Any = None
+    ) -> np.ndarray | list[np.ndarray]:
+        """Fit on `X` and transform it; the same as ``fit(X).transform(X)``."""
+        self.fit(X)
+        if self._frozen.on_table:
+            table = self._check_table(X, reset=False)
+            return _with_column(table, np.asarray(self.labels_))
+        return _with_masks(self._check_stacks(X, reset=False), self.labels_)
+
+    # -- using ------------------------------------------------------------------
+
+    def predict(self, X: Images | ArrayLike) -> np.ndarray | list[np.ndarray]:
         """Segment images, or give the clusters of the pixels of a table.
 
         Parameters
@@ -320,21 +415,14 @@ class SemanticClusterer(
             pixel's cluster.
         """
         check_is_fitted(self)
-        if self._is_table_like_fit(X):
-            return self._predict_table(X)
-        images = self._check_images(X, reset=False)
-        self._warn_of_staining(images)
+        if self._is_table_as_fitted(X):
+            table = self._check_table(X, reset=False)
+            return assign(table.T, self.cluster_centers_)
+        images = self._check_stacks(X, reset=False)
+        self._warn_of_staining(images, 4)
         return images.wrap(self._masks(images))
 
-    def fit_transform(self, X, y=None):
-        """Fit on `X` and transform it; the same as ``fit(X).transform(X)``."""
-        self.fit(X)
-        if self._on_table:
-            return self._transform_table(X)
-        images = self._check_images(X, reset=False)
-        return self._stacked(images, self.labels_)
-
-    def transform(self, X):
+    def transform(self, X: Images | ArrayLike) -> np.ndarray | list[np.ndarray]:
         """Append the pseudo masks to the images.
 
         Parameters
@@ -349,13 +437,14 @@ class SemanticClusterer(
             of the cluster.
         """
         check_is_fitted(self)
-        if self._is_table_like_fit(X):
-            return self._transform_table(X)
-        images = self._check_images(X, reset=False)
-        self._warn_of_staining(images)
-        return self._stacked(images, self._masks(images))
+        if self._is_table_as_fitted(X):
+            table = self._check_table(X, reset=False)
+            return _with_column(table, assign(table.T, self.cluster_centers_))
+        images = self._check_stacks(X, reset=False)
+        self._warn_of_staining(images, 4)
+        return _with_masks(images, self._masks(images))
 
-    def score(self, X, y=None):
+    def score(self, X: Images | ArrayLike, y: Any = None) -> float:
         """Mean simplified silhouette of a sample of pixels, from -1 to 1.
 
         Parameters
@@ -370,18 +459,27 @@ class SemanticClusterer(
             -1 where there is a single cluster.
         """
         check_is_fitted(self)
-        if self._is_table_like_fit(X):
-            return self._score_table(X)
-        images = self._check_images(X, reset=False)
+        if self._is_table_as_fitted(X):
+            table = self._check_table(X, reset=False)
+            rng = np.random.default_rng(self._frozen.seed)
+            places = draw_pixels(len(table), self.n_samples, rng)
+            return silhouette(table[places].T, self.cluster_centers_)
+        images = self._check_stacks(X, reset=False)
         sizes = resolve_pixel_size(self.pixel_size, images)
-        places = self._progress(len(images))
-        return float(np.mean([self._silhouette(images[i], sizes[i]) for i in places]))
+        clusterer = self._fitted_clusterer()
+        scores = [
+            clusterer.score(images[i], sizes[i]) for i in self._progress(len(images))
+        ]
+        return float(np.mean(scores))
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> np.ndarray:
         """Return the names of the channels of `transform`'s output."""
         check_is_fitted(self)
-        if self._on_table:
-            return self._table_names_out(input_features)
+        if self._frozen.on_table:
+            names = _check_feature_names_in(self, input_features)
+            return np.array([*names, "cluster"], dtype=object)
         names = ["grey"] if self.n_features_in_ <= 2 else ["red", "green", "blue"]
         if self.n_features_in_ in (2, 4):
             names.append("map")
@@ -393,7 +491,177 @@ class SemanticClusterer(
         """Ids of the classes, from 1."""
         return np.arange(1, len(self.class_names_) + 1)
 
-    def __sklearn_tags__(self):
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_frozen")  # a `fit` that failed half-way is none
+
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = True  # plain pixel tables, beside images
         return tags
+
+    # -- the work on images -----------------------------------------------------
+
+    def _stains(self) -> tuple[Stain, ...]:
+        """Return the stains of the classes."""
+        if self.classes is None:
+            return ()
+        return tuple(resolve_classes(self.classes).values())
+
+    def _resolved(self) -> dict[str, Any]:
+        """Return the parameters that may be "auto", as numbers."""
+        auto = _AUTO_OF_CLASSES if len(self._stains()) > 1 else _AUTO
+        given = {name: getattr(self, name) for name in auto}
+        return {
+            name: auto[name] if value == "auto" else value
+            for name, value in given.items()
+        }
+
+    def _image_clusterer(
+        self, seed: int, shared: SharedClusters | None = None
+    ) -> ImageClusterer:
+        """Bring the parameters into the form that images are clustered by."""
+        return ImageClusterer(
+            seed=seed,
+            shared=shared,
+            stains=self._stains(),
+            estimate_stains=self.stain_vectors == "image",
+            find_diameter=self.nucleus_diameter == "auto",
+            fusion=self.fusion,
+            map_weight=self.map_weight,
+            image_weight=self.image_weight,
+            foreground=self.foreground,
+            min_stain=self.min_stain,
+            smoothing=self.smoothing,
+            background_radius=self.background_radius,
+            background_weight=self.background_weight,
+            max_hole_area=self.max_hole_area,
+            opening_radius=self.opening_radius,
+            instances=self.instances,
+            n_samples=self.n_samples,
+            n_init=self.n_init,
+            max_iter=self.max_iter,
+            **self._resolved(),
+        )
+
+    def _fitted_clusterer(self) -> ImageClusterer:
+        """The present parameters, with the seed and the shared clusters of `fit`."""
+        frozen = self._frozen
+        shared = None
+        if frozen.scope == "all":
+            shared = SharedClusters(
+                self.cluster_centers_,
+                self.foreground_,
+                self.n_iter_,
+                frozen.feature_scale,
+            )
+        return self._image_clusterer(frozen.seed, shared)
+
+    def _masks(self, images: ImageBatch) -> list[np.ndarray]:
+        pixel_sizes = resolve_pixel_size(self.pixel_size, images)
+        clusterer = self._fitted_clusterer()
+        return [
+            clusterer.cluster(images[i], pixel_sizes[i]).mask
+            for i in self._progress(len(images))
+        ]
+
+    def _progress(self, n_images: int) -> Iterable[int]:
+        """Go through the images, behind a bar where `verbose` asks for it."""
+        if not self.verbose:
+            return range(n_images)
+        from tqdm import tqdm
+
+        return tqdm(range(n_images), desc=type(self).__name__)
+
+    # -- checks -----------------------------------------------------------------
+
+    def _check_stacks(self, X: Images | ArrayLike, *, reset: bool) -> ImageBatch:
+        """Check images, and that the parameters fit their channels."""
+        images = self._check_images(X, reset=reset)
+        n_channels = self.n_features_in_
+        if n_channels not in CHANNELS:
+            told = ", ".join(f"{n} ({what})" for n, what in CHANNELS.items())
+            raise ValueError(
+                f"SemanticClusterer: images have {n_channels} channels; expected "
+                f"{told}, as SelfActivationMapper makes them."
+            )
+        if self.classes is not None and n_channels < 3:
+            raise ValueError(
+                f"SemanticClusterer: classes are told by colour; the images have "
+                f"{n_channels} channel(s), expected 3 (RGB) or 4 (RGB and a map)."
+            )
+        if self.fusion == "jet" and n_channels not in (2, 4):
+            raise ValueError(
+                f"SemanticClusterer: fusion='jet' needs a map as last channel; the "
+                f"images have {n_channels} channel(s). Put a SelfActivationMapper "
+                "before it, or use fusion='concat'."
+            )
+        if isinstance(self.foreground, str) and self.foreground == "paper":
+            if self.fusion != "jet":
+                raise ValueError(
+                    "SemanticClusterer: foreground='paper' is defined on heat "
+                    "colours: use it with fusion='jet', or foreground='auto'."
+                )
+        return images
+
+    def _warn_of_staining(self, images: ImageBatch, stacklevel: int) -> None:
+        warn_of_staining(images, self.classes, type(self).__name__, stacklevel)
+
+    def _is_table_as_fitted(self, X: Images | ArrayLike) -> bool:
+        """Tell the kind of `X`; it must be the kind that `fit` saw."""
+        on_table = is_table(X)
+        if on_table != self._frozen.on_table:
+            kinds = {True: "a pixel table (n_pixels, n_channels)", False: "images"}
+            raise ValueError(
+                f"{type(self).__name__} was fitted on {kinds[self._frozen.on_table]} "
+                f"and got {kinds[on_table]}: fit it on the same kind."
+            )
+        return on_table
+
+    def _check_table(self, X: Any, *, reset: bool) -> np.ndarray:
+        return validate_data(
+            self, X, reset=reset, dtype=[np.float64, np.float32], order="C"
+        )
+
+
+def is_table(X: Any) -> bool:
+    """Tell a table of pixels (rows) by channels (columns) from images.
+
+    A list is a table if it holds rows: sequences or 1-D arrays of numbers.
+    """
+    if hasattr(X, "tocsr") or getattr(X, "ndim", None) == 2:
+        return True
+    if isinstance(X, list | tuple):
+        first = X[0] if len(X) else None
+        if isinstance(first, list | tuple):
+            return not (len(first) and isinstance(first[0], list | tuple | np.ndarray))
+        return isinstance(first, np.ndarray) and first.ndim == 1
+    if not hasattr(X, "__array__"):
+        return False
+    array = np.asarray(X)
+    if array.ndim == 1 and array.size:
+        return not is_path(array[0])
+    return array.ndim in (1, 2)
+
+
+def _with_column(table: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Append the numbers of clusters to a table."""
+    return np.column_stack([table, clusters.astype(table.dtype)])
+
+
+def _with_masks(
+    images: ImageBatch, masks: Iterable[np.ndarray]
+) -> np.ndarray | list[np.ndarray]:
+    """Append a mask to each image."""
+    return images.wrap(
+        np.concatenate([image, np.atleast_3d(mask).astype(np.float32)], axis=-1)
+        for image, mask in zip(images, masks, strict=True)
+    )
+
+
+def _padded(rows: list[np.ndarray], length: int, fill: float | bool) -> np.ndarray:
+    """Stack rows, one an image, of which some are shorter than `length`."""
+    shape = (len(rows), length, *rows[0].shape[1:])
+    out = np.full(shape, fill, dtype=rows[0].dtype)
+    for target, row in zip(out, rows, strict=True):
+        target[: len(row)] = row
+    return out

@@ -119,6 +119,43 @@ def test_seeds(stacked):
     assert np.array_equal(np.random.get_state()[1], before)
 
 
+@pytest.mark.parametrize("fit_scope", ["image", "all"])
+def test_seed_and_scope_are_frozen_and_all_else_is_as_it_is_now(stacked, fit_scope):
+    options = {"fit_scope": fit_scope, "n_samples": 60, "n_init": 1}
+    model = SemanticClusterer(3, random_state=0, **options)
+    masks = model.fit_predict(stacked)
+    other = "all" if fit_scope == "image" else "image"
+    model.set_params(random_state=1, fit_scope=other)
+    _same(model.predict(stacked), masks)
+    model.set_params(min_area=30.0)
+    peer = SemanticClusterer(3, random_state=0, min_area=30.0, **options)
+    _same(model.predict(stacked), peer.fit_predict(stacked))
+
+
+def test_classes_may_be_asked_for_after_fit(images):
+    model = SemanticClusterer(random_state=0).fit(images)
+    model.set_params(classes="he")
+    peer = SemanticClusterer(random_state=0, classes="he")
+    _same(model.predict(images), peer.fit_predict(images))
+
+
+def test_parameters_that_do_not_fit_the_images_are_told_by_predict_too(images):
+    model = SemanticClusterer(random_state=0).fit(images)
+    with pytest.raises(ValueError, match="needs a map"):
+        model.set_params(fusion="jet").predict(images)
+    grey = SemanticClusterer(random_state=0).fit(images[..., :1])
+    with pytest.raises(ValueError, match="told by colour"):
+        grey.set_params(classes="ki67").predict(images[..., :1])
+
+
+def test_a_fit_that_fails_is_none(images):
+    model = SemanticClusterer(fusion="jet")
+    with pytest.raises(ValueError, match="needs a map"):
+        model.fit(images)
+    with pytest.raises(NotFittedError):
+        model.predict(images)
+
+
 def test_y_is_ignored(bunch, images):
     model = SemanticClusterer(random_state=0)
     _same(model.fit_predict(images, bunch.masks), model.fit_predict(images))

@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from psmlearn.cluster import SemanticClusterer
-from psmlearn.cluster._table import is_table
+from psmlearn.cluster._semantic import is_table
 
 
 @parametrize_with_checks(
