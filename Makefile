@@ -4,14 +4,17 @@
 PYTHON ?= python3
 VENV := .venv
 ifeq ($(OS),Windows_NT)
-BIN := $(VENV)/Scripts
+SCRIPTS := Scripts
 else
-BIN := $(VENV)/bin
+SCRIPTS := bin
 endif
+BIN := $(VENV)/$(SCRIPTS)
 PY := $(BIN)/python
 READY := $(VENV)/.ready
 READY_DOCS := $(VENV)/.ready-docs
 READY_BENCH := $(VENV)/.ready-bench
+OLDEST := .venv-oldest
+READY_OLDEST := $(OLDEST)/.ready
 
 IMAGES ?=
 OUTPUT ?= demo
@@ -19,21 +22,28 @@ DEMO_OPTIONS ?=
 # Fewer epochs than the defaults: the sample is to take minutes on two cores.
 SAMPLE := --sample --max-epochs 8
 PYTEST_OPTIONS ?=
+# The Python that has wheels of all the oldest versions.
+PYTHON_OLDEST ?= $(PYTHON)
+# What `make dist` runs from the unpacked sdist; DIST_TESTS= runs all plain tests.
+DIST_TESTS ?= tests/test_packaging.py tests/test_imports.py tests/metrics/test_averaging.py tests/cluster
 ACCURACY_OPTIONS ?=
 BENCH_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint tests slow doctest docs accuracy bench oracles clean
+.PHONY: help install demo test lint tests slow doctest oldest dist docs accuracy bench oracles clean
 
 help:
 	@echo "make demo      segment the sample image, or IMAGES=folder, into $(OUTPUT)/"
 	@echo "make test      lint, tests and doctests (the plain suite)"
+	@echo "make lint      ruff and mypy"
 	@echo "make slow      the tests marked slow"
+	@echo "make oldest    the plain suite on the oldest versions, in $(OLDEST)"
+	@echo "make dist      wheel and sdist, into dist/, installed and tested"
 	@echo "make docs      the documentation, into docs/_build/html"
 	@echo "make accuracy  the accuracy benchmark (needs PSMLEARN_DATA=folder)"
 	@echo "make bench     the speed and memory benchmarks (asv)"
 	@echo "make oracles   install the peers that tests and benchmarks compare with"
-	@echo "make clean     remove what these targets wrote, but .venv"
+	@echo "make clean     remove what these targets wrote, but the environments"
 
 # The stamp makes sure that the environment is installed once, and again when the
 # requirements change. A half-made environment has no stamp and is mended next time.
@@ -51,6 +61,11 @@ $(READY_BENCH): $(READY)
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	@touch $@
 
+$(READY_OLDEST): setup.cfg pyproject.toml constraints-oldest.txt
+	@test -x $(OLDEST)/$(SCRIPTS)/python || $(PYTHON_OLDEST) -m venv $(OLDEST)
+	$(OLDEST)/$(SCRIPTS)/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[test]"
+	@touch $@
+
 install: $(READY)
 
 demo: $(READY)
@@ -60,6 +75,7 @@ test: lint tests
 
 lint: $(READY)
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 
 tests: $(READY)
 	$(PY) -m pytest -m "not slow" $(PYTEST_OPTIONS)
@@ -69,6 +85,20 @@ slow: $(READY)
 
 doctest: $(READY)
 	$(PY) -m pytest psmlearn $(PYTEST_OPTIONS)
+
+oldest: $(READY_OLDEST)
+	$(OLDEST)/$(SCRIPTS)/python -m pytest -m "not slow" $(PYTEST_OPTIONS)
+
+# The tests are those of the sdist, psmlearn is the wheel in an environment of its own:
+# run by `pytest`, not by `python -m pytest`, which would take psmlearn from the folder.
+dist: $(READY)
+	rm -rf build dist
+	$(PY) -m pip install --quiet --constraint constraints.txt build
+	$(PY) -m build
+	mkdir -p build/check && tar -xzf dist/psmlearn-*.tar.gz -C build/check --strip-components 1
+	$(PYTHON) -m venv build/check/.venv
+	build/check/.venv/$(SCRIPTS)/python -m pip install --quiet --constraint constraints.txt "$$(ls dist/psmlearn-*.whl)[test]"
+	cd build/check && .venv/$(SCRIPTS)/pytest -m "not slow" -p no:cacheprovider $(or $(DIST_TESTS),tests) $(PYTEST_OPTIONS)
 
 docs: $(READY_DOCS)
 	$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
@@ -87,6 +117,6 @@ oracles: $(READY)
 	$(PY) -m pip install --quiet --no-deps --requirement benchmarks/oracles-no-deps.txt
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis demo
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis demo
 	rm -rf docs/_build docs/auto_examples docs/generated benchmarks/.asv
 	find psmlearn tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

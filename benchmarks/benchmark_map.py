@@ -11,11 +11,8 @@ from psmlearn import SelfActivationMapper
 from psmlearn.datasets import make_nuclei
 
 
-def hook_gradcam(network, layer, batch):
-    """Map as most tutorials do: module hooks, gradients of all parameters.
-
-    The peer of the mapper: the same network and layer, one backward pass.
-    """
+def plain_gradcam(network, layer, batch):
+    """Map as most tutorials do: module hooks, gradients of all parameters."""
     kept = {}
     hooks = [
         layer.register_forward_hook(lambda *a: kept.update(activation=a[2])),
@@ -23,14 +20,21 @@ def hook_gradcam(network, layer, batch):
     ]
     try:
         network.zero_grad()
-        network(batch).sum().backward()
+        network(batch)[:, 0].sum().backward()
     finally:
         for hook in hooks:
             hook.remove()
     weights = kept["gradient"].mean(dim=(2, 3), keepdim=True)
-    maps = (weights * kept["activation"]).sum(dim=1, keepdim=True).detach()
+    return (weights * kept["activation"]).sum(dim=1).detach()
+
+
+def full_size_gradcam(network, layer, batch):
+    """Bring these maps to the size of the images, as the mapper does: its peer."""
     return torch.nn.functional.interpolate(
-        maps, size=batch.shape[2:], mode="bilinear", align_corners=False
+        plain_gradcam(network, layer, batch)[:, None],
+        size=batch.shape[2:],
+        mode="bilinear",
+        align_corners=False,
     )
 
 
@@ -75,7 +79,7 @@ class Maps:
         self.mapper.transform(self.images)
 
     def time_hook_gradcam(self, network):
-        hook_gradcam(self.network, self.network.backbone.layer1, self.batch)
+        full_size_gradcam(self.network, self.network.backbone.layer1, self.batch)
 
     def peakmem_setup(self, network):
         """Give the memory that is there before the maps, to be subtracted."""
@@ -84,7 +88,7 @@ class Maps:
         self.mapper.transform(self.images)
 
     def peakmem_hook_gradcam(self, network):
-        hook_gradcam(self.network, self.network.backbone.layer1, self.batch)
+        full_size_gradcam(self.network, self.network.backbone.layer1, self.batch)
 
     def track_speedup(self, network):
         """Time of the hook-based Grad-CAM by that of the mapper's `transform`.
@@ -93,7 +97,9 @@ class Maps:
         ``duel_map.py`` compares equal maps.
         """
         peer = best_time(
-            lambda: hook_gradcam(self.network, self.network.backbone.layer1, self.batch)
+            lambda: full_size_gradcam(
+                self.network, self.network.backbone.layer1, self.batch
+            )
         )
         return peer / best_time(lambda: self.mapper.transform(self.images))
 

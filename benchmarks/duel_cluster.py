@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """K-means of the pixels of one image: psmlearn against scikit-learn, in one run.
 
-    python benchmarks/duel_cluster.py [IMAGE]
+    python -m benchmarks.duel_cluster [IMAGE]
 
 Prints the seconds of fit and assignment together (the best of some repeats), their
 ratio, and both inertias, on the features that SemanticClusterer clusters.

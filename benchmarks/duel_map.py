@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Maps against a plain Grad-CAM by hooks: python benchmarks/duel_map.py."""
+"""Maps against a plain Grad-CAM by hooks: python -m benchmarks.duel_map."""
 
 from __future__ import annotations
 
@@ -10,24 +10,10 @@ import time
 import numpy as np
 import torch
 
+from benchmarks.benchmark_map import plain_gradcam
 from psmlearn import SelfActivationMapper
 from psmlearn.activation import activation_maps
 from psmlearn.datasets import make_nuclei
-
-
-def plain_gradcam(network, layer, batch):
-    """Grad-CAM as most tutorials write it: two hooks and a full backward pass."""
-    kept = {}
-    handles = [
-        layer.register_forward_hook(lambda m, i, o: kept.update(activation=o)),
-        layer.register_full_backward_hook(lambda m, i, o: kept.update(gradient=o[0])),
-    ]
-    network.zero_grad()
-    network(batch)[:, 0].sum().backward()
-    for handle in handles:
-        handle.remove()
-    weights = kept["gradient"].mean(dim=(2, 3), keepdim=True)
-    return (weights * kept["activation"]).sum(dim=1).detach()
 
 
 def fast_gradcam(network, batch):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The metrics: psmlearn against its peers, in one run.
 
-    python benchmarks/duel_metrics.py [--repeats N] [--sizes 1000 3000]
+    python -m benchmarks.duel_metrics [--repeats N] [--sizes 1000 3000]
 
 Prints for each score the seconds of both (the best of some repeats, taken in turn),
 their ratio, the ratio asked for, and what both give; then the peak memory of ours

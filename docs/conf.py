@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 
+from sphinx.util.inspect import stringify_signature
+from sphinx.util.typing import stringify_annotation
 from sphinx_gallery.sorting import ExplicitOrder
 
 import psmlearn
@@ -32,6 +35,9 @@ default_role = "literal"
 nitpicky = False
 
 autosummary_generate = True
+# A signature that does not fit one line has a line for each parameter.
+python_maximum_signature_line_length = 100
+python_trailing_comma_in_multi_line_signatures = False
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
@@ -70,3 +76,29 @@ html_theme_options = {
 
 # Drawing without a display is what the gallery does; no need to be told.
 warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")
+
+
+def show_as_written(app, what, name, obj, options, signature, returned):
+    """Show annotations as the source names them: Masks, not all that it stands for."""
+    if what not in ("function", "method", "class") or not signature:
+        return None
+    try:
+        shown = inspect.signature(obj)
+    except (TypeError, ValueError):
+        return None
+    parameters = list(shown.parameters.values())
+    if what == "method" and parameters and parameters[0].name == "self":
+        parameters = parameters[1:]
+    arguments = shown.replace(
+        parameters=parameters, return_annotation=inspect.Signature.empty
+    )
+    returned = shown.return_annotation
+    if returned is inspect.Signature.empty or what == "class":
+        returned = None
+    elif not isinstance(returned, str):
+        returned = stringify_annotation(returned)
+    return stringify_signature(arguments), returned
+
+
+def setup(app):
+    app.connect("autodoc-process-signature", show_as_written)

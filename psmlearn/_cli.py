@@ -114,7 +114,7 @@ def segment(
         click.echo(f"trained in {time.perf_counter() - start:.0f} s")
         tables = []
         for index, name in enumerate(names):
-            found = _segment_one(model, sources[index])
+            found = _segment_one(model, batch[index : index + 1])
             tables.append(_write_one(output, name, batch[index], *found, sizes[index]))
         kinds = ["*_overlay.png", "*_labels.tif", "*_nuclei.csv"]
         if classes is None:
@@ -218,44 +218,34 @@ def _train(
     verbose: int,
     classes: str | None,
 ) -> tuple[Any, ImageBatch, np.ndarray]:
-    """Check the images and fit the default pipeline on them."""
-    from sklearn.pipeline import Pipeline
-
-    from psmlearn.activation import SelfActivationMapper
-    from psmlearn.cluster import SemanticClusterer
+    """Check the images and fit the default chain on them."""
     from psmlearn.io import check_images, resolve_pixel_size
     from psmlearn.segmentation import PseudoLabelSegmenter
-    from psmlearn.segmentation._pseudo_label import default_segmenter
+    from psmlearn.segmentation._defaults import default_chain
 
     batch = check_images(sources, caller="psmlearn segment")
     sizes = resolve_pixel_size(pixel_size, batch)
-    common = {"pixel_size": pixel_size, "device": device, "verbose": verbose}
-    labeler, segmenter = None, default_segmenter(classes, **common)
-    trained = [segmenter]
-    if classes is None:  # with classes the stains tell, and no map is needed
-        mapper = SelfActivationMapper(**common)
-        trained.append(mapper)
-        # Maps are arrays: they cannot tell what the files told.
-        clusterer = SemanticClusterer(pixel_size=sizes.tolist())
-        labeler = Pipeline([("maps", mapper), ("clusters", clusterer)])
-    for part in trained:
-        if max_epochs is not None:
-            part.set_params(max_epochs=min(part.max_epochs, max_epochs))
-    model = PseudoLabelSegmenter(
-        labeler, segmenter, classes=classes, random_state=random_state, **common
+    labeler, segmenter = default_chain(
+        batch,
+        classes=classes,
+        pixel_size=pixel_size,
+        device=device,
+        verbose=verbose,
+        max_epochs=max_epochs,
     )
-    model.fit(sources)
+    model = PseudoLabelSegmenter(labeler, segmenter, random_state=random_state)
+    model.fit(batch)
     return model, batch, sizes
 
 
 def _segment_one(
-    model: Any, source: str | np.ndarray
+    model: Any, image: ImageBatch
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the label image and, if there is one, the activation map of one image."""
-    labels = model.predict([source])[0]
+    labels = model.predict(image)[0]
     if labels.ndim == 3:  # classes, by their stains
         return labels, None
-    maps = model.labeler_.named_steps["maps"].transform([source])
+    maps = model.labeler_.named_steps["maps"].transform(image)
     return labels, maps[0][..., -1]
 
 
@@ -275,8 +265,9 @@ def _write_one(
     # Two stains are told from each other; haematoxylin alone from eosin, as well.
     stains = _STAINS if labels.ndim == 3 and image.shape[2] >= 3 else _STAINS[:1]
     table = nuclei_table(labels, image, pixel_size=float(pixel_size), stains=stains)
-    how = {"class_colors": _CLASS_COLORS} if labels.ndim == 3 else {}
-    write_image(output / f"{name}_overlay.png", overlay_labels(image, labels, **how))
+    colors = _CLASS_COLORS if labels.ndim == 3 else None
+    overlay = overlay_labels(image, labels, class_colors=colors)
+    write_image(output / f"{name}_overlay.png", overlay)
     if activation_map is not None:
         write_image(output / f"{name}_map.png", color_map(activation_map))
     write_labels(output / f"{name}_labels.tif", labels)

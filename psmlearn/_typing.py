@@ -13,18 +13,30 @@ from typing import TypeAlias
 import numpy as np
 
 __all__ = [
+    "Image",
     "ImageLabels",
     "Images",
     "Labels",
+    "Mask",
     "Masks",
     "Path",
     "PixelSize",
+    "PointTable",
     "Points",
     "RandomState",
     "Regions",
 ]
 
 Path: TypeAlias = str | os.PathLike[str]
+
+Image: TypeAlias = np.ndarray | Path
+"""One image; see `io.check_image`."""
+
+Mask: TypeAlias = np.ndarray | Path
+"""One label image; see `io.check_mask`."""
+
+PointTable: TypeAlias = np.ndarray | Path | Sequence[Sequence[float]]
+"""The points of one image."""
 
 Images: TypeAlias = np.ndarray | Sequence[np.ndarray | Path]
 """Images: a 4-D array, or a list of arrays and paths; see `io.check_images`."""

@@ -167,7 +167,9 @@ class BaseImageEstimator(BaseEstimator):
         )
         if reset:
             self.n_features_in_ = images.n_channels
-        return images if value_range is not None else StandardisedBatch(images)
+        if value_range is not None or isinstance(images, StandardisedBatch):
+            return images
+        return StandardisedBatch(images)
 
 
 class NetworkEstimator(BaseImageEstimator):

@@ -33,11 +33,12 @@ from benchmarks.accuracy import (
 from benchmarks.accuracy.folds import read_outcome
 from benchmarks.accuracy.ki67 import count_images
 from benchmarks.accuracy.protocols import PROTOCOLS
-from benchmarks.accuracy.registry import ALL_ROWS, rows_of
 from benchmarks.accuracy.report import write_tables
 from benchmarks.accuracy.runner import (
+    ALL_ROWS,
     is_finished,
     read_run,
+    rows_of,
     run_folder,
     run_in_process,
 )
@@ -79,14 +80,10 @@ def main() -> None:
 
 
 def _needs_weak(options, name: str, is_wanted: bool) -> bool:
-    """Tell whether a weak set is to be loaded: it takes long, or what may be missing.
-
-    The quick mode has none of its rows.
-    """
-    if options.quick:
-        return False
+    """Tell whether a weak set is to be loaded, which takes long, and nibabel."""
     will_run = is_wanted and rows_of("weak", options.rows)
-    return bool(will_run) or (options.output / name).is_dir()
+    folder = f"{name}-quick" if options.quick else name
+    return bool(will_run) or (options.output / folder).is_dir()
 
 
 def _write_all_tables(output: Path, runs: list[dict]) -> None:
@@ -152,6 +149,14 @@ def _score_runs(options, dataset: datasets.DataSet) -> list[dict]:
     return runs
 
 
+def _default_rows(quick: bool) -> list[str]:
+    """List the rows that are run without being named."""
+    if quick:  # brain slices take long to load
+        return [name for name, row in ALL_ROWS.items() if row.kind != "weak"]
+    has_gpu = torch.cuda.is_available()
+    return [name for name, row in ALL_ROWS.items() if has_gpu or not row.needs_gpu]
+
+
 def _parse_options():
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.accuracy", description=__doc__
@@ -170,9 +175,9 @@ def _parse_options():
     add(
         "--rows",
         nargs="*",
-        default=list(ALL_ROWS),
         choices=list(ALL_ROWS),
-        help="each runs on the data sets of its kind only",
+        help="each runs on the data sets of its kind only; default: all but those that "
+        "take too long: without a GPU crs-paper, with --quick those of brain slices",
     )
     add(
         "--protocols",
@@ -194,6 +199,8 @@ def _parse_options():
         parser.error("say by --data or PSMLEARN_DATA where the images are")
     if (options.figures or options.quick) and "full" not in options.protocols:
         parser.error("figures and the quick mode need the protocol full")
+    if options.rows is None:
+        options.rows = _default_rows(options.quick)
     options.data = Path(options.data).absolute()
     if options.output is None:
         options.output = Path("benchmarks/results") / ("quick" if options.quick else "")

@@ -23,6 +23,9 @@ from psmlearn.metrics._centres import measure_objects
 
 QUICK_IMAGES = 4
 QUICK_SIZE = 384
+# Of slices: patients, and for each those with a lesion, and as many without.
+QUICK_PATIENTS = 2
+QUICK_SLICES = 4
 # In micrometres. The fields are 40x at half resolution. The glioma's is told nowhere;
 # it is guessed from its nuclei, whose true outlines are about 17 pixels wide.
 FIELDS_PIXEL_SIZE = 0.5
@@ -65,21 +68,51 @@ def available(data: Path) -> list[str]:
 
 
 def quick(dataset: DataSet) -> DataSet:
-    """Cut a data set to the middle of a few of its images."""
-    step = max(1, len(dataset.images) // QUICK_IMAGES)
-    keep = range(0, len(dataset.images), step)[:QUICK_IMAGES]
+    """Cut a data set to a few images, and these to their middle."""
+    if dataset.kind == "weak":
+        return _quick_slices(dataset)
+    keep = _spread(range(len(dataset.images)), QUICK_IMAGES)
     if dataset.kind == "ki67":
         return _quick_points(dataset, keep)
-    images = [read_image(dataset.images[i])[..., :3] for i in keep]
     return replace(
         dataset,
         name=f"{dataset.name}-quick",
-        images=[centre_crop(image, QUICK_SIZE) for image in images],
+        images=[centre_crop(read_rgb(dataset.images[i]), QUICK_SIZE) for i in keep],
         masks=[centre_crop(dataset.masks[i], QUICK_SIZE) for i in keep],
         names=[dataset.names[i] for i in keep],
         groups=dataset.groups[list(keep)],
         pixel_size=[dataset.pixel_size[i] for i in keep],
         train=None,
+    )
+
+
+def _spread(places, n: int):
+    """Keep so many places, evenly apart."""
+    return places[:: max(1, len(places) // n)][:n]
+
+
+def _quick_slices(dataset: DataSet) -> DataSet:
+    """Keep a few slices with and without lesion, of patients that have both."""
+    shown = dataset.image_labels > 0
+    keep: list[int] = []
+    n_patients = 0
+    for patient in np.unique(dataset.groups):
+        own = dataset.groups == patient
+        sides = [np.flatnonzero(own & (shown == side)) for side in (False, True)]
+        if n_patients < QUICK_PATIENTS and all(map(len, sides)):
+            n_patients += 1
+            for side in sides:
+                keep += _spread(side, QUICK_SLICES).tolist()
+    keep.sort()
+    return replace(
+        dataset,
+        name=f"{dataset.name}-quick",
+        images=[dataset.images[i] for i in keep],
+        masks=[dataset.masks[i] for i in keep],
+        names=[dataset.names[i] for i in keep],
+        groups=dataset.groups[keep],
+        pixel_size=[dataset.pixel_size[i] for i in keep],
+        image_labels=dataset.image_labels[keep],
     )
 
 
@@ -107,6 +140,11 @@ def _quick_points(dataset: DataSet, keep: range) -> DataSet:
         pixel_size=[dataset.pixel_size[i] for i in keep],
         **parts | {"regions": parts["regions"] or None},
     )
+
+
+def read_rgb(image) -> np.ndarray:
+    """Return the colours of an image, read if it is a path."""
+    return (read_image(image) if isinstance(image, str) else image)[..., :3]
 
 
 def centre_crop(image: np.ndarray, size: int) -> np.ndarray:

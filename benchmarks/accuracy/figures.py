@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.accuracy.datasets import DataSet
+from benchmarks.accuracy.datasets import DataSet, read_rgb
 from benchmarks.accuracy.rows import ROWS
 from benchmarks.accuracy.runner import read_run, run_folder
 from psmlearn.inspection import overlay_labels
-from psmlearn.io import read_image
 
 OVERLAY_ROW = "psmlearn-default"
 # Side of the part that is shown, in pixels of the file.
@@ -29,7 +28,7 @@ def draw(dataset: DataSet, runs: list[dict], output: Path, folder: Path) -> None
 
 def plot_aji(dataset: DataSet, runs: list[dict], path: Path) -> None:
     """Plot the AJI of each image, and the mean, one line of dots for each row."""
-    plt = _pyplot()
+    plt = load_pyplot()
     rows = [name for name in ROWS if any(run["row"] == name for run in runs)]
     figure, axes = plt.subplots(
         figsize=(7, 0.6 * len(rows) + 1.1), layout="constrained"
@@ -57,7 +56,7 @@ def draw_overlays(
     dataset: DataSet, runs: list[dict], output: Path, folder: Path
 ) -> None:
     """Draw outlines on the best, the median and the worst image by AJI."""
-    plt = _pyplot()
+    plt = load_pyplot()
     run = next(run for run in runs if run["row"] == OVERLAY_ROW)
     aji = np.asarray(run["scores"]["full"]["aji"])
     dice = np.asarray(run["scores"]["full"]["dice"])
@@ -68,7 +67,7 @@ def draw_overlays(
     figure, axes = plt.subplots(3, 3, figsize=(9, 9.6), layout="constrained")
     for line, (rank, index) in zip(axes, chosen.items(), strict=True):
         part = _densest_part(dataset.masks[index], OVERLAY_SIZE)
-        image = _image(dataset, index)[part]
+        image = read_rgb(dataset.images[index])[part]
         true, pred = dataset.masks[index][part], masks[index][part]
         line[0].imshow(image)
         line[1].imshow(overlay_labels(image, true, color=TRUE_COLOR))
@@ -100,12 +99,8 @@ def _densest_part(mask: np.ndarray, size: int) -> tuple[slice, slice]:
     return slice(top, top + size), slice(left, left + size)
 
 
-def _image(dataset: DataSet, index: int) -> np.ndarray:
-    image = dataset.images[index]
-    return (read_image(image) if isinstance(image, str) else image)[..., :3]
-
-
-def _pyplot():
+def load_pyplot():
+    """Import pyplot, drawing to files."""
     import matplotlib
 
     matplotlib.use("Agg")

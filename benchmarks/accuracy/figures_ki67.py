@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.accuracy.datasets import DataSet
-from benchmarks.accuracy.figures import _image, _pyplot
+from benchmarks.accuracy.datasets import DataSet, read_rgb
+from benchmarks.accuracy.figures import load_pyplot
 from benchmarks.accuracy.ki67 import (
     MAIN_RADII,
     NEGATIVE,
@@ -19,9 +19,8 @@ from benchmarks.accuracy.ki67 import (
     labelling_index,
     pooled,
 )
-from benchmarks.accuracy.registry import ALL_ROWS
 from benchmarks.accuracy.report_ki67 import best_baseline
-from benchmarks.accuracy.runner import read_run, run_folder
+from benchmarks.accuracy.runner import ALL_ROWS, read_run, run_folder
 from psmlearn.inspection import overlay_labels
 
 OVERLAY_ROW = "psmlearn-ki67"
@@ -43,7 +42,7 @@ def draw(dataset: DataSet, runs: list[dict], output: Path, folder: Path) -> None
 
 def plot_index(dataset: DataSet, runs: list[dict], path: Path) -> None:
     """Plot the labelling index found against the true one, an image a dot."""
-    plt = _pyplot()
+    plt = load_pyplot()
     best = best_baseline({run["row"]: [run] for run in runs})
     rows = [r for r in ALL_ROWS if any(run["row"] == r for run in runs)]
     rows = [row for row in rows if row == best or not row.startswith("colour-")]
@@ -79,7 +78,7 @@ def plot_index(dataset: DataSet, runs: list[dict], path: Path) -> None:
 
 def draw_overlays(dataset: DataSet, runs: list[dict], output: Path, path: Path) -> None:
     """Draw both classes on the best, the median and the worst image."""
-    plt = _pyplot()
+    plt = load_pyplot()
     run = next(run for run in runs if run["row"] == OVERLAY_ROW)
     where = run_folder(output, dataset.name, OVERLAY_ROW, run["seed"])
     masks = read_run(where, dataset)[1]
@@ -88,7 +87,7 @@ def draw_overlays(dataset: DataSet, runs: list[dict], output: Path, path: Path) 
     chosen = {"best": order[0], "median": order[order.size // 2], "worst": order[-1]}
     figure, axes = plt.subplots(3, 3, figsize=(9, 9.9), layout="constrained")
     for line, (rank, index) in zip(axes, chosen.items(), strict=True):
-        image = np.ascontiguousarray(_image(dataset, index))
+        image = np.ascontiguousarray(read_rgb(dataset.images[index]))
         found = overlay_labels(image, masks[index], thickness=2, class_colors=COLORS)
         region = dataset.regions[index] if dataset.regions else None
         true = dataset.points[index]

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.accuracy.datasets import DataSet
-from benchmarks.accuracy.figures import _pyplot
+from benchmarks.accuracy.figures import load_pyplot
 from benchmarks.accuracy.runner import read_run, run_folder
 from benchmarks.accuracy.weak import PLAIN, dice, parts
 from psmlearn._images._standardise import foreground, standardise
@@ -67,7 +67,7 @@ def draw_overlays(
     dataset: DataSet, chosen: dict[str, int], masks: dict[str, list], path: Path
 ) -> None:
     """Draw FLAIR, the true outline, and the outline of each row that was run."""
-    plt = _pyplot()
+    plt = load_pyplot()
     shown = {row: title for row, title in SHOWN.items() if row in masks}
     titles = ["FLAIR", "truth", *shown.values()]
     figure, axes = plt.subplots(

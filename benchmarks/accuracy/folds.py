@@ -14,10 +14,13 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from benchmarks.accuracy import machine
 from benchmarks.accuracy.datasets import DataSet
 from benchmarks.accuracy.weak import PLAIN, Outcome, make_outcome, split
 from psmlearn.io import atomic_path
@@ -32,7 +35,7 @@ class Method:
     Attributes
     ----------
     make : callable
-        ``(dataset, seed) -> estimator``, unfitted.
+        ``(dataset, seed, quick) -> estimator``, unfitted.
     sees_masks : bool
         Whether training gets masks, else image labels.
     tell : callable
@@ -51,10 +54,11 @@ class Method:
 def run_folds(method: Method, dataset: DataSet, seed: int, quick: bool, folder: Path):
     """Run the folds that are missing; return masks and the record of the run."""
     folder.mkdir(parents=True, exist_ok=True)
+    make = partial(method.make, dataset, seed, quick)
     masks = [np.zeros(mask.shape, np.int32) for mask in dataset.masks]
     records = []
     for number, (train, test) in enumerate(split(dataset)):
-        record = _find_fold(method, dataset, seed, folder, number, train, test)
+        record = _find_fold(method, make, dataset, folder, number, train, test)
         records.append(record)
         if "skipped" not in record:
             with np.load(folder / f"fold-{number}.npz") as kept:
@@ -76,13 +80,13 @@ def run_folds(method: Method, dataset: DataSet, seed: int, quick: bool, folder: 
     }
 
 
-def _find_fold(method, dataset, seed, folder, number, train, test) -> dict:
+def _find_fold(method, make, dataset, folder, number, train, test) -> dict:
     """Read the record of a fold, or run it."""
     path = folder / f"fold-{number}.json"
     known = {
         "fold": number,
         "test": [dataset.names[i] for i in test],
-        "configuration": method.tell(method.make(dataset, seed)),
+        "configuration": method.tell(make()),
     }
     if path.is_file():
         record = json.loads(path.read_text())
@@ -97,7 +101,7 @@ def _find_fold(method, dataset, seed, folder, number, train, test) -> dict:
         record = known | {"skipped": f"{told}{labels[0]}"}
         log.warning("%s: the fold is left out", record["skipped"])
     else:
-        record = known | _run_fold(method, dataset, seed, folder, number, train, test)
+        record = known | _run_fold(method, make(), dataset, folder, number, train, test)
     with atomic_path(path) as part:
         Path(part).write_text(json.dumps(record, indent=1))
     return record
@@ -114,14 +118,9 @@ def _same(record: dict, known: dict) -> bool:
     return essence(record) == essence(known)
 
 
-def _run_fold(method, dataset, seed, folder, number, train, test) -> dict:
+def _run_fold(method, model, dataset, folder, number, train, test) -> dict:
     """Train and predict; keep what was found, and return what it cost."""
-    import torch
-
-    from benchmarks.accuracy.runner import _commit, _peak_memory
-
     images = [dataset.images[i] for i in train]
-    model = method.make(dataset, seed)
     clock = _Clock()
     if method.sees_masks:
         model.fit(images, [dataset.masks[i] for i in train])
@@ -145,10 +144,10 @@ def _run_fold(method, dataset, seed, folder, number, train, test) -> dict:
         "fit_cpu_seconds": fit[1],
         "predict_seconds": predict[0],
         "predict_cpu_seconds": predict[1],
-        "peak_memory_gib": _peak_memory(),
+        "peak_memory_gib": machine.peak_memory(),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
-        "commit": _commit(),
+        "commit": machine.commit(),
         "chosen": {
             name: value
             for name, value in vars(model).items()

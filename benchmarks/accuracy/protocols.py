@@ -24,6 +24,7 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from benchmarks.accuracy.datasets import centre_crop
+from benchmarks.accuracy.papers import PSM_SIZE
 from psmlearn.metrics import (
     aggregated_jaccard_score,
     detection_f1_score,
@@ -41,7 +42,6 @@ from psmlearn.metrics import (
 
 Scores = dict[str, np.ndarray]
 RADII = (6, 10, 12)
-PAPER_SIZE = 512
 
 
 def score_full(true: list[np.ndarray], pred: list[np.ndarray]) -> Scores:
@@ -68,8 +68,8 @@ def score_full(true: list[np.ndarray], pred: list[np.ndarray]) -> Scores:
 
 def score_as_paper(true: list[np.ndarray], pred: list[np.ndarray]) -> Scores:
     """Score centre crops by connected components, one value an image."""
-    true = [_components(centre_crop(mask, PAPER_SIZE)) for mask in true]
-    pred = [_components(centre_crop(mask, PAPER_SIZE)) for mask in pred]
+    true = [_components(centre_crop(mask, PSM_SIZE)) for mask in true]
+    pred = [_components(centre_crop(mask, PSM_SIZE)) for mask in pred]
     return {
         "pixel_iou": iou_score(true, pred, average=None),
         "pixel_f1": dice_score(true, pred, average=None),

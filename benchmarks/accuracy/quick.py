@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 
+from benchmarks.accuracy import weak
 from benchmarks.accuracy.ki67 import criterion
 
 # Otsu's AJI on the quick crops, as measured with scikit-image 0.26.
@@ -23,6 +24,7 @@ def check(runs: list[dict]) -> None:
     """Exit with an error where a row's scores cannot be right."""
     problems = _check_masks([run for run in runs if "scores" in run])
     problems += _check_classes([run for run in runs if "counts" in run])
+    problems += _check_lesions([run for run in runs if "outcome" in run])
     if problems:
         sys.exit("\n".join(["the quick accuracy run is wrong:", *problems]))
 
@@ -61,4 +63,18 @@ def _check_classes(runs: list[dict]) -> list[str]:
                 problems.append(f"{where}: mean F1 is {f1:.3f}, not {expected}")
         if run["row"] in LABEL_FREE and expected and f1 < LEAST_F1:
             problems.append(f"{where}: mean F1 is {f1:.3f}, below {LEAST_F1}")
+    return problems
+
+
+def _check_lesions(runs: list[dict]) -> list[str]:
+    """Tell which Dice of lesions is none: some are left in every fold."""
+    problems = []
+    for run in runs:
+        outcome = run["outcome"]
+        for variant in outcome.counts:
+            scores = weak.summarise(outcome, variant, outcome.folds >= 0)
+            for name in weak.DICE:
+                if not 0 <= scores[name] <= 1:
+                    where = f"{run['dataset']}, {run['row']}, {variant}"
+                    problems.append(f"{where}: {name} is {scores[name]}")
     return problems

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ COSTS = (
     "peak_memory_gib",
     "threads",
 )
+COST_COLUMNS = ("fit s", "predict s an image", "CPU s", "peak GiB", "threads")
 # Columns of the Markdown tables; the CSV holds every score.
 SHOWN = {
     "full": (
@@ -65,14 +67,19 @@ def _csv(runs: list[dict], quoted: list[dict], rows: dict) -> str:
         }
         costs = {k: run.get(k, run["machine"].get(k)) for k in COSTS}
         for protocol, scores in run["scores"].items():
-            means = {name: round(float(np.mean(v)), 6) for name, v in scores.items()}
+            means = {name: round(mean, 6) for name, mean in _means(scores).items()}
             lines.append(known | {"protocol": protocol} | costs | means)
     for quote in quoted:
         told = {"row": f"{quote['title']} (quoted)", "quoted_from": quote["source"]}
         told |= {k: quote[k] for k in ("dataset", "protocol", "labels")}
         lines.append(told | quote["scores"])
     first = ["dataset", "protocol", "row", "labels", "seed", "n_images", "quoted_from"]
-    names = dict.fromkeys([*first, *COSTS, *(name for line in lines for name in line)])
+    return csv_text(lines, [*first, *COSTS])
+
+
+def csv_text(lines: list[dict], first: Sequence[str] = ()) -> str:
+    """Write lines as CSV; columns are in the order they come in, some first."""
+    names = dict.fromkeys([*first, *(name for line in lines for name in line)])
     text = io.StringIO()
     writer = csv.DictWriter(text, list(names), lineterminator="\n")
     writer.writeheader()
@@ -90,12 +97,15 @@ def _markdown(runs: list[dict], quoted: list[dict], rows: dict) -> str:
     for (dataset, protocol), found in groups.items():
         shown = SHOWN[protocol]
         n_images = next(iter(found.values()))[0]["n_images"]
-        lines = [_head(f"{dataset}, protocol {protocol}, {n_images} images", shown)]
+        title = f"### {dataset}, protocol {protocol}, {n_images} images\n"
+        lines = [title, *table_head(["row", "labels", "seeds", *shown, *COST_COLUMNS])]
         for row in sorted(found, key=list(rows).index):
             seeds = found[row]
-            cells = [_mean_and_spread(seeds, protocol, name) for name in shown]
+            means = [_means(run["scores"][protocol]) for run in seeds]
+            scores = spread_over(means)
+            cells = [with_spread(scores[name]) for name in shown]
             told = [rows[row].title, rows[row].labels, str(len(seeds))]
-            lines.append(_line([*told, *cells, *_costs(seeds)]))
+            lines.append(table_line([*told, *cells, *cost_cells(seeds)]))
         parts.append("\n".join(lines))
     return "\n\n".join([*parts, _quoted_table(quoted)]) + "\n"
 
@@ -103,36 +113,58 @@ def _markdown(runs: list[dict], quoted: list[dict], rows: dict) -> str:
 def _quoted_table(quoted: list[dict]) -> str:
     shown = ("aji", "dice", "iou", "object_dice", "pq")
     columns = ["row", "labels", "data", *shown, "protocol", "source"]
-    lines = [
-        "### Quoted from publications, not run by us\n",
-        _line(columns),
-        "|" + "---|" * len(columns),
-    ]
+    lines = ["### Quoted from publications, not run by us\n", *table_head(columns)]
     for quote in quoted:
         cells = [_number(quote["scores"].get(name)) for name in shown]
         told = [f"{quote['title']} (quoted)", quote["labels"], quote["dataset"], *cells]
-        lines.append(_line([*told, quote["protocol"], quote["source"]]))
+        lines.append(table_line([*told, quote["protocol"], quote["source"]]))
     return "\n".join(lines)
 
 
-def _head(title: str, shown: tuple[str, ...]) -> str:
-    costs = ["fit s", "predict s an image", "CPU s", "peak GiB", "threads"]
-    columns = ["row", "labels", "seeds", *shown, *costs]
-    return "\n".join([f"### {title}\n", _line(columns), "|" + "---|" * len(columns)])
+def _means(scores: dict) -> dict[str, float]:
+    return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
-def _line(cells: list[str]) -> str:
+def table_head(columns: list[str]) -> list[str]:
+    """Write the two first lines of a table in Markdown."""
+    return [table_line(columns), "|" + "---|" * len(columns)]
+
+
+def table_line(cells: list[str]) -> str:
+    """Write a line of a table in Markdown."""
     return "| " + " | ".join(cells) + " |"
 
 
-def _mean_and_spread(seeds: list[dict], protocol: str, name: str) -> str:
-    means = [float(np.mean(run["scores"][protocol][name])) for run in seeds]
-    if len(means) == 1:
-        return _number(means[0])
-    return f"{np.mean(means):.3f} ± {np.std(means, ddof=1):.3f}"
+def spread_over(scores: list[dict]) -> dict[str, tuple[float, float]]:
+    """Compute the mean of each score over seeds, and its standard deviation."""
+    return {name: mean_and_sd([one[name] for one in scores]) for name in scores[0]}
 
 
-def _costs(seeds: list[dict]) -> list[str]:
+def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
+    """Compute mean and standard deviation; that of a single value is NaN."""
+    spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
+    return float(np.mean(values)), float(spread)
+
+
+def with_spread(value: tuple[float, float], digits: int = 3) -> str:
+    """Tell a mean and its standard deviation, if there is one."""
+    mean, spread = value
+    if np.isnan(mean):
+        return "none"
+    told = f"{mean:.{digits}f}"
+    return told if np.isnan(spread) else f"{told} ± {spread:.{digits}f}"
+
+
+def with_interval(gain: float, low: float, high: float, bold_from=np.inf) -> str:
+    """Tell a gain and its interval; in bold from some gain on."""
+    told = f"{gain:+.3f}"
+    if gain >= bold_from:
+        told = f"**{told}**"
+    return f"{told} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
+
+
+def cost_cells(seeds: list[dict]) -> list[str]:
+    """Tell what the runs of a row took, as `COST_COLUMNS`."""
     predict = [run["predict_seconds"] / run["n_images"] for run in seeds]
     threads = sorted({run["machine"]["threads"] for run in seeds})
     return [

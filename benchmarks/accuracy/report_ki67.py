@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +20,18 @@ from benchmarks.accuracy.ki67 import (
     pooled,
     summarise,
 )
-from benchmarks.accuracy.report import COSTS, _costs, _line
+from benchmarks.accuracy.report import (
+    COST_COLUMNS,
+    COSTS,
+    cost_cells,
+    csv_text,
+    mean_and_sd,
+    spread_over,
+    table_head,
+    table_line,
+    with_interval,
+    with_spread,
+)
 from psmlearn.io import atomic_path
 
 BASELINES = "colour-"
@@ -81,7 +90,7 @@ def write_tables(output: Path, runs: list[dict], rows: dict) -> None:
         lines += _csv_lines(dataset, found, best, rows)
         parts += _markdown(dataset, found, best, rows)
     with atomic_path(output / "ki67_table.csv") as part:
-        Path(part).write_text(_csv(lines))
+        Path(part).write_text(csv_text(lines))
     with atomic_path(output / "ki67_table.md") as part:
         Path(part).write_text("\n\n".join(parts) + "\n")
 
@@ -160,13 +169,7 @@ def _csv_scores(seeds: list[dict], best: Baselines | None) -> dict:
 
 def mean_and_spread(seeds: list[dict]) -> dict[str, tuple[float, float]]:
     """Compute the mean of each score over seeds, and its standard deviation."""
-    scores = [summarise(run["counts"]) for run in seeds]
-    result = {}
-    for name in scores[0]:
-        values = [one[name] for one in scores]
-        spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
-        result[name] = float(np.mean(values)), float(spread)
-    return result
+    return spread_over([summarise(run["counts"]) for run in seeds])
 
 
 def f1_of_halves(seeds: list[dict]) -> dict[str, np.ndarray]:
@@ -193,15 +196,6 @@ def f1_of_halves(seeds: list[dict]) -> dict[str, np.ndarray]:
     return scores
 
 
-def _csv(lines: list[dict]) -> str:
-    names = dict.fromkeys(name for line in lines for name in line)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(names), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
-
-
 def _markdown(
     dataset: str, found: dict, best: Baselines | None, rows: dict
 ) -> list[str]:
@@ -222,32 +216,31 @@ def _score_table(found: dict, rows: dict) -> str:
     shown = [(radius, label) for radius in MAIN_RADII for label in CLASSES]
     columns = [f"{SIGNS[label]} P / R / F1, {radius} px" for radius, label in shown]
     overall = [f"F1 of all, {radius} px" for radius in MAIN_RADII]
-    lines = _head(["row", "labels", "seeds", *columns, *overall])
+    lines = table_head(["row", "labels", "seeds", *columns, *overall])
     for row, seeds in found.items():
         scores = mean_and_spread(seeds)
         cells = [rows[row].title, rows[row].labels, str(len(seeds))]
         for radius, label in shown:
             names = [f"{name}_{label}_{radius}px" for name in ("precision", "recall")]
             parts = [f"{scores[name][0]:.3f}" for name in names]
-            told = _with_spread(scores[f"f1_{label}_{radius}px"])
+            told = with_spread(scores[f"f1_{label}_{radius}px"])
             cells.append(" / ".join([*parts, f"**{told}**"]))
-        cells += [_with_spread(scores[f"f1_overall_{r}px"]) for r in MAIN_RADII]
-        lines.append(_line(cells))
+        cells += [with_spread(scores[f"f1_overall_{r}px"]) for r in MAIN_RADII]
+        lines.append(table_line(cells))
     return "\n".join(lines)
 
 
 def _count_table(found: dict, rows: dict) -> str:
     """Write errors of counts and of the labelling index, and what a run costs."""
     columns = ["row", "MP", "MN", "MA", "index: Pearson", "Spearman", "error, points"]
-    costs = ["fit s", "predict s an image", "CPU s", "peak GiB", "threads"]
-    lines = _head([*columns, *costs])
+    lines = table_head([*columns, *COST_COLUMNS])
     for row, seeds in found.items():
         scores = mean_and_spread(seeds)
-        counts = [_with_spread(scores[name], 1) for name in ("mp", "mn", "ma")]
-        index = [_with_spread(scores[f"index_{n}"]) for n in ("pearson", "spearman")]
-        error = _with_spread(scores["index_error"], 1)
-        cells = [rows[row].title, *counts, *index, error, *_costs(seeds)]
-        lines.append(_line(cells))
+        counts = [with_spread(scores[name], 1) for name in ("mp", "mn", "ma")]
+        index = [with_spread(scores[f"index_{n}"]) for n in ("pearson", "spearman")]
+        error = with_spread(scores["index_error"], 1)
+        cells = [rows[row].title, *counts, *index, error, *cost_cells(seeds)]
+        lines.append(table_line(cells))
     return "\n".join(lines)
 
 
@@ -255,16 +248,18 @@ def _comparison(found: dict, best: Baselines, rows: dict) -> str:
     """Write the difference in F1 to the best baselines, with its interval."""
     shown = [f"f1_{label}_{radius}px" for radius in RADII for label in CLASSES]
     named = best.named()
-    lines = _head(["row", *_columns(RADII)])
+    lines = table_head(["row", *_columns(RADII)])
     names = [f"*{_short(rows[named[name]].title)}*" for name in shown]
-    lines.append(_line(["*best baseline*", *names]))
+    lines.append(table_line(["*best baseline*", *names]))
     for row, seeds in found.items():
         gains = compare([run["counts"] for run in seeds], best.counts)
         cells = [
-            "it is the best" if row == named[name] else _gain(*gains[name])
+            "it is the best"
+            if row == named[name]
+            else with_interval(*gains[name], TARGET)
             for name in shown
         ]
-        lines.append(_line([rows[row].title, *cells]))
+        lines.append(table_line([rows[row].title, *cells]))
     text = (
         "F1 less that of the best baseline. Which is the best is chosen for each class "
         "and radius by itself, by F1 on these very images, in favour of the baselines; "
@@ -282,16 +277,14 @@ def _half_table(found: dict, rows: dict) -> str:
         for column in _columns(RADII)
         for half in HALVES
     ]
-    lines = _head(["row", *columns])
+    lines = table_head(["row", *columns])
     for row, seeds in found.items():
         halves = f1_of_halves(seeds)
         cells = []
         for i, j in np.ndindex(len(RADII), len(CLASSES)):
             for half in HALVES:
-                values = halves[half][:, i, j]
-                spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
-                cells.append(_with_spread((float(np.mean(values)), float(spread))))
-        lines.append(_line([rows[row].title, *cells]))
+                cells.append(with_spread(mean_and_sd(halves[half][:, i, j])))
+        lines.append(table_line([rows[row].title, *cells]))
     n_images = next(iter(found.values()))[0]["n_images"]
     n_looked_at = (n_images + 1) // 2
     text = (
@@ -310,22 +303,3 @@ def _columns(radii: tuple[int, ...]) -> list[str]:
 
 def _short(title: str) -> str:
     return title.split(",")[0]
-
-
-def _gain(gain: float, low: float, high: float) -> str:
-    told = f"{gain:+.3f}"
-    if gain >= TARGET:
-        told = f"**{told}**"
-    return f"{told} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
-
-
-def _head(columns: list[str]) -> list[str]:
-    return [_line(columns), "|" + "---|" * len(columns)]
-
-
-def _with_spread(value: tuple[float, float], digits: int = 3) -> str:
-    mean, spread = value
-    if np.isnan(mean):
-        return "none"
-    told = f"{mean:.{digits}f}"
-    return told if np.isnan(spread) else f"{told} ± {spread:.{digits}f}"

@@ -9,8 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.accuracy.report import _line
-from benchmarks.accuracy.report_ki67 import _csv, _head, _with_spread
+from benchmarks.accuracy.report import (
+    csv_text,
+    spread_over,
+    table_head,
+    table_line,
+    with_interval,
+    with_spread,
+)
 from benchmarks.accuracy.weak import (
     DICE,
     GATED,
@@ -47,6 +53,7 @@ COMPARED = (
     (("cam-crs", PLAIN), ("cam-crs", UNREFINED)),
     (("cam-crs", PLAIN), ("cam-plain", REFINED)),
     (("cam-crs", PLAIN), ("cam-unsuppressed", PLAIN)),
+    (("cam-crs", PLAIN), ("crs-paper", PLAIN)),
     (("crs-unet", PLAIN), ("crs-unet", LABELER)),
     (("crs-unet", PLAIN), ("crs-unet", GATED_LABELER)),
 )
@@ -94,7 +101,7 @@ def write_tables(output: Path, runs: list[dict], rows: dict) -> None:
         lines += _csv_lines(dataset, found, gains, rows)
         texts += _markdown(dataset, found, gains, rows)
     with atomic_path(output / "weak_table.csv") as part:
-        Path(part).write_text(_csv(lines))
+        Path(part).write_text(csv_text(lines))
     with atomic_path(output / "weak_table.md") as part:
         Path(part).write_text("\n\n".join(texts) + "\n")
 
@@ -150,12 +157,7 @@ def mean_and_spread(
     for run in seeds:
         rows = parts(run["dataset"], run["outcome"].folds)[part]
         scores.append(summarise(run["outcome"], variant, rows))
-    result = {}
-    for name in scores[0]:
-        values = [one[name] for one in scores]
-        spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
-        result[name] = float(np.mean(values)), float(spread)
-    return result
+    return spread_over(scores)
 
 
 def _csv_lines(dataset: str, found: dict, gains: list[Gain], rows: dict) -> list[dict]:
@@ -265,7 +267,7 @@ def _score_table(names: list[str], found: dict, rows: dict) -> str:
     others = ("clean", "image_auc", "image_accuracy")
     told = ("empty slices clean", "image AUC", "image accuracy")
     columns += [f"{name}, {names[0]}" for name in told]
-    lines = _head(columns)
+    lines = table_head(columns)
     for row, seeds in found.items():
         for variant in variants_of(seeds):
             scores = {part: mean_and_spread(seeds, variant, part) for part in names}
@@ -273,7 +275,7 @@ def _score_table(names: list[str], found: dict, rows: dict) -> str:
             cells.append(_tell_seeds(seeds))
             cells += [_told(scores[part], name) for name in DICE for part in names]
             cells += [_told(scores[names[0]], name) for name in others]
-            lines.append(_line(cells))
+            lines.append(table_line(cells))
     return "\n".join(lines)
 
 
@@ -284,7 +286,7 @@ def _tell_seeds(seeds: list[dict]) -> str:
 
 
 def _told(scores: dict[str, tuple[float, float]], name: str) -> str:
-    return _with_spread(scores[name]) if name in scores else ""
+    return with_spread(scores[name]) if name in scores else ""
 
 
 def _explanation(dataset: str, names: list[str]) -> str:
@@ -309,13 +311,13 @@ def _gain_table(names: list[str], gains: list[Gain], rows: dict) -> str:
     columns += [
         f"{name} Dice, {part}" for part in names for name in ("slice", "volume")
     ]
-    lines = _head(columns)
+    lines = table_head(columns)
     for gain in gains:
         cells = [_name(rows, *gain.better), _name(rows, *gain.worse)]
         cells.append(str(len(gain.seeds)))
         for part in names:
-            cells += [_gain(*gain.values[part][name]) for name in DICE]
-        lines.append(_line(cells))
+            cells += [with_interval(*gain.values[part][name]) for name in DICE]
+        lines.append(table_line(cells))
     text = (
         "Gain in Dice, mean over the seeds that both rows have; in brackets the 95 % "
         f"interval of a paired bootstrap over patients ({N_DRAWS:,} draws)."
@@ -327,12 +329,8 @@ def _name(rows: dict, row: str, variant: str) -> str:
     return ", ".join([rows[row].title, *filter(None, [VARIANTS[variant]])])
 
 
-def _gain(gain: float, low: float, high: float) -> str:
-    return f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
-
-
 def _cost_table(found: dict, rows: dict) -> str:
-    lines = _head(["row", *COSTS])
+    lines = table_head(["row", *COSTS])
     for row, seeds in found.items():
         folds = [fold for run in seeds for fold in _ran(run)]
         n_images = sum(len(fold["test"]) for fold in folds)
@@ -344,5 +342,5 @@ def _cost_table(found: dict, rows: dict) -> str:
         peak = max(run["peak_memory_gib"] for run in seeds)
         threads = sorted({fold["threads"] for fold in folds})
         cells = [rows[row].title, f"{wall:.1f}", f"{cpu:.1f}", f"{predict:.3f}"]
-        lines.append(_line([*cells, f"{peak:.1f}", ", ".join(map(str, threads))]))
+        lines.append(table_line([*cells, f"{peak:.1f}", ", ".join(map(str, threads))]))
     return "\n".join(lines)

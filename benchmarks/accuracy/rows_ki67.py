@@ -15,9 +15,16 @@ import numpy as np
 from sklearn.model_selection import KFold
 
 from benchmarks.accuracy import colour, tuning
-from benchmarks.accuracy.datasets import DataSet
+from benchmarks.accuracy.datasets import DataSet, read_rgb
 from benchmarks.accuracy.ki67 import inside
-from benchmarks.accuracy.rows import N_FOLDS, VERBOSE, Row, _one_or_all, _read, tell
+from benchmarks.accuracy.rows import (
+    N_FOLDS,
+    VERBOSE,
+    Row,
+    fit_and_predict,
+    one_or_all,
+    tell,
+)
 from psmlearn import NucleiDetector, PseudoLabelSegmenter, SemanticClusterer
 from psmlearn.metrics import detection_f1_score
 from psmlearn.segmentation._pseudo_label import default_segmenter
@@ -32,7 +39,7 @@ def run_colour(family: str, dataset: DataSet, seed: int, quick: bool):
     start = time.perf_counter()
     regions = dataset.regions or [None] * len(dataset.images)
     channels = [
-        colour.Channels(_read(image), region)
+        colour.Channels(read_rgb(image), region)
         for image, region in zip(dataset.images, regions, strict=True)
     ]
     tuner = tuning.Tuner(colour.FAMILIES[family], channels, dataset.points, regions)
@@ -59,18 +66,10 @@ def run_clusterer(dataset: DataSet, seed: int, quick: bool):
     """Take the pseudo-masks themselves, without training on them."""
     model = SemanticClusterer(
         classes="ki67",
-        pixel_size=_one_or_all(dataset.pixel_size),
+        pixel_size=one_or_all(dataset.pixel_size),
         random_state=seed,
     )
-    start = time.perf_counter()
-    model.fit(dataset.images)
-    fitted = time.perf_counter()
-    masks = model.predict(dataset.images)
-    return masks, {
-        "fit_seconds": fitted - start,
-        "predict_seconds": time.perf_counter() - fitted,
-        "configuration": tell(model),
-    }
+    return fit_and_predict(model, dataset.images, lambda m: m.predict(dataset.images))
 
 
 def run_default(dataset: DataSet, seed: int, quick: bool):
@@ -83,20 +82,11 @@ def run_default(dataset: DataSet, seed: int, quick: bool):
     model = PseudoLabelSegmenter(
         segmenter=segmenter,
         classes="ki67",
-        pixel_size=_one_or_all(dataset.pixel_size),
+        pixel_size=one_or_all(dataset.pixel_size),
         random_state=seed,
         verbose=VERBOSE,
     )
-    start = time.perf_counter()
-    model.fit(dataset.images)
-    fitted = time.perf_counter()
-    masks = model.predict(dataset.images)
-    return masks, {
-        "fit_seconds": fitted - start,
-        "predict_seconds": time.perf_counter() - fitted,
-        "configuration": tell(model),
-        "n_pseudo_objects": model.n_pseudo_objects_,
-    }
+    return fit_and_predict(model, dataset.images, lambda m: m.predict(dataset.images))
 
 
 def run_supervised(dataset: DataSet, seed: int, quick: bool):
@@ -125,7 +115,7 @@ def run_supervised(dataset: DataSet, seed: int, quick: bool):
         thresholds.append(_choose_threshold(model, *shown))
         begun = time.perf_counter()
         for index in test:
-            found[index] = model.predict([_read(dataset.images[index])])[0]
+            found[index] = model.predict([read_rgb(dataset.images[index])])[0]
         predict_seconds += time.perf_counter() - begun
     return found, {
         "fit_seconds": time.perf_counter() - start - predict_seconds,
@@ -150,7 +140,7 @@ def _choose_threshold(model: NucleiDetector, images, points) -> float:
 
 def _lists(dataset: DataSet) -> tuple[list, list, list]:
     regions = dataset.regions or [None] * len(dataset.images)
-    return list(map(_read, dataset.images)), dataset.points, regions
+    return list(map(read_rgb, dataset.images)), dataset.points, regions
 
 
 def _labelled_part(image, points, region):

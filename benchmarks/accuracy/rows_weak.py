@@ -12,18 +12,20 @@ from functools import partial
 import numpy as np
 import torch
 
+from benchmarks.accuracy import papers
 from benchmarks.accuracy.datasets import DataSet
 from benchmarks.accuracy.flair import FlairThreshold
 from benchmarks.accuracy.folds import Method, run_folds
 from benchmarks.accuracy.rows import VERBOSE, Row, tell
-from benchmarks.accuracy.weak import LABELER, REFINED, UNREFINED
+from benchmarks.accuracy.weak import LABELER, REFINED, UNREFINED, split
 from psmlearn import ClassActivationMapper, NucleiSegmenter, PseudoLabelSegmenter
 from psmlearn.activation._refinement import find_centers, refine_maps, sample_pixels
 from psmlearn.segmentation._parts import segmenter_options
 
-# What every mapper and every U-Net gets besides what its row says.
+# What every mapper and every U-Net gets besides what its row says, and in quick mode.
 MAPPER: dict = {}
 UNET: dict = {"pixel_size": 1000.0}
+QUICK = {"max_epochs": 1, "steps_per_epoch": 5, "batch_size": 4}
 # Which labels training sees, and which chose the method.
 IMAGE_LABELS = "image labels"
 LOOKED_AT = f"{IMAGE_LABELS} (see protocol)"
@@ -33,36 +35,45 @@ N_CENTER_PIXELS = 40_000
 PATCH_SIZE, STRIDE = 128, 16
 
 
-def make_mapper(dataset: DataSet, seed: int, **weights) -> ClassActivationMapper:
+def make_mapper(
+    dataset: DataSet, seed: int, quick: bool, **weights
+) -> ClassActivationMapper:
     """Build the mapper; only the weights of its losses differ between rows."""
+    options = MAPPER | QUICK if quick else MAPPER
     return ClassActivationMapper(
-        value_range=None, random_state=seed, verbose=VERBOSE, **weights, **MAPPER
+        value_range=None, random_state=seed, verbose=VERBOSE, **weights, **options
     )
 
 
-def make_unet(dataset: DataSet, seed: int) -> NucleiSegmenter:
+def make_paper(dataset: DataSet, seed: int, quick: bool) -> ClassActivationMapper:
+    """Build the mapper as the paper's code has it."""
+    n_images = max(len(train) for train, _ in split(dataset))
+    mapper = papers.make_crs(n_images, length=papers.choose_length(quick))
+    return mapper.set_params(random_state=seed, verbose=VERBOSE)
+
+
+def make_unet(dataset: DataSet, seed: int, quick: bool) -> NucleiSegmenter:
     """Build the U-Net, the same on true masks and on those of a mapper.
 
     It is the one that `PseudoLabelSegmenter` takes by default after a mapper.
     """
     side = min(min(mask.shape) for mask in dataset.masks)
     patch_size = min(PATCH_SIZE, side // STRIDE * STRIDE)
-    options = segmenter_options(make_mapper(dataset, seed))
-    return NucleiSegmenter(
-        random_state=seed,
-        verbose=VERBOSE,
-        **options | {"patch_size": patch_size} | UNET,
-    )
+    options = segmenter_options(make_mapper(dataset, seed, quick))
+    options |= {"patch_size": patch_size} | UNET | (QUICK if quick else {})
+    return NucleiSegmenter(random_state=seed, verbose=VERBOSE, **options)
 
 
-def make_chain(dataset: DataSet, seed: int) -> PseudoLabelSegmenter:
+def make_chain(dataset: DataSet, seed: int, quick: bool) -> PseudoLabelSegmenter:
     """Build the U-Net on the masks of the mapper of row ``cam-crs``."""
     return PseudoLabelSegmenter(
-        make_mapper(dataset, seed), make_unet(dataset, seed), random_state=seed
+        make_mapper(dataset, seed, quick),
+        make_unet(dataset, seed, quick),
+        random_state=seed,
     )
 
 
-def make_flair(dataset: DataSet, seed: int) -> FlairThreshold:
+def make_flair(dataset: DataSet, seed: int, quick: bool) -> FlairThreshold:
     """Build the threshold of FLAIR."""
     return FlairThreshold(channel=dataset.flair)
 
@@ -70,12 +81,14 @@ def make_flair(dataset: DataSet, seed: int) -> FlairThreshold:
 def judge_mapper(model, images):
     """Ask a mapper which images show a lesion; its masks are the prediction.
 
-    Besides come masks of its maps as they are, or, where those are the prediction, of
-    maps refined by the values of pixels.
+    Besides come masks of its maps as they are, or, where it cannot refine them, of maps
+    refined by the values of pixels.
     """
     scores, shown = _judge_images(model, images)
     if model.refine_centers_ is None:
         return scores, shown, {REFINED: refine_by_values(model, images)}
+    if model.refine_sigma == 0:
+        return scores, shown, {}
     unrefined = copy.copy(model).set_params(refine_sigma=0.0)
     return scores, shown, {UNREFINED: unrefined.predict(images)}
 
@@ -136,17 +149,15 @@ def judge_nothing(model, images):
     return None, None, {}
 
 
-def _row(
-    title: str, labels: str, make, judge, *, sees_masks=False, is_trained=True
-) -> Row:
+def _row(title: str, labels: str, make, judge, *, sees_masks=False, **options) -> Row:
     method = Method(make, sees_masks, tell, judge)
     return Row(
         partial(run_folds, method),
         title,
         labels,
-        is_trained=is_trained,
         kind="weak",
         resumes=True,
+        **options,
     )
 
 
@@ -186,6 +197,13 @@ ROWS_WEAK = {
         "… with cluster-re-supervision", reconstruction_weight=0
     ),
     "cam-crs": _mapper_row("ClassActivationMapper, both"),
+    "crs-paper": _row(
+        "CRS, the paper's configuration",
+        IMAGE_LABELS,
+        make_paper,
+        judge_mapper,
+        needs_gpu=True,
+    ),
     "crs-unet": _row(
         "U-Net on the masks of ClassActivationMapper",
         LOOKED_AT,

@@ -10,8 +10,6 @@ folder without it was not finished and is run again; rows that are run in folds,
 from __future__ import annotations
 
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -20,8 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.accuracy import datasets
-from benchmarks.accuracy.registry import ALL_ROWS
+from benchmarks.accuracy import datasets, machine
+from benchmarks.accuracy.rows import ROWS, Row
+from benchmarks.accuracy.rows_ki67 import ROWS_KI67
+from benchmarks.accuracy.rows_weak import ROWS_WEAK
 from psmlearn.io import (
     atomic_path,
     read_labels,
@@ -31,6 +31,12 @@ from psmlearn.io import (
 )
 
 RECORD = "run.json"
+ALL_ROWS: dict[str, Row] = ROWS | ROWS_KI67 | ROWS_WEAK
+
+
+def rows_of(kind: str, names: list[str]) -> list[str]:
+    """Keep the rows that run on data sets of a kind."""
+    return [name for name in names if ALL_ROWS[name].kind == kind]
 
 
 def run_folder(output: Path, dataset: str, row: str, seed: int) -> Path:
@@ -58,8 +64,6 @@ def run_row(
     data: Path, output: Path, name: str, row: str, seed: int, quick: bool
 ) -> None:
     """Run a row on a data set and keep what it predicts."""
-    import torch
-
     dataset = datasets.load(name, data)
     if quick:
         dataset = datasets.quick(dataset)
@@ -75,16 +79,11 @@ def run_row(
         "seed": seed,
         "n_images": len(dataset.images),
         "quick": quick,
-        "peak_memory_gib": _peak_memory(),
+        "peak_memory_gib": machine.peak_memory(),
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            **_gpu(),
-        },
-        "versions": _versions(),
+        "machine": machine.describe(),
+        "versions": machine.versions(),
         **own,
     }
     with atomic_path(folder / RECORD) as part:
@@ -112,57 +111,6 @@ def _read_prediction(folder: Path, image: str) -> np.ndarray:
     if path.is_file():
         return read_points(path)
     return read_labels(folder / "masks" / f"{image}.tif")
-
-
-def _peak_memory() -> float:
-    """Measure the peak of this process in GiB.
-
-    The operating system hands `ru_maxrss` on from parent to child, so that it may be
-    the parent's; Linux tells the process's own peak.
-    """
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    peak = next(line for line in lines if line.startswith("VmHWM"))
-    return int(peak.split()[1]) / 2**20
-
-
-def _gpu() -> dict:
-    import torch
-
-    if not torch.cuda.is_available():
-        return {"gpu": None}
-    peak = torch.cuda.max_memory_allocated() / 2**30
-    return {"gpu": torch.cuda.get_device_name(), "gpu_peak_memory_gib": peak}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    return names[0] if names else platform.machine()
-
-
-def _versions() -> dict[str, str]:
-    import scipy
-    import skimage
-    import sklearn
-    import torch
-
-    import psmlearn
-
-    modules = (np, scipy, sklearn, skimage, torch, psmlearn)
-    found = {module.__name__: module.__version__ for module in modules}
-    return {"python": platform.python_version(), **found, "commit": _commit()}
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    return told.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

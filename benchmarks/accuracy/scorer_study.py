@@ -21,9 +21,10 @@ import numpy as np
 from scipy.stats import spearmanr
 from sklearn.model_selection import ParameterSampler
 
-from benchmarks.accuracy.datasets import centre_crop, load
+from benchmarks.accuracy.datasets import centre_crop, load, read_rgb
+from benchmarks.accuracy.papers import PSM_CLUSTERS
 from psmlearn import SelfActivationMapper, SemanticClusterer
-from psmlearn.io import atomic_path, read_image
+from psmlearn.io import atomic_path
 from psmlearn.metrics import (
     OutlineScorer,
     SilhouetteScorer,
@@ -73,21 +74,15 @@ NEAR = {
     "max_hole_area": [5.0, 60.0],
     "instances": [False],
 }
-PAPER = {
-    "n_clusters": 3,
-    "fusion": "jet",
-    "foreground": "paper",
-    "min_contrast": 0,
-    "min_area": 0,
-    "max_hole_area": 4,
-    "opening_radius": 0,
-    "instances": False,
-}
 
 
 def draw_settings(seed: int, with_map: bool) -> list[tuple[str, bool, dict]]:
     """Draw settings, 25 without the map and 8 with it: family, map, parameters."""
-    settings = [("default", False, {}), ("default", True, {}), ("paper", True, PAPER)]
+    settings = [
+        ("default", False, {}),
+        ("default", True, {}),
+        ("paper", True, PSM_CLUSTERS),
+    ]
     settings += [
         ("far", False, p) for p in ParameterSampler(FAR, 16, random_state=seed)
     ]
@@ -109,7 +104,7 @@ def load_part(part: str, data: Path):
     chosen = sorted(range(len(dataset.names)), key=lambda i: dataset.names[i])
     if part != "cpm15":
         chosen = chosen[{"dev": 0, "report": 1}[part] :: 2]
-    images = [centre_crop(read_image(dataset.images[i])[..., :3], SIZE) for i in chosen]
+    images = [centre_crop(read_rgb(dataset.images[i]), SIZE) for i in chosen]
     images = [image.astype(np.float32) / np.float32(255) for image in images]
     masks = [centre_crop(dataset.masks[i], SIZE) for i in chosen]
     return images, masks, [dataset.pixel_size[i] for i in chosen]

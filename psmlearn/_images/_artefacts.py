@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from scipy import ndimage
 
@@ -84,7 +86,9 @@ def artefact_mask(image: np.ndarray, *, pixel_size: float = 0.25) -> np.ndarray:
     return enlarge(kinds, factor, image.shape[:2])
 
 
-def _opened(mask: np.ndarray, radius: float, beyond: str = "edge") -> np.ndarray:
+def _opened(
+    mask: np.ndarray, radius: float, beyond: Literal["edge", "constant"] = "edge"
+) -> np.ndarray:
     """Opening by a disc; the image goes on beyond its edge as it ends there.
 
     With `beyond` "constant" nothing lies there.
@@ -102,7 +106,7 @@ def _opened(mask: np.ndarray, radius: float, beyond: str = "edge") -> np.ndarray
     return opened[margin:-margin, margin:-margin] & mask
 
 
-def _inks(density, step) -> np.ndarray:
+def _inks(density: np.ndarray, step: float) -> np.ndarray:
     """Green marks of any form, and blue and red ones as wide as a stroke."""
     red, green, blue = np.moveaxis(density, 2, 0)
     total = red + green + blue
@@ -118,7 +122,7 @@ def _inks(density, step) -> np.ndarray:
     return ink
 
 
-def _black(light, step) -> tuple[np.ndarray, np.ndarray]:
+def _black(light: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
     """Opaque, colourless specks, and strokes of black ink."""
     spread = highest(light) - lowest(light)
     dark = (highest(light) < 0.2) & (spread < 0.06)
@@ -146,7 +150,7 @@ def _black(light, step) -> tuple[np.ndarray, np.ndarray]:
     return dirt, _opened(dirt, _STROKE_RADIUS / step, beyond="constant")
 
 
-def _folds(density, tissue, step) -> np.ndarray:
+def _folds(density: np.ndarray, tissue: np.ndarray, step: float) -> np.ndarray:
     """Large ground at least twice as dark as the tissue, and not brown."""
     if not tissue.any():
         return tissue

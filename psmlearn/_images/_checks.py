@@ -68,7 +68,9 @@ def _shape_problem(array: np.ndarray) -> str | None:
     return None
 
 
-def _range_problem(low: float, high: float, value_range) -> str | None:
+def _range_problem(
+    low: float, high: float, value_range: tuple[float, float] | None
+) -> str | None:
     """Say why values between `low` and `high` are refused, or None."""
     if np.isnan(low) or np.isnan(high):
         return "holds NaN; fill it first, as with numpy.nan_to_num"
@@ -113,15 +115,13 @@ def kind_problem(array: np.ndarray, *, any_range: bool = False) -> str | None:
 
 def _label_channels(label_channel: int | Sequence[int] | None) -> list[int]:
     """Return the channels that hold labels, as a list."""
-    if label_channel is None:
-        return []
-    return [label_channel] if np.ndim(label_channel) == 0 else list(label_channel)
+    return [] if label_channel is None else np.ravel(label_channel).tolist()
 
 
 def value_problem(
     array: np.ndarray,
     *,
-    value_range=(0.0, 1.0),
+    value_range: tuple[float, float] | None = (0.0, 1.0),
     label_channel: int | Sequence[int] | None = None,
 ) -> str | None:
     """Say why the values of an image of a sound kind are refused, or None.

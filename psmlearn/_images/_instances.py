@@ -14,7 +14,7 @@ from psmlearn._images._splitting import different_neighbours, grow_from_peaks
 _SPLIT_DIP = 0.1
 
 
-def _check_labels(labels):
+def _check_labels(labels: np.ndarray) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
         raise ValueError(
@@ -24,7 +24,7 @@ def _check_labels(labels):
     return labels
 
 
-def _check_mask(mask):
+def _check_mask(mask: np.ndarray) -> np.ndarray:
     mask = np.asarray(mask)
     if mask.ndim != 2 or mask.dtype != bool:
         raise ValueError(
@@ -34,13 +34,13 @@ def _check_mask(mask):
     return mask
 
 
-def _positive(value, name):
+def _positive(value: float, name: str) -> float:
     if not value > 0:
         raise ValueError(f"{name}: a number above 0 is expected, got {value!r}")
     return float(value)
 
 
-def _dense(labels):
+def _dense(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Number the ids without gaps.
 
     Returns the ids (ascending), the flat places of their pixels, and each of these
@@ -57,7 +57,7 @@ def _dense(labels):
     return ids, places, (np.cumsum(present) - 1)[values]
 
 
-def areas(labels):
+def areas(labels: np.ndarray) -> np.ndarray:
     """Pixels of every object, in the order of ascending ids.
 
     Examples
@@ -71,7 +71,7 @@ def areas(labels):
     return np.bincount(numbers, minlength=len(ids))
 
 
-def centroids(labels):
+def centroids(labels: np.ndarray) -> np.ndarray:
     """Centres (row, column) of every object, in the order of ascending ids.
 
     Returns
@@ -95,7 +95,7 @@ def centroids(labels):
     return np.stack(sums, axis=1) / n_pixels[:, np.newaxis]
 
 
-def relabel(labels):
+def relabel(labels: np.ndarray) -> np.ndarray:
     """Number the objects 1..n in the order of their ids; 0 and -1 stay.
 
     Examples
@@ -112,7 +112,7 @@ def relabel(labels):
     return out
 
 
-def remove_small(labels, min_area):
+def remove_small(labels: np.ndarray, min_area: float) -> np.ndarray:
     """Set objects of fewer than `min_area` pixels to background; other ids stay.
 
     Examples
@@ -131,13 +131,13 @@ def remove_small(labels, min_area):
     return out
 
 
-def _touching_border(labels):
+def _touching_border(labels: np.ndarray) -> np.ndarray:
     """Labels met on the outermost rows and columns."""
     sides = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
     return np.unique(np.concatenate(sides))
 
 
-def _fill_small_holes(mask, max_area):
+def _fill_small_holes(mask: np.ndarray, max_area: float) -> np.ndarray:
     """Fill enclosed background of `max_area` pixels or fewer."""
     if max_area < 1:
         return mask
@@ -150,7 +150,7 @@ def _fill_small_holes(mask, max_area):
     return fill[holes]
 
 
-def _open(mask, radius):
+def _open(mask: np.ndarray, radius: float) -> np.ndarray:
     """Opening by a disc; the image's border takes nothing away."""
     if radius <= 0 or mask.all() or not mask.any():
         return mask
@@ -160,7 +160,13 @@ def _open(mask, radius):
     return ndi.distance_transform_edt(~kept) <= radius
 
 
-def clean_mask(mask, *, min_area=0, max_hole_area=0, opening_radius=0):
+def clean_mask(
+    mask: np.ndarray,
+    *,
+    min_area: float = 0,
+    max_hole_area: float = 0,
+    opening_radius: float = 0,
+) -> np.ndarray:
     """Clean a mask: fill small holes, open, drop small objects.
 
     Parameters
@@ -198,7 +204,7 @@ def clean_mask(mask, *, min_area=0, max_hole_area=0, opening_radius=0):
     return np.array(mask)  # never the input itself
 
 
-def fill_holes_per_label(labels):
+def fill_holes_per_label(labels: np.ndarray) -> np.ndarray:
     """Fill background that a single object encloses.
 
     Background that reaches the image's border, another object or an unknown pixel
@@ -235,7 +241,9 @@ def fill_holes_per_label(labels):
     return out
 
 
-def split_touching(mask, *, diameter, intensity=None):
+def split_touching(
+    mask: np.ndarray, *, diameter: float, intensity: np.ndarray | None = None
+) -> np.ndarray:
     """Split touching nuclei of a mask, by the shape of their outline.
 
     Peaks of the smoothed distance to the background grow by watershed; two regions
@@ -292,7 +300,14 @@ def split_touching(mask, *, diameter, intensity=None):
     return label(labels, background=0, connectivity=2).astype(np.int32, copy=False)
 
 
-def decode_instances(probability, distance, *, threshold=0.5, diameter, min_area=0):
+def decode_instances(
+    probability: np.ndarray,
+    distance: np.ndarray,
+    *,
+    threshold: float = 0.5,
+    diameter: float,
+    min_area: float = 0,
+) -> np.ndarray:
     """Objects from a network's foreground probability and inner distance.
 
     Parameters

@@ -13,13 +13,13 @@ _FULL_NUCLEI = 3.0
 _FULL_POWER = 4
 
 
-def different_neighbours(labels):
+def different_neighbours(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flat places of pixels beside each other (4 neighbours) that differ in label."""
     flat = np.arange(labels.size).reshape(labels.shape)
     firsts, seconds = [], []
     for before, after in (
         (np.s_[:, :-1], np.s_[:, 1:]),
-        (np.s_[:-1], np.s_[1:]),
+        (np.s_[:-1, :], np.s_[1:, :]),
     ):
         differ = labels[before] != labels[after]
         firsts.append(flat[before][differ])
@@ -27,7 +27,9 @@ def different_neighbours(labels):
     return np.concatenate(firsts), np.concatenate(seconds)
 
 
-def _saddles(regions, height):
+def _saddles(
+    regions: np.ndarray, height: np.ndarray
+) -> tuple[list[int], list[int], list[float]]:
     """Highest pass between each two touching regions, highest first."""
     first, second = different_neighbours(regions)
     flat, level = regions.ravel(), height.ravel()
@@ -45,7 +47,14 @@ def _saddles(regions, height):
     return low[order].tolist(), high[order].tolist(), passes[order].tolist()
 
 
-def _merge_shallow(regions, n_regions, height, dip, least, full_area):
+def _merge_shallow(
+    regions: np.ndarray,
+    n_regions: int,
+    height: np.ndarray,
+    dip: float,
+    least: float,
+    full_area: float,
+) -> np.ndarray:
     """Join regions whose peaks have no real valley between them.
 
     Water falls from the highest pass to the lowest. Where two regions meet, the one
@@ -55,14 +64,14 @@ def _merge_shallow(regions, n_regions, height, dip, least, full_area):
     """
     low, high, passes = _saddles(regions, height)
     inside = regions > 0
-    peak = np.zeros(n_regions + 1, height.dtype)
-    np.maximum.at(peak, regions[inside], height[inside])
-    peak = peak.tolist()
+    peaks = np.zeros(n_regions + 1, height.dtype)
+    np.maximum.at(peaks, regions[inside], height[inside])
+    peak = peaks.tolist()
     area = np.bincount(regions.ravel(), minlength=n_regions + 1).tolist()
     # Two forests: `basin` follows the water, `owner` the objects.
     basin, owner = list(range(n_regions + 1)), list(range(n_regions + 1))
 
-    def find(forest, i):
+    def find(forest: list[int], i: int) -> int:
         while forest[i] != i:
             forest[i] = forest[forest[i]]
             i = forest[i]
@@ -84,7 +93,9 @@ def _merge_shallow(regions, n_regions, height, dip, least, full_area):
     return table[regions]
 
 
-def grow_from_peaks(height, mask, *, dip, least, diameter):
+def grow_from_peaks(
+    height: np.ndarray, mask: np.ndarray, *, dip: float, least: float, diameter: float
+) -> np.ndarray:
     """Watershed of a mask from the peaks of a height, with shallow valleys joined.
 
     Parameters

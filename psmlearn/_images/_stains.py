@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
+
+Stain: TypeAlias = str | Sequence[float] | np.ndarray
+"""Name of a stain, or its optical densities in red, green and blue light."""
 
 # Light below one grey level of 8-bit cannot be told from none.
 _DARKEST = np.float32(1 / 255)
@@ -15,14 +20,14 @@ _LEAST_SPREAD = 0.05
 
 
 @cache
-def _unmixing():
+def _unmixing() -> np.ndarray:
     """Ruifrok's unmixing matrix as scikit-image publishes it."""
     from skimage.color import hed_from_rgb
 
     return hed_from_rgb.astype(np.float32)
 
 
-def _check(image):
+def _check(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image)
     if image.dtype.kind != "f":
         raise TypeError(
@@ -38,7 +43,7 @@ def _check(image):
     return image
 
 
-def _density(values):
+def _density(values: np.ndarray) -> np.ndarray:
     """-log10 of light, at least one grey level, as a fresh float32 array."""
     out = np.maximum(values, _DARKEST, dtype=np.float32)
     np.minimum(out, np.float32(1), out=out)
@@ -46,7 +51,7 @@ def _density(values):
     return np.subtract(np.float32(0), out, out=out)  # not -0.0 for white
 
 
-def optical_density(image):
+def optical_density(image: np.ndarray) -> np.ndarray:
     """Optical density of a brightfield image, channel by channel.
 
     Parameters
@@ -70,7 +75,7 @@ def optical_density(image):
     return _density(_check(image))
 
 
-def _stain(image, index):
+def _stain(image: np.ndarray, index: int) -> np.ndarray:
     image = _check(image)
     height, width, n_channels = image.shape
     if n_channels == 1:
@@ -90,7 +95,7 @@ def _stain(image, index):
     return amount.reshape(height, width)
 
 
-def haematoxylin(image):
+def haematoxylin(image: np.ndarray) -> np.ndarray:
     """Amount of haematoxylin in every pixel.
 
     The colour is unmixed by Ruifrok's matrix, as in
@@ -124,18 +129,18 @@ def haematoxylin(image):
     return _stain(image, 0)
 
 
-def eosin(image):
+def eosin(image: np.ndarray) -> np.ndarray:
     """Amount of eosin in every pixel; see `haematoxylin`."""
     return _stain(image, 1)
 
 
-def dab(image):
+def dab(image: np.ndarray) -> np.ndarray:
     """Amount of DAB (brown) in every pixel; see `haematoxylin`."""
     return _stain(image, 2)
 
 
-def _unit(*vector):
-    vector = np.asarray(vector, float)
+def _unit(*densities: float) -> np.ndarray:
+    vector = np.asarray(densities, float)
     vector /= np.linalg.norm(vector)
     vector.setflags(write=False)
     return vector
@@ -150,7 +155,7 @@ STAINS = {
 }
 
 
-def stain_vector(stain):
+def stain_vector(stain: Stain) -> np.ndarray:
     """Optical density of a stain in red, green and blue light, at length 1.
 
     Parameters
@@ -201,7 +206,7 @@ def stain_vector(stain):
     return vector / length
 
 
-def check_stains(stains):
+def check_stains(stains: Sequence[Stain] | np.ndarray) -> np.ndarray:
     """Vectors of two or three stains, if they can be told apart.
 
     Raises
@@ -223,7 +228,9 @@ def check_stains(stains):
     return vectors
 
 
-def stain_amounts(image, stains, *, clip=True):
+def stain_amounts(
+    image: np.ndarray, stains: Sequence[Stain] | np.ndarray, *, clip: bool = True
+) -> np.ndarray:
     """Amounts of two or three stains in every pixel.
 
     With two stains the amounts are the least-squares fit of the pixel's optical
@@ -281,8 +288,12 @@ def stain_amounts(image, stains, *, clip=True):
 
 
 def estimate_stain_vectors(
-    image, *, density_threshold=0.1, angle_percentile=1.0, min_pixels=100
-):
+    image: np.ndarray,
+    *,
+    density_threshold: float = 0.1,
+    angle_percentile: float = 1.0,
+    min_pixels: int = 100,
+) -> np.ndarray | None:
     """Estimate the vectors of an image's two stains by Macenko's method.
 
     Densities lie near a plane; the directions at the ends of their fan in it, but for

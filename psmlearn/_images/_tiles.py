@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
+Box = tuple[int, int, int, int]
 
-def _whole(value, name, least):
+
+def _whole(value: int, name: str, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: a whole number is expected, got {value!r}")
     if value < least:
@@ -14,7 +18,9 @@ def _whole(value, name, least):
     return int(value)
 
 
-def _spans(size, tile_size, halo, stride):
+def _spans(
+    size: int, tile_size: int, halo: int, stride: int
+) -> list[tuple[int, int, int, int]]:
     """Cut one side into (core start, core stop, tile start, tile stop)."""
     n_units = size // stride
     n_tiles = -(-n_units // max(tile_size // stride, 1))
@@ -26,7 +32,9 @@ def _spans(size, tile_size, halo, stride):
     ]
 
 
-def tile_boxes(height, width, tile_size, halo, stride=1):
+def tile_boxes(
+    height: int, width: int, tile_size: int, halo: int, stride: int = 1
+) -> list[tuple[Box, Box]]:
     """Boxes that cut an image into cores, and the tiles to read around them.
 
     Parameters
@@ -74,7 +82,7 @@ def tile_boxes(height, width, tile_size, halo, stride=1):
     ]
 
 
-def pad_to_multiple(image, multiple):
+def pad_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
     """Enlarge an image at the bottom and right to multiples of a number.
 
     Parameters
@@ -110,6 +118,7 @@ def pad_to_multiple(image, multiple):
         if missing:
             pads = [(0, 0)] * image.ndim
             pads[axis] = (0, missing)
+            mode: Literal["reflect", "edge"]
             mode = "reflect" if missing < size else "edge"
             image = np.pad(image, pads, mode=mode)
     return image

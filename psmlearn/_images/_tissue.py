@@ -26,7 +26,7 @@ _LARGEST_HOLE = 1000.0
 _GAP = 6.0
 
 
-def check_brightfield(image) -> np.ndarray:
+def check_brightfield(image: np.ndarray) -> np.ndarray:
     """Return a float image of 1 or 3 channels, more than 3 cut to the first three."""
     image = np.asarray(image)
     if image.dtype.kind != "f":
@@ -75,8 +75,9 @@ def shrink(image: np.ndarray, factor: int) -> np.ndarray:
     pad = ((0, -height % factor), (0, -width % factor), (0, 0))
     if any(after for _, after in pad):
         image = np.pad(image, pad, mode="edge")
-    rows = sum(image[i::factor].astype(np.float32) for i in range(factor))
-    small = sum(rows[:, i::factor] for i in range(factor))
+    nothing: np.ndarray = np.zeros((), np.float32)
+    rows = sum((image[i::factor].astype(np.float32) for i in range(factor)), nothing)
+    small = sum((rows[:, i::factor] for i in range(factor)), nothing)
     small /= factor * factor
     return small
 
@@ -147,7 +148,7 @@ def tissue_mask(image: np.ndarray, *, pixel_size: float = 0.25) -> np.ndarray:
     return enlarge(tissue, factor, image.shape[:2])
 
 
-def _flat_ground(density, mean, step) -> np.ndarray:
+def _flat_ground(density: np.ndarray, mean: np.ndarray, step: float) -> np.ndarray:
     """Colourless pixels whose surroundings have no texture."""
     size = max(3, round(_WINDOW / step) | 1)
     local = ndimage.uniform_filter(mean.astype(np.float64), size, mode="nearest")
@@ -159,7 +160,9 @@ def _flat_ground(density, mean, step) -> np.ndarray:
     return quiet & (ndimage.uniform_filter(spread, size, mode="nearest") < _NEUTRAL)
 
 
-def _white(density, mean, flat, step) -> np.ndarray:
+def _white(
+    density: np.ndarray, mean: np.ndarray, flat: np.ndarray, step: float
+) -> np.ndarray:
     """Density of blank glass; 0 where none is seen."""
     seeds = keep_large(flat & (mean < _DIMMEST_GLASS), _LEAST_GLASS / step**2)
     if flat.all() and (mean < _DIMMEST_BLANK).all():

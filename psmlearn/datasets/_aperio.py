@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from xml.etree.ElementTree import Element
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def read_aperio_outlines(path: str) -> list[np.ndarray]:
     return [_read_vertices(region, path) for region in root.iter("Region")]
 
 
-def _read_vertices(region, path: str) -> np.ndarray:
+def _read_vertices(region: Element, path: str) -> np.ndarray:
     """Return the vertices of one region as (row, column)."""
     try:
         pairs = [
@@ -101,6 +102,7 @@ def rasterize_outlines(
     """
     from skimage.draw import polygon
 
+    drawn = [outline for outline in outlines if len(outline) >= 3]
     return paint_labels(
-        (polygon(*outline.T, shape) for outline in outlines if len(outline) >= 3), shape
+        (polygon(outline[:, 0], outline[:, 1], shape) for outline in drawn), shape
     )

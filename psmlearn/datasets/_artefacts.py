@@ -28,7 +28,7 @@ def add_artefacts(
     dirt = _draw_dirt(rng, shape, pixel_size)
     # A fold lays three sheets upon each other, dense and out of focus.
     creases = 1 + 0.25 * smooth_field(rng, shape, max(2 / pixel_size, 1.0))
-    sheets = 3 * density.mean(axis=(0, 1)) + np.float32((0.25, 0.20, 0.06))
+    sheets = 3 * density.mean(axis=(0, 1)) + np.array((0.25, 0.20, 0.06), np.float32)
     sheets = sheets * np.clip(creases, 0.3, 2)[..., np.newaxis]
     density = density + fold[..., np.newaxis] * (1.2 * density + sheets)
     ink = _INKS[rng.integers(len(_INKS))] * rng.uniform(0.8, 1.2)

@@ -173,7 +173,8 @@ def _read_coordinates(path: str, size: tuple[int, int]) -> np.ndarray:
                 keys = ", ".join(sorted(file)) or "no key at all"
                 raise ValueError(f"it has no dataset {_KEY!r}; it holds {keys}")
             dataset = file[_KEY]
-            shape = (0,) if dataset.shape is None else dataset.shape
+            told: tuple[int, ...] | None = dataset.shape
+            shape = (0,) if told is None else told
             if 0 in shape:  # written as (0,), (0, 2) or without any extent
                 return np.zeros((0, 2))
             if len(shape) != 2 or shape[1] != 2:

@@ -177,9 +177,9 @@ def load_brats(
     parts = [
         _load_case(case, channels, target, classes, slices, step) for case in found
     ]
-    numbers = [part["numbers"] for part in parts]
-    names = np.repeat([case.name for case in found], [len(each) for each in numbers])
-    numbers = np.concatenate(numbers)
+    counts = [len(part["numbers"]) for part in parts]
+    names = np.repeat([case.name for case in found], counts)
+    numbers = np.concatenate([part["numbers"] for part in parts])
     sizes = {part["pixel_size"] for part in parts}
     masks = [mask for part in parts for mask in part["masks"]]
     labels = np.array([_tell_label(mask) for mask in masks])

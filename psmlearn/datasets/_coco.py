@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeGuard
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -155,7 +156,7 @@ def _read_section(content: object, name: str, path: str) -> list[dict]:
     return section
 
 
-def _is_key(value: object, *kinds: type) -> bool:
+def _is_key(value: object, *kinds: type) -> TypeGuard[Any]:
     """Tell an id: an int of 64 bits (which bool is not), or what else is allowed."""
     if isinstance(value, int):
         return not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63

@@ -122,13 +122,10 @@ def _find_files(root: Path, subset: str) -> tuple[dict[str, str], dict[str, str]
     top = subset.title()
     layout = f"{top}/Images/{subset}_N.png and {top}/Labels/{subset}_N.mat"
     part = find_subfolder(root, subset)
-    folders = [part and find_subfolder(part, name) for name in ("Images", "Labels")]
-    missing = [
-        f"{top}/{name}/"
-        for name, found in zip(("Images", "Labels"), folders, strict=True)
-        if found is None
-    ]
+    found = {name: part and find_subfolder(part, name) for name in ("Images", "Labels")}
+    missing = [f"{top}/{name}/" for name, folder in found.items() if folder is None]
     report_missing(root, missing, layout)
+    folders = [folder for folder in found.values() if folder is not None]
     images = list_by_stem(folders[0], (".png",))
     labels = list_by_stem(folders[1], (".mat",))
     names = sorted(images | labels, key=natural_key)

@@ -141,24 +141,20 @@ def _is_root(place: Path, subset: str | None) -> bool:
 
 def _find_files(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Return images and label files by name, or say which are missing."""
-    image_folder = find_subfolder(root, "Images")
-    label_folder = find_subfolder(root, "Labels")
-    if image_folder is not None or label_folder is not None:
-        missing = [
-            f"{name}/"
-            for name, found in (("Images", image_folder), ("Labels", label_folder))
-            if found is None
-        ]
+    parts = {name: find_subfolder(root, name) for name in ("Images", "Labels")}
+    folders = [part for part in parts.values() if part is not None]
+    if folders:
+        missing = [f"{name}/" for name, part in parts.items() if part is None]
         report_missing(root, missing, _LAYOUT)
-        images = list_by_stem(image_folder, IMAGE_SUFFIXES)
-        labels = _name_labels(label_folder, plain=(".mat", *LABEL_SUFFIXES))
+        images = list_by_stem(folders[0], IMAGE_SUFFIXES)
+        labels = _name_labels(folders[1], plain=(".mat", *LABEL_SUFFIXES))
     else:
         images = list_by_stem(root, IMAGE_SUFFIXES)
         labels = _name_labels(root, plain=(".mat",))
     images = _name_images(images)
     if not images:
         raise FileNotFoundError(
-            f"{str(image_folder or root)!r} holds no image; expected {_LAYOUT}."
+            f"{str([*folders, root][0])!r} holds no image; expected {_LAYOUT}."
             + _advise_subset(root)
         )
     missing = [f"the labels of {name}" for name in images if name not in labels]

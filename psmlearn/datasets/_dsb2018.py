@@ -17,7 +17,7 @@ from psmlearn.datasets._folders import (
     report_missing,
     tell_folders,
 )
-from psmlearn.datasets._polygons import paint_labels, read_drawable_size
+from psmlearn.datasets._polygons import Pixels, paint_labels, read_drawable_size
 from psmlearn.datasets._stencils import read_stencil
 
 _LAYOUT = "IMAGE_ID/images/IMAGE_ID.png and IMAGE_ID/masks/*.png, one per nucleus"
@@ -99,19 +99,20 @@ def load_dsb2018(folder: str | os.PathLike, *, require_masks: bool = True) -> Bu
     cases = list_folders(root)
     if not cases:
         raise FileNotFoundError(f"{str(root)!r} holds no folders; expected {_LAYOUT}.")
-    images = {case.name: _find_image(case) for case in cases}
-    if not any(images.values()):
+    found = {case.name: _find_image(case) for case in cases}
+    if not any(found.values()):
         raise FileNotFoundError(
             f"{str(root)!r} holds no image; expected {_LAYOUT}.{tell_folders(root)}"
         )
     stencils = {case.name: _find_stencils(case) for case in cases}
-    missing = [f"{name}/images/{name}.png" for name in images if not images[name]]
+    missing = [f"{name}/images/{name}.png" for name in found if not found[name]]
     if require_masks:
         missing += [f"{name}/masks/*.png" for name in stencils if not stencils[name]]
     layout = _LAYOUT + (
         " (for images without masks use require_masks=False)" if require_masks else ""
     )
     report_missing(root, missing, layout)
+    images = {name: path for name, path in found.items() if path is not None}
     masks = [_paint(stencils[name], image) for name, image in images.items()]
     return Bunch(
         images=list(images.values()),
@@ -149,5 +150,10 @@ def _paint(stencils: list[str], image: str) -> np.ndarray | None:
     if not stencils:
         return None
     size = read_drawable_size(image)
-    nuclei = (np.nonzero(read_stencil(path, size, image)) for path in stencils)
-    return paint_labels(nuclei, size)
+    return paint_labels((_find_pixels(path, size, image) for path in stencils), size)
+
+
+def _find_pixels(path: str, size: tuple[int, int], image: str) -> Pixels:
+    """Return the pixels of one nucleus."""
+    rows, columns = np.nonzero(read_stencil(path, size, image))
+    return rows, columns

@@ -340,12 +340,17 @@ def _find_class(properties: dict) -> str | None:
     return told if isinstance(told, str) and told else None
 
 
+def _look_up(numbers: dict[str, int], names: list[str | None]) -> list[int]:
+    """Return the number of each class, 0 for the unknown and for none."""
+    return [0 if name is None else numbers.get(name, 0) for name in names]
+
+
 def _paint(found: _Features, image: str, numbers: dict[str, int] | None) -> np.ndarray:
     """Draw the objects of one image."""
     size = read_drawable_size(image)
     classes = None
     if numbers is not None:
-        classes = [numbers.get(name, 0) for name in found.object_names]
+        classes = _look_up(numbers, found.object_names)
     return paint_labels(
         (fill_parts(each, size) for each in found.objects), size, classes
     )
@@ -356,5 +361,5 @@ def _stack_points(found: _Features, numbers: dict[str, int] | None) -> np.ndarra
     points = np.array(found.points, dtype=np.float64).reshape(-1, 2)
     if numbers is None:
         return points
-    classes = [numbers.get(name, 0) for name in found.point_names]
+    classes = _look_up(numbers, found.point_names)
     return np.column_stack([points, np.array(classes, dtype=np.float64)])

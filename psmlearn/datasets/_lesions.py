@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
+from psmlearn._typing import RandomState
 from psmlearn.datasets._paint_mri import (
     add_fat,
     add_lesions,
@@ -43,7 +45,7 @@ def make_lesions(
     bias: float = 1.0,
     noise: float = 1.0,
     n_slices: int = 4,
-    random_state: int | np.random.RandomState | None = None,
+    random_state: RandomState = None,
 ) -> Bunch:
     """Make synthetic slices like brain MRI, with lesions in some, and exact masks.
 
@@ -131,7 +133,7 @@ def make_lesions(
     masks = np.zeros((n_images, *shape), np.int32)
     for index, (label, patient) in enumerate(zip(labels, groups, strict=True)):
         rng = np.random.default_rng([seed, 1, index])
-        head = draw_head(np.random.default_rng([seed, 0, patient]))
+        head = draw_head(np.random.default_rng([seed, 0, int(patient)]))
         head = move_head(rng, head)
         place = draw_slice(rng, head, shape)
         if label:
@@ -158,7 +160,9 @@ def _check_shape(shape: object) -> tuple[int, int]:
     return int(shape[0]), int(shape[1])
 
 
-def _check_range(name: str, value: object, check, bound: float) -> tuple:
+def _check_range(
+    name: str, value: Sequence, check: Callable[[str, Any, Any], None], bound: float
+) -> tuple:
     """Check (least, most), each by `check` with its bound."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
         raise TypeError(f"{name} is {value!r}; expected a pair (least, most).")
@@ -176,7 +180,7 @@ def _check_count(name: str, value: object, least: int) -> None:
         raise ValueError(f"{name} is {value}; expected at least {least}.")
 
 
-def _check_number(name: str, value: object, most: float) -> None:
+def _check_number(name: str, value: float, most: float) -> None:
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}; expected a number.")
     if not 0 <= value <= most or np.isinf(value):

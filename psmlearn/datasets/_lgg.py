@@ -106,7 +106,8 @@ def load_lgg(folder: str | os.PathLike) -> Bunch:
     """
     root = find_root(folder, _is_root)
     root = find_subfolder(root, "kaggle_3m") or root
-    slices, missing = [], []
+    slices: list[tuple[str, int, str, str]] = []
+    missing: list[str] = []
     for patient in list_folders(root):
         _collect(patient, slices, missing)
     report_missing(root, missing, _LAYOUT)
@@ -147,12 +148,12 @@ def _collect(
         missing.append(f"{patient.name}/{patient.name}_1.tif and all other slices")
     for stem, number in sorted(numbers.items(), key=lambda item: item[::-1]):
         image, mask = files.get(stem), files.get(f"{stem}_mask")
-        if image is None:
-            missing.append(f"{patient.name}/{stem}{Path(mask).suffix}")
-        elif mask is None:
-            missing.append(f"{patient.name}/{stem}_mask{Path(image).suffix}")
-        else:
+        if image is not None and mask is not None:
             slices.append((patient.name, number, image, mask))
+        elif mask is not None:
+            missing.append(f"{patient.name}/{stem}{Path(mask).suffix}")
+        elif image is not None:
+            missing.append(f"{patient.name}/{stem}_mask{Path(image).suffix}")
 
 
 def _person(name: str) -> str:

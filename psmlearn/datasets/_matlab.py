@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from psmlearn.datasets._folders import check_mask_size, tell_names
@@ -56,7 +59,7 @@ def read_mat_planes(path: str, image: str, keys: tuple[str, ...]) -> list[np.nda
     return [_as_whole(arrays[key], f"{path!r}: {key!r}") for key in keys]
 
 
-def _decode(function, path: str, **options):
+def _decode(function: Callable[..., Any], path: str, **options: Any) -> Any:
     """Call a reader of SciPy's, and name the file in whatever it raises."""
     try:
         return function(path, appendmat=False, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def read_volume(path: str) -> tuple[np.ndarray, float | None]:
     from nibabel import orientations
 
     try:
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)  # typed without what all NIfTI images have
         shape = image.shape
         if len(shape) != 3 or not 0 < np.prod(shape, dtype=float) <= MAX_PIXELS:
             raise ValueError(f"its shape is {shape}; expected three sides")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from scipy import ndimage, sparse
 
@@ -147,13 +149,13 @@ def paint_nuclei(
 def mix_stains(
     rng: np.random.Generator,
     amounts: dict[str, np.ndarray],
-    colours: dict[str, tuple[float, float, float]],
+    colours: Mapping[str, Sequence[float] | np.ndarray],
     stain_variation: float,
     pixel_size: float,
 ) -> np.ndarray:
     """Turn amounts of stain into optical density: colours and the lens' blur."""
     blur = 0.22 / pixel_size
-    density = 0.0
+    density: np.ndarray = np.zeros((), dtype=np.float32)
     for name, amount in amounts.items():
         colour = np.array(colours[name]) + rng.normal(0, 0.035 * stain_variation, 3)
         colour = np.clip(colour, 0.02, None)

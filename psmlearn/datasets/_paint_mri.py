@@ -177,7 +177,9 @@ def _blob(
     return distance / lengths[((angle / np.pi + 1) / 2 * (_N_RAYS - 1)).astype(int)]
 
 
-def _grow(distance: np.ndarray, room: np.ndarray, n_pixels: int, seed: tuple[int, int]):
+def _grow(
+    distance: np.ndarray, room: np.ndarray, n_pixels: int, seed: tuple[int, int]
+) -> tuple[np.ndarray | None, float]:
     """Return the nearest pixels of the room that hang together, and their reach."""
     ranks = np.where(room, distance, np.inf)
     reach = float(np.partition(ranks.ravel(), n_pixels - 1)[n_pixels - 1])
@@ -205,21 +207,36 @@ def add_lesions(
     brain = place.radius < _LESIONS_TO
     for number, share in enumerate(np.sort(shares)[::-1], start=1):
         wanted = max(int(round(share)), 4)
+        found = None
         for _ in range(_MAX_TRIES):
             taken = ndimage.binary_dilation(labels > 0, iterations=2)
             rows, columns = np.nonzero(brain & ~taken)
+            if len(rows) == 0:
+                break
             chosen = rng.integers(len(rows))
             seed = (int(rows[chosen]), int(columns[chosen]))
             distance = _blob(rng, place, seed, 1.0)
             found, reach = _grow(distance, brain & ~taken, wanted, seed)
             if found is not None and found.sum() >= 0.95 * wanted:
                 break
+        if found is None:
+            raise ValueError(
+                f"n_lesions, lesion_area: {n_lesions} lesions of {int(n_pixels)} "
+                "pixels in all do not fit the brain; ask for fewer or smaller ones."
+            )
         labels[found] = number
         _shade(rng, place, distance / max(reach, 1e-6), found, contrast, rim)
     return labels
 
 
-def _shade(rng, place: Slice, depth, found, contrast: float, rim: float) -> None:
+def _shade(
+    rng: np.random.Generator,
+    place: Slice,
+    depth: np.ndarray,
+    found: np.ndarray,
+    contrast: float,
+    rim: float,
+) -> None:
     """Change the signal within a lesion: most in its centre, less in its rim."""
     core = expit((_CORE - depth - 0.05 * rng.standard_normal()) / 0.05)
     strength = rim + (1 - rim) * core

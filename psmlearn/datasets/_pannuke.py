@@ -48,8 +48,8 @@ class _Fold:
 
     number: int
     paths: dict[str, str]
-    images: np.ndarray
-    masks: np.ndarray
+    images: np.memmap
+    masks: np.memmap
     types: np.ndarray
 
 
@@ -140,7 +140,7 @@ def load_pannuke(
 
 def _check_folds(folds: int | Sequence[int]) -> list[int]:
     """Return the folds as a list of different numbers."""
-    chosen = [folds] if isinstance(folds, Integral) else list(folds)
+    chosen = [folds] if isinstance(folds, int | Integral) else list(folds)
     good = all(
         isinstance(fold, Integral) and not isinstance(fold, bool) and fold in _FOLDS
         for fold in chosen
@@ -234,7 +234,7 @@ def _open_fold(number: int, paths: dict[str, str]) -> _Fold:
     return _Fold(number, paths, images, masks, np.array(types).astype(str))
 
 
-def _open(path: str) -> np.ndarray:
+def _open(path: str) -> np.memmap:
     """Map an array from a file, without reading it."""
     try:
         return np.lib.format.open_memmap(path, mode="r")  # never unpickles
@@ -288,5 +288,5 @@ def _read(array: np.memmap, index: int) -> np.ndarray:
     n_values = math.prod(shape)
     offset = array.offset + index * n_values * array.itemsize
     return np.fromfile(
-        array.filename, dtype=array.dtype, count=n_values, offset=offset
+        str(array.filename), dtype=array.dtype, count=n_values, offset=offset
     ).reshape(shape)

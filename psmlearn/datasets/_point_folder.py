@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -187,7 +188,7 @@ def _check_partners(
         )
 
 
-def _read_inside(path: str, image: str, **options) -> np.ndarray:
+def _read_inside(path: str, image: str, **options: Any) -> np.ndarray:
     """Read the points of an image, and check that they lie on it."""
     points = read_points(path, **options)
     size = read_size(image)

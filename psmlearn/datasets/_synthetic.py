@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import cast
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
+from psmlearn._typing import RandomState
 from psmlearn.datasets._artefacts import add_artefacts
 from psmlearn.datasets._paint import (
     BRIGHTNESS,
@@ -41,7 +43,7 @@ def make_nuclei(
     weak: float = 0.2,
     background: float = 1.0,
     artefacts: bool = False,
-    random_state: int | np.random.RandomState | None = None,
+    random_state: RandomState = None,
 ) -> Bunch:
     """Make synthetic histology images of nuclei, with exact labels.
 
@@ -203,6 +205,7 @@ class _Recipe:
         n_positive = int(np.floor(positive_fraction * len(rank) + 0.5))
         positive = rank < n_positive
         how = (self.vesicular, self.texture, self.pixel_size)
+        colours: Mapping[str, Sequence[float] | np.ndarray]
         if self.stain == "he":
             colours, brightness = HE_COLOURS, BRIGHTNESS
             amounts = paint_he(rng, labels, *how)
@@ -223,10 +226,10 @@ class _Recipe:
         return image, labels, np.where(positive, _POSITIVE, _NEGATIVE), spoilt
 
 
-def _check_fractions(value: object, n_images: int) -> list[float]:
+def _check_fractions(value: float | Sequence[float], n_images: int) -> list[float]:
     """Return the share of positive nuclei of each image."""
     if isinstance(value, Real):
-        _check_number("positive_fraction", value, 1.0)
+        _check_number("positive_fraction", cast("float", value), 1.0)
         return [float(value)] * n_images
     if not isinstance(value, list | tuple | np.ndarray):
         raise TypeError(
@@ -250,7 +253,7 @@ def _check_counts(**values: tuple[object, int]) -> None:
             raise ValueError(f"{name} is {value}; expected at least {least}.")
 
 
-def _check_number(name: str, value: object, most: float) -> None:
+def _check_number(name: str, value: float, most: float) -> None:
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}; expected a number.")
     if not 0 <= value <= most or np.isinf(value):

@@ -12,10 +12,10 @@ from psmlearn.io import read_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 
-def get_axes(ax: Axes | None, **figure_options: Any) -> tuple[Figure, Axes]:
+def get_axes(ax: Axes | None, **figure_options: Any) -> tuple[Figure | SubFigure, Axes]:
     """Return the figure and the axes to draw on; new ones where none are given."""
     try:
         import matplotlib.pyplot as plt
@@ -24,9 +24,8 @@ def get_axes(ax: Axes | None, **figure_options: Any) -> tuple[Figure, Axes]:
             "The displays draw with matplotlib, which is not installed: "
             "pip install psmlearn[plot]"
         ) from error
-    if ax is None:
-        _, ax = plt.subplots(**figure_options)
-    return ax.figure, ax
+    axes: Axes = plt.subplots(**figure_options)[1] if ax is None else ax
+    return axes.figure, axes
 
 
 def get_image(image: Any) -> np.ndarray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +15,12 @@ from numpy.typing import ArrayLike
 from psmlearn.inspection._figures import get_axes, get_image, require_fitted_method
 from psmlearn.inspection._overlay import as_rgb, class_color, overlay_labels
 from psmlearn.io import read_labels
-from psmlearn.io._paths import is_path
 from psmlearn.measure import Hotspot, LabellingIndex, labelling_index
 from psmlearn.measure._cells import list_regions, read_cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.patches import Patch
 
 # Far apart in lightness and on the blue to yellow axis, which all kinds of colour
 # vision keep, and neither close to brown, blue or paper.
@@ -196,14 +197,15 @@ class LabellingIndexDisplay:
         spot = self.hotspot
         if spot is None or spot.image is None:
             return
+        make: Callable[..., Patch]
         if spot.field == "circle":
-            make, where, extent = Circle, (spot.column, spot.row), (spot.radius,)
+            make = partial(Circle, (spot.column, spot.row), spot.radius)
         else:
             where = (spot.column - spot.radius, spot.row - spot.radius)
-            make, extent = Rectangle, (2 * spot.radius, 2 * spot.radius)
+            make = partial(Rectangle, where, 2 * spot.radius, 2 * spot.radius)
         # A dark rim, so that it shows on paper and on tissue.
         for color, line_width in (("black", 4.0), (_HOTSPOT, 2.0)):
-            patch = make(where, *extent, fill=False, ec=color, lw=line_width)
+            patch = make(fill=False, ec=color, lw=line_width)
             self.ax_.add_patch(patch)
 
     def _texts(self, title: str | None) -> tuple[str, str]:
@@ -233,7 +235,7 @@ class LabellingIndexDisplay:
             self.positive: f"positive ({self.result.n_positive})",
             self.negative: f"negative ({self.result.n_negative})",
         }
-        options = {"ls": "", "marker": "o", "mec": "0.2", "ms": 8}
+        options: dict[str, Any] = {"ls": "", "marker": "o", "mec": "0.2", "ms": 8}
         handles = [
             Line2D([], [], mfc=class_color(number, colors), label=text, **options)
             for number, text in texts.items()
@@ -295,8 +297,8 @@ class LabellingIndexDisplay:
         display : LabellingIndexDisplay
         """
         pixels = get_image(image)
-        y = read_labels(y) if is_path(y) else np.asarray(y)
-        y = np.empty((0, 3)) if y.shape == (0,) else y
+        given = read_labels(y) if isinstance(y, str | os.PathLike) else np.asarray(y)
+        y = np.empty((0, 3)) if given.shape == (0,) else given
         if region is not None:
             (region,) = list_regions([region], 1)
         for name, plane in (("labels", y if y.ndim == 3 else None), ("region", region)):

@@ -157,11 +157,12 @@ def _palette_index(
 
 def class_color(
     number: int, class_colors: Mapping[int, Sequence[int]] | None = None
-) -> tuple[float, ...]:
+) -> tuple[float, float, float]:
     """Colour of a class for matplotlib, three numbers from 0 to 1."""
     own = (class_colors or {}).get(number)
     color = _PALETTE[(number - 1) % len(_PALETTE)] if own is None else _check_color(own)
-    return tuple(float(part) / 255 for part in color)
+    red, green, blue = (float(part) / 255 for part in color)
+    return red, green, blue
 
 
 def _check_color(color: Sequence[int]) -> np.ndarray:

@@ -51,9 +51,9 @@ class TrainingCurveDisplay:
 
     def __init__(
         self,
-        loss_curve: Sequence[float],
+        loss_curve: Sequence[float] | np.ndarray,
         *,
-        validation_loss_curve: Sequence[float] | None = None,
+        validation_loss_curve: Sequence[float] | np.ndarray | None = None,
         name: str | None = None,
     ) -> None:
         self.loss_curve = loss_curve
@@ -91,13 +91,17 @@ class TrainingCurveDisplay:
             )
         self.ax_.set_xlabel("Epoch")
         self.ax_.set_ylabel("Loss")
-        self.ax_.xaxis.get_major_locator().set_params(integer=True)
+        locator: Any = self.ax_.xaxis.get_major_locator()  # any of several kinds
+        locator.set_params(integer=True)
         if label is not None or self.validation_line_ is not None:
             self.ax_.legend()
         return self
 
     def _draw(
-        self, losses: Sequence[float], label: str | None, line_options: dict[str, Any]
+        self,
+        losses: Sequence[float] | np.ndarray,
+        label: str | None,
+        line_options: dict[str, Any],
     ) -> Line2D:
         epochs = np.arange(1, len(losses) + 1)
         options = {"marker": "." if len(epochs) < 50 else "", **line_options}

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Read and check images and masks, and write results; never loads torch."""
+"""Read and check images, masks and points, and write results; never loads torch."""
 
-from psmlearn.io._batch import ImageBatch, check_images
-from psmlearn.io._masks import check_masks
+from psmlearn.io._batch import ImageBatch, check_image, check_images
+from psmlearn.io._masks import check_mask, check_masks
 from psmlearn.io._paths import atomic_path
 from psmlearn.io._pixel_size import read_pixel_size, resolve_pixel_size
+from psmlearn.io._point_checks import check_points
 from psmlearn.io._points import read_points, write_points
 from psmlearn.io._read import read_image, read_labels
 from psmlearn.io._write import write_image, write_labels, write_table
@@ -12,8 +13,11 @@ from psmlearn.io._write import write_image, write_labels, write_table
 __all__ = [
     "ImageBatch",
     "atomic_path",
+    "check_image",
     "check_images",
+    "check_mask",
     "check_masks",
+    "check_points",
     "read_image",
     "read_labels",
     "read_pixel_size",

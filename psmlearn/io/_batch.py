@@ -4,22 +4,33 @@
 from __future__ import annotations
 
 import operator
+import os
 import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from typing import overload
 
 import numpy as np
 
-from psmlearn._images._checks import drop_alpha, scale_image
-from psmlearn.io._inputs import ImageProblems, as_items, check_item, raise_problems
+from psmlearn._images._checks import (
+    drop_alpha,
+    kind_problem,
+    scale_image,
+    value_problem,
+)
+from psmlearn._typing import Image, Images
+from psmlearn.io._collections import raise_problems
+from psmlearn.io._inputs import ImageProblems, as_items, check_item
 from psmlearn.io._masks import check_masks
+from psmlearn.io._paths import as_path
 from psmlearn.io._pixel_size import resolve_pixel_size
 from psmlearn.io._read import decode_image
 
 __all__ = [
     "FileCache",
     "ImageBatch",
+    "check_image",
     "check_images",
     "check_masks",
     "resolve_pixel_size",
@@ -71,6 +82,9 @@ class ImageBatch(Sequence):
     Reading from several threads is safe. A pickled batch carries the arrays
     and paths, not the cache.
 
+    A batch is taken wherever images are, and keeps in mind what was checked:
+    nothing is decoded or looked at again, unless more is asked for than before.
+
     Attributes
     ----------
     names : list of str
@@ -82,6 +96,7 @@ class ImageBatch(Sequence):
     container : {"array", "list"}
         What the images came in, and what `wrap` makes of results.
     value_range : tuple of two floats or None
+        Range that floats were checked for; None is any.
     label_channel : int, sequence of int or None
     """
 
@@ -113,7 +128,13 @@ class ImageBatch(Sequence):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> ImageBatch: ...
+
+    def __getitem__(self, index: int | slice) -> np.ndarray | ImageBatch:
         if isinstance(index, slice):
             return self.subset(range(len(self))[index])
         return scale_image(self.stored(index), self.label_channel)
@@ -129,6 +150,10 @@ class ImageBatch(Sequence):
 
         A read-only view, without alpha; nothing is converted.
         """
+        return self._as_came(index)
+
+    def _as_came(self, index: int) -> np.ndarray:
+        """Return image `index` as `stored` does, whatever a subclass makes of it."""
         index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of a batch of {len(self)}")
@@ -173,6 +198,31 @@ class ImageBatch(Sequence):
             cache=self._cache,
         )
 
+    def checked_for(
+        self,
+        value_range: tuple[float, float] | None,
+        label_channel: int | Sequence[int] | None,
+    ) -> ImageBatch:
+        """Return the same images, noted down as checked for other demands."""
+        return ImageBatch(
+            self._items,
+            names=self.names,
+            shapes=self.shapes,
+            n_channels=self.n_channels,
+            container=self.container,
+            value_range=value_range,
+            label_channel=label_channel,
+            cache=self._cache,
+        )
+
+    def _demands(self) -> tuple:
+        """Tell what was checked: the range of floats, and what channels hold labels."""
+        return self.value_range, self.label_channels()
+
+    def label_channels(self) -> list[int]:
+        """List the channels that hold labels, counted from 0."""
+        return _label_channels(self.label_channel, self.n_channels)
+
     def wrap(self, arrays: Iterable[np.ndarray]) -> np.ndarray | list[np.ndarray]:
         """Put one array per image into the container the images came in."""
         results = list(arrays)
@@ -191,8 +241,16 @@ def _as_stored(
     return view
 
 
+def _label_channels(
+    label_channel: int | Sequence[int] | None, n_channels: int
+) -> list[int]:
+    if label_channel is None:
+        return []
+    return [int(i) % n_channels for i in np.atleast_1d(label_channel)]
+
+
 def check_images(
-    X,
+    X: Images | ImageBatch,
     *,
     caller: str = "",
     n_channels: int | None = None,
@@ -203,11 +261,12 @@ def check_images(
     """Check every image and return them as an `ImageBatch`.
 
     Each file is decoded once, here, and every array is looked at, so that no
-    work starts on bad images; all problems are told in one error.
+    work starts on bad images; all problems are told in one error. A batch that was
+    checked for as much already comes back as it is.
 
     Parameters
     ----------
-    X : ndarray of shape (n_images, height, width, channels) or list
+    X : ndarray of shape (n_images, height, width, channels), list or ImageBatch
         A list holds arrays (height, width[, channels]) or paths; a 1-D array of
         paths is taken too. uint8, uint16 and bool are scaled to [0, 1]; floats
         must be finite and within `value_range`. The alpha of RGBA images
@@ -242,12 +301,13 @@ def check_images(
     >>> batch = check_images([np.zeros((8, 9, 3), dtype=np.uint8)])
     >>> len(batch), batch.shapes, batch[0].dtype
     (1, [(8, 9)], dtype('float32'))
+    >>> check_images(batch) is batch
+    True
     """
-    cache = FileCache(cache_bytes)
     if isinstance(X, ImageBatch):
-        items, container, cache = list(X._items), X.container, X._cache
-    else:
-        items, container = as_items(X, caller, any_range=value_range is None)
+        return _check_again(X, caller, n_channels, value_range, label_channel)
+    cache = FileCache(cache_bytes)
+    items, container = as_items(X, caller, any_range=value_range is None)
     found = ImageProblems(n_channels)
     names, shapes = [], []
     for index, item in enumerate(items):
@@ -262,26 +322,112 @@ def check_images(
         )
         if array is None:
             continue
-        shapes.append(array.shape[:2])
+        shapes.append((array.shape[0], array.shape[1]))
         if is_file:
             cache.put(item, _as_stored(array, label_channel))
         else:
             items[index] = array
     raise_problems(found.problems, "image", len(items), caller)
-    if found.translucent:
-        warnings.warn(
-            f"dropped the alpha of {len(found.translucent)} image(s) that are not "
-            f"opaque: {', '.join(found.translucent[:5])}",
-            UserWarning,
-            stacklevel=2,
-        )
+    _warn_of_alpha(found)
     return ImageBatch(
         items,
         names=names,
         shapes=shapes,
-        n_channels=found.n_channels,
+        n_channels=found.n_channels or 0,
         container=container,
         value_range=value_range,
         label_channel=label_channel,
         cache=cache,
     )
+
+
+def check_image(
+    image: Image,
+    *,
+    name: str = "image",
+    n_channels: int | None = None,
+    value_range: tuple[float, float] | None = (0.0, 1.0),
+    label_channel: int | Sequence[int] | None = None,
+) -> np.ndarray:
+    """Check one image, given as an array or a path, and convert it.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width) or (height, width, channels), or path
+        As an image of :func:`check_images`.
+    name : str, default="image"
+        What to call it in errors.
+    n_channels, value_range, label_channel
+        As in :func:`check_images`.
+
+    Returns
+    -------
+    ndarray of shape (height, width, channels), dtype float32
+        Fresh, in [0, 1] unless `value_range` is None.
+
+    Raises
+    ------
+    ValueError
+        If it is no image, or there is no such file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn.io import check_image
+    >>> check_image(np.full((1, 2), 255, dtype=np.uint8)).tolist()
+    [[[1.0], [1.0]]]
+    """
+    found = ImageProblems(n_channels)
+    item: np.ndarray | str
+    if isinstance(image, str | os.PathLike):
+        item = as_path(image)
+        name = f"{name} ({item})"
+    else:
+        item = image
+    array = check_item(
+        item, name, found, value_range=value_range, label_channel=label_channel
+    )
+    raise_problems(found.problems, "image", 1, "")
+    _warn_of_alpha(found)
+    return scale_image(np.asarray(array), label_channel)
+
+
+def _check_again(
+    batch: ImageBatch,
+    caller: str,
+    n_channels: int | None,
+    value_range: tuple[float, float] | None,
+    label_channel: int | Sequence[int] | None,
+) -> ImageBatch:
+    """Check of a batch only what was not checked before; nothing is decoded twice."""
+    found = ImageProblems(n_channels)
+    for name in batch.names:
+        found.note_channels(batch.n_channels, name)
+    raise_problems(found.problems, "image", len(batch), caller)
+    labels = _label_channels(label_channel, batch.n_channels)
+    old_range, old_labels = batch._demands()
+    same = labels == old_labels
+    if same and value_range == batch.value_range:
+        return batch
+    if not (same and value_range in (None, old_range)):
+        for index, name in enumerate(batch.names):
+            array = batch._as_came(index)
+            problem = kind_problem(array, any_range=value_range is None)
+            if problem is None:
+                problem = value_problem(
+                    array, value_range=value_range, label_channel=label_channel
+                )
+            if problem is not None:
+                found.problems.append(f"{name}: {problem}")
+        raise_problems(found.problems, "image", len(batch), caller)
+    return batch.checked_for(value_range, label_channel)
+
+
+def _warn_of_alpha(found: ImageProblems) -> None:
+    if found.translucent:
+        warnings.warn(
+            f"dropped the alpha of {len(found.translucent)} image(s) that are not "
+            f"opaque: {', '.join(found.translucent[:5])}",
+            UserWarning,
+            stacklevel=3,
+        )

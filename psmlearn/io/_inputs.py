@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,14 @@ from psmlearn._images._checks import (
     kind_problem,
     value_problem,
 )
+from psmlearn.io._collections import (
+    is_collection,
+    path_array_as_list,
+    prefix,
+    refuse_kind,
+)
 from psmlearn.io._paths import as_path, is_path
 from psmlearn.io._read import decode_image
-
-_N_TOLD = 5
 
 
 class ImageProblems:
@@ -53,67 +58,14 @@ def _advice(n_channels: int, found: ImageProblems) -> str:
     return ""
 
 
-def refuse_kind(value: object, what: str, caller: str) -> None:
-    """Raise a TypeError that says how to mend a collection of a wrong kind."""
-    name = type(value).__name__
-    if is_path(value):
-        advice = f"one path ({as_path(value)}); give a list of paths, [path]"
-    elif value is None:
-        advice = f"None; give a list of {what}s"
-    elif is_foreign_tensor(value):
-        advice = (
-            f"a {type(value).__module__.split('.')[0]} {name}; give a numpy array, "
-            "channels last: numpy.moveaxis(tensor.cpu().numpy(), 1, -1)"
-        )
-    elif hasattr(value, "tocsr"):
-        advice = (
-            "a sparse matrix. Sparse data was passed, but dense data is required: "
-            "use .toarray()"
-        )
-    elif isinstance(value, Mapping):
-        advice = f"a {name}; give its list of {what}s, such as bunch.{what}s"
-    elif isinstance(value, Set | Iterable) and not hasattr(value, "__array__"):
-        advice = f"a {name}; give a list: list({what}s)"
-    else:
-        advice = f"a {name}; give an array or a list of arrays or paths"
-    raise TypeError(f"{_prefix(caller)}{what}s came as {advice}.")
-
-
-def _prefix(caller: str) -> str:
-    return f"{caller}: " if caller else ""
-
-
-def is_collection(value: object) -> bool:
-    """Tell what may hold several images: lists, tuples, arrays and the like."""
-    if isinstance(value, list | tuple | np.ndarray):
-        return True
-    return (
-        hasattr(value, "__array__")
-        and hasattr(value, "__len__")
-        and not hasattr(value, "tocsr")
-        and not hasattr(value, "tobitmap")
-        and not is_foreign_tensor(value)
-    )
-
-
-def path_array_as_list(array: np.ndarray) -> list[str] | None:
-    """Return the paths of a 1-D array of paths, or None if it is not one."""
-    if array.ndim != 1 or array.dtype.kind not in "UTO" or array.size == 0:
-        return None
-    values = array.tolist()
-    return [as_path(v) for v in values] if all(map(is_path, values)) else None
-
-
-def as_items(
-    X, caller: str, *, any_range: bool = False
-) -> tuple[list[np.ndarray | str], str]:
+def as_items(X: Any, caller: str, *, any_range: bool = False) -> tuple[list[Any], str]:
     """Take a collection of images apart: items and the kind of container."""
     if not is_collection(X):
         refuse_kind(X, "image", caller)
     if isinstance(X, list | tuple):
         if len(X) == 0:
             raise ValueError(
-                f"{_prefix(caller)}Found no image: the list is empty; at least one "
+                f"{prefix(caller)}Found no image: the list is empty; at least one "
                 "image is required."
             )
         return [as_path(x) if is_path(x) else x for x in X], "list"
@@ -123,7 +75,7 @@ def as_items(
         return paths, "list"
     problem = _array_problem(array, X, any_range)
     if problem is not None:
-        raise ValueError(f"{_prefix(caller)}{problem}.")
+        raise ValueError(f"{prefix(caller)}{problem}.")
     return list(array), "array"
 
 
@@ -215,17 +167,3 @@ def _as_array(item, name: str, found: ImageProblems) -> tuple[np.ndarray | None,
         )
     found.problems.append(f"{name} {problem}")
     return None, True
-
-
-def raise_problems(problems: list[str], what: str, n_items: int, caller: str) -> None:
-    """Raise one ValueError that lists the first problems, if there are any."""
-    if not problems:
-        return
-    if len(problems) == 1:
-        raise ValueError(f"{_prefix(caller)}{problems[0]}.")
-    told = "\n".join(f"- {problem}" for problem in problems[:_N_TOLD])
-    more = len(problems) - _N_TOLD
-    rest = f"\n- and {more} more" if more > 0 else ""
-    raise ValueError(
-        f"{_prefix(caller)}{len(problems)} of {n_items} {what}s are bad:\n{told}{rest}"
-    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from psmlearn._typing import PixelSize
 from psmlearn.io._paths import as_path, is_path
 from psmlearn.io._read import sniff_format
 
@@ -77,7 +78,7 @@ def read_pixel_size(path: str | os.PathLike) -> float | None:
         return None
     try:
         with tifffile.TiffFile(path) as tiff:
-            page = tiff.pages[0]
+            page = tiff.pages.first
             description = page.description or ""
             tags = _resolution_tags(page)
     except MemoryError:
@@ -169,7 +170,7 @@ def _number(text: str) -> float:
         return float("nan")
 
 
-def resolve_pixel_size(pixel_size, images: ImageBatch) -> np.ndarray:
+def resolve_pixel_size(pixel_size: PixelSize, images: ImageBatch) -> np.ndarray:
     """Return the pixel size of each image in micrometres.
 
     Parameters
@@ -204,14 +205,14 @@ def resolve_pixel_size(pixel_size, images: ImageBatch) -> np.ndarray:
                 f"pixel_size is {pixel_size!r}; expected a number in micrometres, "
                 "one per image, or 'file'."
             )
-        sizes = [path and read_pixel_size(path) for path in images.paths]
-        silent = [n for n, s in zip(images.names, sizes, strict=True) if s is None]
+        read = [read_pixel_size(path) if path else None for path in images.paths]
+        silent = [n for n, s in zip(images.names, read, strict=True) if s is None]
         if silent:
             raise ValueError(
                 f"pixel_size='file', but {len(silent)} image(s) do not tell theirs: "
                 f"{', '.join(silent[:5])}; give pixel_size in micrometres."
             )
-        return np.asarray(sizes, dtype=np.float64)
+        return np.asarray(read, dtype=np.float64)
     try:
         if pixel_size is None:  # numpy would make it a NaN
             raise TypeError

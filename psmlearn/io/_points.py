@@ -53,6 +53,7 @@ def write_points(path: str | os.PathLike, points: np.ndarray) -> None:
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"Cannot write {as_path(path)!r}: some points are not finite.")
+    columns: dict[str, np.ndarray]
     columns = {name: array[:, i] for i, name in enumerate(_COLUMNS[: array.shape[1]])}
     if "class" in columns:
         classes = columns["class"].astype(np.int64)

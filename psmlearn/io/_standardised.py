@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class StandardisedBatch(ImageBatch):
             cache=images._cache,
         )
         self._kept = FileCache() if kept is None else kept
+        self._given_range = images._demands()[0]
 
     def __repr__(self) -> str:
         return super().__repr__().replace("ImageBatch", type(self).__name__)
@@ -54,9 +55,9 @@ class StandardisedBatch(ImageBatch):
         image = self._kept.get(name)
         if image is None:
             # uint8, and floats that are it divided by 255, give the same bit for bit.
-            given = scale_image(super().stored(index), self.label_channel)
+            given = scale_image(self._as_came(index), self.label_channel)
             image = standardise(given, self._subject(name, given))
-            for channel in self._label_channels():
+            for channel in self.label_channels():
                 image[..., channel] = given[..., channel]
             image.flags.writeable = False
             self._kept.put(name, image)
@@ -64,14 +65,14 @@ class StandardisedBatch(ImageBatch):
 
     def foreground(self, index: int) -> np.ndarray:
         """Return where the subject of image `index` is, bool (height, width)."""
-        given = scale_image(super().stored(index), self.label_channel)
+        given = scale_image(self._as_came(index), self.label_channel)
         return self._subject(self.names[index], given)
 
     def _subject(self, name: str, given: np.ndarray) -> np.ndarray:
         key = f"subject of {name}"
         subject = self._kept.get(key)
         if subject is None:
-            labels = self._label_channels()
+            labels = self.label_channels()
             shown = [i for i in range(self.n_channels) if i not in labels]
             subject = np.ones(given.shape[:2], bool)
             if shown:
@@ -82,13 +83,22 @@ class StandardisedBatch(ImageBatch):
 
     def as_given(self) -> ImageBatch:
         """Return the images as they came, not standardised."""
-        return super().subset(range(len(self)))
+        return super().checked_for(self._given_range, self.label_channel)
 
     def subset(self, indices: Iterable[int]) -> StandardisedBatch:
         """Return the images at `indices`; arrays and caches are shared."""
-        return StandardisedBatch(super().subset(indices), self._kept)
+        return StandardisedBatch(self.as_given().subset(indices), self._kept)
 
-    def _label_channels(self) -> list[int]:
-        if self.label_channel is None:
-            return []
-        return [i % self.n_channels for i in np.atleast_1d(self.label_channel)]
+    def checked_for(
+        self,
+        value_range: tuple[float, float] | None,
+        label_channel: int | Sequence[int] | None,
+    ) -> ImageBatch:
+        """Return the images for other demands: standardised if any range will do."""
+        given = super().checked_for(value_range, label_channel)
+        if value_range is not None:
+            return given
+        return StandardisedBatch(given)
+
+    def _demands(self) -> tuple:
+        return self._given_range, self.label_channels()

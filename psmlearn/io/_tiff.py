@@ -38,7 +38,7 @@ def read_tiff_size(path: str) -> tuple[int, int]:
     import tifffile
 
     with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages[0]
+        page = tiff.pages.first
         return page.imagelength, page.imagewidth
 
 
@@ -127,5 +127,5 @@ def _has_alpha(page, array: np.ndarray) -> bool:
         return False
     if array.shape[2] == 4 and page.photometric.name in ("RGB", "YCBCR"):
         return True
-    extra = page.extrasamples or ()
-    return len(extra) == 1 and int(extra[0]) in (1, 2)
+    extra = [int(sample) for sample in page.extrasamples or ()]
+    return extra in ([1], [2])

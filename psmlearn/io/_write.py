@@ -148,7 +148,9 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
     _save_png(path, np.ascontiguousarray(array))
 
 
-def write_table(path: str | os.PathLike, columns: Mapping[str, Sequence]) -> None:
+def write_table(
+    path: str | os.PathLike, columns: Mapping[str, Sequence | np.ndarray]
+) -> None:
     """Write columns of one length as a CSV file, atomically.
 
     Text that a spreadsheet would run as a formula gets a leading apostrophe;

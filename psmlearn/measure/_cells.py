@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from psmlearn._images._checks import as_label_image
-from psmlearn.io import read_image, read_labels
+from psmlearn._typing import Points, Regions
+from psmlearn.io._collections import list_items
+from psmlearn.io._masks import check_regions
 from psmlearn.io._paths import as_path, is_path
+from psmlearn.io._point_checks import as_points, load_points_or_mask, whole_classes
 from psmlearn.metrics._centres import measure_objects
-from psmlearn.metrics._checks import _named_regions
-from psmlearn.metrics._points import _whole, as_points
 
 _EXPECTED = (
     "expected a label image (height, width, 2) with the classes in the second plane, "
@@ -55,49 +56,37 @@ class ImageCells:
 
 
 def read_cells(
-    y: ArrayLike | Sequence[ArrayLike],
-    regions: ArrayLike | Sequence[ArrayLike | None] | None,
-    names: Sequence[str] | None,
+    y: Points, regions: Regions | None, names: Sequence[str] | None
 ) -> list[ImageCells]:
     """Bring masks or points of all images, with their regions, into one form."""
-    items = list_items(y)
-    names = check_names(names, items)
-    planes = list_regions(regions, len(items))
+    named = list_cells(y)
+    names = check_names(names, [item for _, item in named])
+    planes = list_regions(regions, len(named))
     cells = []
-    for index, (item, plane) in enumerate(zip(items, planes, strict=True)):
-        points, classes, shape = _points_with_class(item, f"y[{index}]")
+    for index, ((called, item), plane) in enumerate(zip(named, planes, strict=True)):
+        points, classes, shape = _points_with_class(item, called)
         cells.append(_cut(names[index], points, classes, shape, plane, index))
     return cells
 
 
-def list_items(y: ArrayLike | Sequence[ArrayLike]) -> list[ArrayLike]:
-    """List the masks or points of each image."""
-    if is_path(y):
-        return [y]
-    if isinstance(y, np.ndarray) and y.dtype != object:
-        if y.ndim == 2 or (y.ndim == 3 and y.shape[2] == 2 and y.dtype.kind in "iu"):
-            return [y]
-        if y.ndim not in (1, 3, 4):
-            raise ValueError(f"y has shape {y.shape}; {_EXPECTED}, or a list of them.")
-    elif not isinstance(y, Iterable):
-        raise TypeError(f"y is a {type(y).__name__}; {_EXPECTED}, or a list of them.")
-    items = list(y)
-    if not items:
+def list_cells(y: Points) -> list[tuple[str, Any]]:
+    """List the masks or points of each image, each with what to call it in errors."""
+
+    def is_one(array: np.ndarray) -> bool:
+        if array.ndim not in (2, 3, 4):
+            raise ValueError(
+                f"y has shape {array.shape}; {_EXPECTED}, or a list of them."
+            )
+        with_classes = array.ndim == 3 and array.shape[2] == 2
+        return array.ndim == 2 or (with_classes and array.dtype.kind in "iu")
+
+    named = list_items(y, "y", f"{_EXPECTED}, or a list of them", is_one)
+    if not named:
         raise ValueError("y holds no images; expected at least one.")
-    return items
+    return named
 
 
-def read_item(item: ArrayLike, name: str) -> np.ndarray:
-    """Take the array of one image; a path is read."""
-    if is_path(item):
-        return read_labels(as_path(item))
-    try:
-        return np.asarray(item)
-    except ValueError as error:
-        raise ValueError(f"{name} is no array: {error}; {_EXPECTED}.") from error
-
-
-def check_names(names: Sequence[str] | None, items: Sequence) -> list[str]:
+def check_names(names: Sequence[str] | None, items: Sequence[Any]) -> list[str]:
     """Return one name for each image: that of its file, if it has one."""
     if names is None:
         return [
@@ -135,50 +124,27 @@ def check_number(
         raise ValueError(f"{name} must be {what} above {low:g}{limit}, got {value!r}.")
 
 
-def list_regions(
-    regions: ArrayLike | Sequence[ArrayLike | None] | None, n_images: int
-) -> list[np.ndarray | None]:
+def list_regions(regions: Regions | None, n_images: int) -> list[np.ndarray | None]:
     """Bring the regions into a list with one plane, or None, for each image."""
-    if regions is None:
-        return [None] * n_images
-    named = _named_regions(regions)
-    if len(named) != n_images:
-        raise ValueError(
-            f"regions holds {len(named)} masks, but there are {n_images} images; "
-            "expected one region for each image, in the same order."
-        )
-    return [None if plane is None else _plane(plane, name) for name, plane in named]
-
-
-def _plane(region: ArrayLike, name: str) -> np.ndarray:
-    if is_path(region):
-        name, region = str(region), read_image(as_path(region))
-        if region.dtype == np.uint8 and set(np.unique(region)) <= {0, 255}:
-            region = region > 0  # black and white: a mask, not region 255
-    region = np.asarray(region)
-    if region.ndim != 2 or region.dtype.kind not in "biu":
-        raise ValueError(
-            f"{name} has shape {region.shape} and dtype {region.dtype}; expected a "
-            "boolean mask (height, width), or whole numbers: 0 outside, 1..n regions."
-        )
-    return region
+    return check_regions(regions, n_images, numbered=True)
 
 
 def _points_with_class(
-    item: ArrayLike, name: str
+    item: Any, name: str
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int] | None]:
     """Take centres and classes of one image, and its size where it is known."""
-    item = read_item(item, name)
+    item = load_points_or_mask(item, name)
     if item.ndim == 3 and item.shape[2] == 2:
         mask = as_label_image(item, name)
-        return *measure_objects(mask, name), mask.shape[:2]
+        points, classes = measure_objects(mask, name)
+        return points, np.asarray(classes), (mask.shape[0], mask.shape[1])
     if item.shape == (0,):
         item = np.empty((0, 3))
     if item.ndim != 2 or item.shape[1] != 3:
         hint = "; a mask without classes has no index" if item.ndim == 2 else ""
         raise ValueError(f"{name} has shape {item.shape}; {_EXPECTED}{hint}.")
     values = as_points(item, name)
-    return values[:, :2], _whole(values[:, 2], name), None
+    return values[:, :2], whole_classes(values[:, 2], name), None
 
 
 def _cut(

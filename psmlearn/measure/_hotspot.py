@@ -11,9 +11,9 @@ from html import escape
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
+from psmlearn._typing import Points, Regions
 from psmlearn.measure._cells import ImageCells, check_classes, check_number, read_cells
 from psmlearn.measure._result import NOTICE, percent, plain
 
@@ -21,6 +21,7 @@ from psmlearn.measure._result import NOTICE, percent, plain
 _STEPS = 10
 
 Found = tuple[float, int, int, float, float]
+_NOWHERE: Found = (math.nan, 0, 0, math.nan, math.nan)
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,12 +103,12 @@ class Hotspot:
 
 
 def find_hotspot(
-    y: ArrayLike | Sequence[ArrayLike],
+    y: Points,
     *,
     area: float,
     pixel_size: float | Sequence[float],
     field: str = "circle",
-    regions: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    regions: Regions | None = None,
     positive: int = 1,
     negative: int = 2,
     min_cells: int = 500,
@@ -122,7 +123,7 @@ def find_hotspot(
 
     Parameters
     ----------
-    y : list of arrays or paths, or array
+    y : list of arrays or paths, array or path
         For each image a label image (height, width, 2) with classes, or points
         (n_points, 3) of row, column and class, as in :func:`labelling_index`.
     area : float
@@ -131,7 +132,7 @@ def find_hotspot(
         Micrometres per pixel, of all images or of each.
     field : {"circle", "square"}, default="circle"
         Form of the field.
-    regions : list of arrays or paths, array or None, default=None
+    regions : list of arrays or paths, array, path or None, default=None
         Masks (height, width), one for each image: only nuclei inside count. The field
         itself may reach beyond the region.
     positive, negative : int, default=1 and 2
@@ -196,8 +197,8 @@ def find_hotspot(
     texts = _texts(best is None, n_left_out, area, min_cells, fullest)
     if best is None:
         warnings.warn(texts[0], UserWarning, stacklevel=2)
-        best = (None, (math.nan, 0, 0, math.nan, math.nan))
-    index, (share, n_cells, n_positive, row, column) = best
+    index, found = (None, _NOWHERE) if best is None else best
+    share, n_cells, n_positive, row, column = found
     return Hotspot(
         image=index,
         name=None if index is None else cells[index].name,
@@ -256,10 +257,11 @@ def _texts(
 
 
 def _pixel_sizes(pixel_size: float | Sequence[float], n_images: int) -> list[float]:
-    if np.ndim(pixel_size) == 0:
-        check_number(pixel_size, "pixel_size", 0)
-        return [float(pixel_size)] * n_images
-    sizes = list(pixel_size)
+    given: Any = pixel_size
+    if np.ndim(given) == 0:
+        check_number(given, "pixel_size", 0)
+        return [float(given)] * n_images
+    sizes = list(given)
     if len(sizes) != n_images:
         raise ValueError(
             f"pixel_size holds {len(sizes)} numbers, but there are {n_images} images."
@@ -274,10 +276,9 @@ def _shapes(
     cells: list[ImageCells],
 ) -> list[tuple[int, int]]:
     """Size of each image: its mask's, its region's, or the given one."""
-    if shape is None:
-        given = [None] * len(cells)
-    else:
-        given = [shape] * len(cells) if np.ndim(shape) == 1 else list(shape)
+    is_one = shape is None or np.ndim(shape) == 1
+    sizes: Any = shape
+    given = [sizes] * len(cells) if is_one else list(sizes)
     if len(given) != len(cells):
         raise ValueError(
             f"shape holds {len(given)} sizes, but there are {len(cells)} images."

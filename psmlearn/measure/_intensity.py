@@ -4,34 +4,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from psmlearn._images._checks import as_label_image
 from psmlearn._images._stains import optical_density, stain_amounts
-from psmlearn.io import check_images
-from psmlearn.measure._cells import (
-    check_number,
-    list_items,
-    list_regions,
-    look_up,
-    read_item,
-)
+from psmlearn._typing import Image, Images, Points, Regions
+from psmlearn.io import ImageBatch, check_images
+from psmlearn.io._paths import is_path
+from psmlearn.io._point_checks import as_points, load_points_or_mask
+from psmlearn.measure._cells import check_number, list_cells, list_regions, look_up
 from psmlearn.metrics._centres import measure_objects
-from psmlearn.metrics._points import as_points
+
+Intensities: TypeAlias = np.ndarray | Sequence[np.ndarray | Sequence[float] | float]
 
 # Pixels below points looked at together.
 _CHUNK = 1 << 20
 
 
 def stain_intensity(
-    X: np.ndarray | Sequence,
-    y: ArrayLike | Sequence[ArrayLike],
+    X: Images | Image,
+    y: Points,
     *,
     stain: str | Sequence[float] = "dab",
     counterstain: str | Sequence[float] = "haematoxylin",
-    regions: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    regions: Regions | None = None,
     radius: float | None = None,
 ) -> list[np.ndarray]:
     """Measure the mean amount of a stain in every nucleus.
@@ -42,12 +40,14 @@ def stain_intensity(
 
     Parameters
     ----------
-    X : ndarray of shape (n_images, height, width, n_channels) or list
+    X : ndarray of shape (n_images, height, width, n_channels), list, image or path
         Images or paths, with three channels; with one (grey) it is the optical
-        density that is averaged.
-    y : list of arrays or paths, or array
+        density that is averaged. One image alone, (height, width[, channels]), or
+        one path will do.
+    y : list of arrays or paths, array or path
         For each image a label image (height, width) or (height, width, 2), or points
-        (n_points, 2) or (n_points, 3) in pixels.
+        (n_points, 2) or (n_points, 3) in pixels. Files are label images, or tables
+        (.csv) of points.
     stain, counterstain : str or three floats, default="dab" and "haematoxylin"
         Names ("dab", "haematoxylin", "eosin") or optical densities of red, green and
         blue light.
@@ -87,20 +87,20 @@ def stain_intensity(
     >>> stain_intensity([image], [labels])[0].round(2)
     array([1.])
     """
-    images = check_images(X, caller="stain_intensity")
-    items = list_items(y)
-    if len(items) != len(images):
+    images = _check_images(X)
+    named = list_cells(y)
+    if len(named) != len(images):
         raise ValueError(
-            f"y holds {len(items)} masks or sets of points, but there are "
+            f"y holds {len(named)} masks or sets of points, but there are "
             f"{len(images)} images; expected one for each image."
         )
     if radius is not None:
         check_number(radius, "radius", 0)
-    planes = list_regions(regions, len(items))
+    planes = list_regions(regions, len(named))
     measured = []
-    for index, (item, plane) in enumerate(zip(items, planes, strict=True)):
+    for index, ((name, item), plane) in enumerate(zip(named, planes, strict=True)):
         amount = _amount(images[index], stain, counterstain)
-        values, points = _measure(amount, item, f"y[{index}]", radius)
+        values, points = _measure(amount, item, name, radius)
         if plane is not None:
             _check_size(plane.shape, amount.shape, f"regions[{index}]")
             values[look_up(plane, points) <= 0] = np.nan
@@ -108,8 +108,19 @@ def stain_intensity(
     return measured
 
 
+def _check_images(X: Images | Image) -> ImageBatch:
+    """Check the images; one alone is a list of one."""
+    images: Any = X
+    if is_path(X):
+        images = [X]
+    elif isinstance(X, np.ndarray) and X.dtype.kind in "biuf":
+        grey_or_colours = X.ndim == 3 and X.shape[2] in (1, 3, 4)
+        images = [X] if X.ndim == 2 or grey_or_colours else X
+    return check_images(images, caller="stain_intensity")
+
+
 def check_intensity(
-    intensity: Sequence[ArrayLike] | None, is_inside: list[np.ndarray]
+    intensity: Intensities | None, is_inside: list[np.ndarray]
 ) -> list[np.ndarray] | None:
     """Take the intensities of the nuclei inside, image by image."""
     if intensity is None:
@@ -130,15 +141,18 @@ def check_intensity(
     return kept
 
 
-def as_intensities(intensity: ArrayLike | Sequence[ArrayLike]) -> list[np.ndarray]:
+def as_intensities(intensity: Intensities) -> list[np.ndarray]:
     """Bring intensities into a list of float arrays, one an image."""
     if isinstance(intensity, np.ndarray) and intensity.ndim == 1:
-        intensity = intensity if intensity.dtype == object else [intensity]
-    elif not isinstance(intensity, np.ndarray) and all(
-        np.ndim(value) == 0 for value in intensity
-    ):
-        intensity = [intensity] if len(intensity) else []
-    arrays = [np.asarray(one, dtype=float) for one in intensity]
+        is_one = intensity.dtype != object
+    else:
+        is_one = not isinstance(intensity, np.ndarray) and all(
+            np.ndim(value) == 0 for value in intensity
+        )
+    parts: list = list(intensity)
+    if is_one and (parts or isinstance(intensity, np.ndarray)):
+        parts = [intensity]
+    arrays = [np.asarray(one, dtype=float) for one in parts]
     for index, one in enumerate(arrays):
         if one.ndim != 1 or np.isinf(one).any():
             raise ValueError(
@@ -159,10 +173,10 @@ def _amount(
 
 
 def _measure(
-    amount: np.ndarray, item: ArrayLike, name: str, radius: float | None
+    amount: np.ndarray, item: Any, name: str, radius: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean amount of each nucleus of one image, and its centre."""
-    item = read_item(item, name)
+    item = load_points_or_mask(item, name)
     if item.shape == (0,):
         item = np.empty((0, 2))
     if item.ndim == 2 and item.shape[1] in (2, 3) and item.shape != amount.shape:

@@ -7,16 +7,16 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
+from psmlearn._typing import Points, RandomState, Regions
 from psmlearn.measure._cells import (
     ImageCells,
     check_classes,
     check_number,
     read_cells,
 )
-from psmlearn.measure._intensity import check_intensity
+from psmlearn.measure._intensity import Intensities, check_intensity
 from psmlearn.measure._intervals import (
     MIN_FIELDS,
     bootstrap_fields,
@@ -30,10 +30,10 @@ _WILSON = "over nuclei (Wilson)"
 
 
 def labelling_index(
-    y: ArrayLike | Sequence[ArrayLike],
+    y: Points,
     *,
-    regions: ArrayLike | Sequence[ArrayLike | None] | None = None,
-    intensity: Sequence[ArrayLike] | None = None,
+    regions: Regions | None = None,
+    intensity: Intensities | None = None,
     positive: int = 1,
     negative: int = 2,
     confidence_level: float = 0.95,
@@ -41,7 +41,7 @@ def labelling_index(
     unit: str = "auto",
     min_cells: int = 500,
     names: Sequence[str] | None = None,
-    random_state: int | np.random.RandomState | None = 0,
+    random_state: RandomState = 0,
 ) -> LabellingIndex:
     """Count positive and negative nuclei, and tell the share of the positive ones.
 
@@ -50,11 +50,12 @@ def labelling_index(
 
     Parameters
     ----------
-    y : list of arrays or paths, or array
+    y : list of arrays or paths, array or path
         For each image (field) a label image (height, width, 2) with the classes in
         the second plane, or points (n_points, 3) of row, column and class. One array
-        alone is one image; a stack (n_images, height, width, 2) is several.
-    regions : list of arrays or paths, array or None, default=None
+        alone is one image; a stack (n_images, height, width, 2) is several. Files are
+        label images, or tables (.csv) as :func:`psmlearn.io.read_points` takes them.
+    regions : list of arrays or paths, array, path or None, default=None
         One for each image: a boolean mask (height, width), or whole numbers, 0
         outside and 1..n for several regions, each of which gets its own row. A
         nucleus counts where its centre lies inside. None is the whole image.
@@ -142,7 +143,7 @@ def labelling_index(
     classes = (positive, negative)
     counts = np.array([_count(image.classes, classes) for image in cells])
     others = np.array([len(image.classes) for image in cells]) - counts.sum(axis=1)
-    texts = []
+    texts: list[str] = []
     interval, unit, method = _interval(
         counts, confidence_level, n_bootstrap, unit, random_state, texts
     )
@@ -171,8 +172,8 @@ def labelling_index(
         per_image=per_image,
         per_region=_per_region(cells, classes, values, confidence_level, min_cells),
         warnings=tuple(texts),
-        h_score=None if kept is None else h_score(kept),
-        allred_score=None if kept is None else allred_score(kept),
+        h_score=None if kept is None else float(h_score(kept)),
+        allred_score=None if kept is None else float(allred_score(kept)),
     )
 
 
@@ -228,8 +229,9 @@ def _columns(
         "high": high.tolist(),
     }
     if values is not None:
-        columns["h_score"] = h_score(values, average=None).tolist()
-        columns["allred_score"] = allred_score(values, average=None).tolist()
+        columns["h_score"] = np.asarray(h_score(values, average=None)).tolist()
+        allred = np.asarray(allred_score(values, average=None))
+        columns["allred_score"] = allred.tolist()
     columns["warnings"] = [
         " ".join(_texts_of_counts(int(n), int(n_other), min_cells))
         for n, n_other in zip(n_cells, others, strict=True)
@@ -262,7 +264,8 @@ def _per_region(
     table = np.array(counts, dtype=np.int64).reshape(-1, 2)
     scored = None if values is None else kept
     columns = _columns(table, np.array(others), scored, level, min_cells)
-    return {"image": names, "region": ids} | columns
+    named: Columns = {"image": names, "region": ids}
+    return named | columns
 
 
 def _interval(
@@ -270,7 +273,7 @@ def _interval(
     level: float,
     n_bootstrap: int,
     unit: str,
-    random_state: int | np.random.RandomState | None,
+    random_state: RandomState,
     texts: list[str],
 ) -> tuple[tuple[float, float], str, str]:
     """Interval of the pooled index, its unit, and how it was made."""

@@ -157,9 +157,10 @@ class LabellingIndex:
             f"Interval: {self.method}",
         ]
         if self.h_score is not None:
-            allred = self.allred_score
-            allred = "-" if math.isnan(allred) else f"{allred:.0f}"
-            score = "-" if math.isnan(self.h_score) else f"{self.h_score:.0f}"
+            score, allred = (
+                "-" if value is None or math.isnan(value) else f"{value:.0f}"
+                for value in (self.h_score, self.allred_score)
+            )
             lines.insert(2, f"H-score {score} of 300, Allred {allred} of 8")
         return lines
 

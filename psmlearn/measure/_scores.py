@@ -6,15 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from psmlearn.measure._intensity import as_intensities
+from psmlearn.measure._intensity import Intensities, as_intensities
 
 _THRESHOLDS = (0.2, 0.4, 0.6)
 
 
 def h_score(
-    intensity: ArrayLike | Sequence[ArrayLike],
+    intensity: Intensities,
     *,
     thresholds: Sequence[float] = _THRESHOLDS,
     average: str | None = "micro",
@@ -76,7 +75,7 @@ def h_score(
 
 
 def allred_score(
-    intensity: ArrayLike | Sequence[ArrayLike],
+    intensity: Intensities,
     *,
     thresholds: Sequence[float] = _THRESHOLDS,
     average: str | None = "micro",
@@ -128,7 +127,7 @@ def allred_score(
 
 
 def _score(
-    intensity: ArrayLike | Sequence[ArrayLike],
+    intensity: Intensities,
     thresholds: Sequence[float],
     average: str | None,
     formula: Callable[[np.ndarray], float],

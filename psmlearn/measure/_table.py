@@ -8,18 +8,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from psmlearn._images._checks import as_float_image, as_label_image
 from psmlearn._images._stains import STAINS, haematoxylin, stain_amounts
+from psmlearn._typing import Image, Mask
+from psmlearn.io import check_image, check_mask
+from psmlearn.io._paths import is_path
 from psmlearn.measure._cells import list_regions, look_up
 
 
 def nuclei_table(
-    labels: np.ndarray,
-    image: np.ndarray | None = None,
+    labels: Mask,
+    image: Image | None = None,
     *,
     pixel_size: float = 0.25,
     stains: Sequence[str] = ("haematoxylin",),
-    region: np.ndarray | None = None,
+    region: Mask | None = None,
 ) -> dict[str, np.ndarray]:
     """Measure every nucleus of a label image.
 
@@ -28,10 +30,10 @@ def nuclei_table(
 
     Parameters
     ----------
-    labels : ndarray of shape (height, width) or (height, width, 2)
+    labels : ndarray of shape (height, width) or (height, width, 2), or path
         Label image: 0 background, 1..n one id per nucleus, -1 unknown. A second
         plane holds the class of each nucleus.
-    image : ndarray of shape (height, width[, n_channels]), default=None
+    image : ndarray of shape (height, width[, n_channels]) or path, default=None
         The image, for the stain; with more than three channels the first three count.
     pixel_size : float, default=0.25
         Micrometres per pixel.
@@ -39,7 +41,7 @@ def nuclei_table(
         Stains of the slide: ("haematoxylin", "dab") or ("haematoxylin", "eosin").
         Two or three are unmixed from each other; haematoxylin alone from eosin and
         DAB, as in scikit-image.
-    region : ndarray of shape (height, width), default=None
+    region : ndarray of shape (height, width) or path, default=None
         Nuclei whose centre lies outside are left out. A boolean mask, or whole
         numbers: 0 outside, 1..n regions.
 
@@ -85,7 +87,7 @@ def nuclei_table(
     array([1.5])
     """
     pixel_size = _check_pixel_size(pixel_size)
-    labels = as_label_image(labels, "labels")
+    labels = check_mask(labels, name="labels")
     classes = labels[..., 1] if labels.ndim == 3 else None
     plane = labels[..., 0] if labels.ndim == 3 else labels
     amounts = {} if image is None else _amounts(image, plane.shape, stains)
@@ -99,7 +101,7 @@ def nuclei_table(
 
     row, column = mean(rows), mean(columns)
     area = n_pixels * pixel_size**2
-    table = {"label": ids.astype(np.int64)}
+    table: dict[str, np.ndarray] = {"label": ids.astype(np.int64)}
     if classes is not None:
         # Every pixel of a nucleus has its class; any one of them tells it.
         of_nucleus = np.zeros(ids.size, dtype=np.int64)
@@ -133,7 +135,7 @@ def _check_pixel_size(pixel_size: float) -> float:
 
 
 def _amounts(
-    image: np.ndarray, shape: tuple[int, int], stains: Sequence[str]
+    image: Image, shape: tuple[int, ...], stains: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Stains of an image whose size is that of its labels."""
     names = [stains] if isinstance(stains, str) else list(stains)
@@ -144,10 +146,11 @@ def _amounts(
             f"stains must be haematoxylin, or 2 or 3 of {sorted(STAINS)}, got "
             f"{stains!r}."
         )
-    pixels = np.asarray(image)
-    if pixels.ndim == 3 and pixels.shape[2] > 3:
-        pixels = pixels[..., :3]
-    pixels = as_float_image(pixels, "image")
+    if not is_path(image):
+        image = np.asarray(image)
+        image = image[..., :3] if image.ndim == 3 else image
+    pixels = check_image(image)
+    pixels = pixels[..., :3]
     if pixels.shape[:2] != shape:
         raise ValueError(
             f"The image is {pixels.shape[:2]} pixels (height, width) and the labels "
@@ -160,10 +163,12 @@ def _amounts(
 
 
 def _inside(
-    table: dict[str, np.ndarray], region: np.ndarray, shape: tuple[int, int]
+    table: dict[str, np.ndarray], region: Mask, shape: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
     """Rows of the nuclei whose centre lies in the region."""
     (plane,) = list_regions([region], 1)
+    if plane is None:
+        return table
     if plane.shape != shape:
         raise ValueError(
             f"The region is {plane.shape} pixels (height, width) and the labels are "

@@ -1,27 +1,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Scores of segmentations and detections, and scorers for scikit-learn's searches."""
 
-from psmlearn.metrics._counts import count_error
+from psmlearn.metrics._areas import (
+    aggregated_jaccard_score,
+    dice_score,
+    iou_score,
+    object_dice_score,
+    object_iou_score,
+)
 from psmlearn.metrics._detection import (
+    count_error,
     detection_f1_score,
     detection_precision_score,
     detection_recall_score,
 )
-from psmlearn.metrics._glas import object_dice_score, object_iou_score
 from psmlearn.metrics._hausdorff import hausdorff_distance
-from psmlearn.metrics._jaccard import aggregated_jaccard_score
 from psmlearn.metrics._objects import (
+    detection_quality_score,
     object_average_precision_score,
     object_f1_score,
     object_precision_score,
     object_recall_score,
-)
-from psmlearn.metrics._panoptic import (
-    detection_quality_score,
     panoptic_quality_score,
     segmentation_quality_score,
 )
-from psmlearn.metrics._pixels import dice_score, iou_score
 from psmlearn.metrics._point_matching import match_points
 from psmlearn.metrics._report import segmentation_report
 from psmlearn.metrics._scorer import (

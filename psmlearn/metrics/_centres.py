@@ -48,7 +48,9 @@ def measure_objects(
     return points, _commonest(numbers, classes[is_object], sizes)
 
 
-def _runs(mask: np.ndarray) -> tuple[np.ndarray, ...]:
+def _runs(
+    mask: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray, np.ndarray]:
     """List the runs of equal values along rows that are not background.
 
     Returns
@@ -78,7 +80,8 @@ def _runs(mask: np.ndarray) -> tuple[np.ndarray, ...]:
             part.append(kinds[starts])
         parts.append([each.astype(np.int64, copy=False) for each in part])
     runs = [np.concatenate(each) for each in zip(*parts, strict=True)]
-    return runs[0], None if classes is None else runs[4], *runs[1:4]
+    found = None if classes is None else runs[4]
+    return runs[0], found, runs[1], runs[2], runs[3]
 
 
 def _commonest(

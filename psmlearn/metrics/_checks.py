@@ -5,20 +5,16 @@ from __future__ import annotations
 
 import math
 import operator
-import os
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from psmlearn._images._checks import is_stencil
+from psmlearn._typing import Labels, Masks, Regions
+from psmlearn.io._masks import check_regions, list_masks, load_mask
 
-Average = Literal["macro", "micro"] | None
-Masks = ArrayLike | Sequence[ArrayLike]
-
-Labels = int | Sequence[int] | None
-Regions = ArrayLike | Sequence[ArrayLike | None] | None
+Average: TypeAlias = Literal["macro", "micro"] | None
 
 _LABEL_HINT = "skimage.measure.label(mask > 0) gives each object its own id"
 
@@ -81,7 +77,7 @@ def check_iou_threshold(
     return thresholds
 
 
-def check_labels(labels: Labels) -> tuple[list[int] | None, bool]:
+def check_labels(labels: Labels | None) -> tuple[list[int] | None, bool]:
     """Refuse `labels` that are no classes, and bring them into a list.
 
     Returns
@@ -106,58 +102,13 @@ def check_labels(labels: Labels) -> tuple[list[int] | None, bool]:
     return classes, False
 
 
-def check_regions(
-    regions: Regions,
-    n_images: int,
-    shapes: Sequence[tuple[int, int]] | None = None,
-    names: Sequence[str] | None = None,
-) -> list[np.ndarray | None]:
-    """Bring `regions` into a list with one entry for each image.
-
-    Parameters
-    ----------
-    regions : boolean masks of shape (height, width), or None
-        A list of them, in which None stands for a whole image; a stack; one alone.
-    n_images : int
-        How many there must be.
-    shapes : sequence of (height, width), default=None
-        The size each must have; None where images have no size, as with points.
-    names : sequence of str, default=None
-        What to call each image in errors, such as "y_true[1]"; asked for only with
-        `shapes`.
-
-    Returns
-    -------
-    list of n_images entries, each an ndarray of bool or None
-    """
-    if regions is None:
-        return [None] * n_images
-    named = _named_regions(regions)
-    if len(named) != n_images:
-        raise ValueError(
-            f"regions holds {len(named)} masks, but there are {n_images} images; "
-            "expected one region for each image, in the same order."
-        )
-    checked = []
-    for index, (name, region) in enumerate(named):
-        if region is not None:
-            region = _boolean_plane(region, name)
-            if shapes is not None and region.shape != tuple(shapes[index]):
-                raise ValueError(
-                    f"{name} has height and width {region.shape} but "
-                    f"{names[index]} has {tuple(shapes[index])}; expected one size."
-                )
-        checked.append(region)
-    return checked
-
-
 def check_pairs(
     y_true: Masks,
     y_pred: Masks,
     *,
     binary: bool = False,
     classes: bool = False,
-    regions: Regions = None,
+    regions: Regions | None = None,
 ) -> list[MaskPair]:
     """Bring both arguments into lists of id planes that fit each other.
 
@@ -166,7 +117,7 @@ def check_pairs(
     Parameters
     ----------
     y_true, y_pred : label images
-        A list of them, a stack, or one alone.
+        A list of them or of their paths, a stack, or one alone.
     binary : bool, default=False
         Whether boolean and 0/255 masks will do, as where objects are not told apart.
     classes : bool, default=False
@@ -178,7 +129,8 @@ def check_pairs(
     -------
     list of MaskPair
     """
-    true, pred = _named_masks(y_true, "y_true"), _named_masks(y_pred, "y_pred")
+    true = list_masks(y_true, "y_true", with_classes=classes)
+    pred = list_masks(y_pred, "y_pred", with_classes=classes)
     if len(true) != len(pred):
         raise ValueError(
             f"y_true holds {len(true)} masks and y_pred {len(pred)}; expected one "
@@ -188,20 +140,28 @@ def check_pairs(
         raise ValueError("y_true holds no masks; expected at least one.")
     pairs = []
     for (true_name, true_mask), (pred_name, pred_mask) in zip(true, pred, strict=True):
-        true_ids, true_classes = _planes(true_mask, true_name, binary, classes)
-        pred_ids, pred_classes = _planes(pred_mask, pred_name, binary, classes)
+        true_ids, true_classes = split_planes(true_mask, true_name, binary, classes)
+        pred_ids, pred_classes = split_planes(pred_mask, pred_name, binary, classes)
         if true_ids.shape != pred_ids.shape:
             raise ValueError(
                 f"{true_name} has height and width {true_ids.shape} but {pred_name} "
                 f"has {pred_ids.shape}; expected masks of the same size."
             )
-        names = (true_name, pred_name)
-        found = MaskPair(true_ids, pred_ids, *names, true_classes, pred_classes)
-        pairs.append(found._replace(binary=binary))
+        pairs.append(
+            MaskPair(
+                true_ids,
+                pred_ids,
+                true_name,
+                pred_name,
+                true_classes,
+                pred_classes,
+                binary=binary,
+            )
+        )
     if regions is None:
         return pairs
-    shapes, names = [p.true.shape for p in pairs], [p.true_name for p in pairs]
-    inside = check_regions(regions, len(pairs), shapes, names)
+    shapes = [pair.true.shape for pair in pairs]
+    inside = check_regions(regions, len(pairs), shapes, [p.true_name for p in pairs])
     return [p._replace(region=r) for p, r in zip(pairs, inside, strict=True)]
 
 
@@ -249,7 +209,7 @@ def check_class_values(classes: np.ndarray, name: str) -> None:
         )
 
 
-def _as_label(label: object, labels: object) -> int:
+def _as_label(label: Any, labels: object) -> int:
     """Take one class, an integer above 0."""
     try:
         value = operator.index(label)
@@ -263,73 +223,11 @@ def _as_label(label: object, labels: object) -> int:
     return value
 
 
-def _named_regions(regions: Regions) -> list[tuple[str, ArrayLike | None]]:
-    """List the regions, each with what to call it in errors."""
-    if isinstance(regions, str | bytes | os.PathLike) or not isinstance(
-        regions, Iterable
-    ):
-        raise TypeError(
-            f"regions is {regions!r}; expected boolean masks of shape (height, width): "
-            "a list of arrays, or one array."
-        )
-    if isinstance(regions, np.ndarray) and regions.dtype != object:
-        if regions.ndim == 2:
-            return [("regions", regions)]
-        if regions.ndim != 3:
-            raise ValueError(
-                f"regions has shape {regions.shape}; expected (n_images, height, "
-                "width), (height, width) or a list of boolean masks."
-            )
-    return [(f"regions[{index}]", region) for index, region in enumerate(regions)]
-
-
-def _boolean_plane(region: ArrayLike, name: str) -> np.ndarray:
-    """Take one region, after a look at its kind and shape."""
-    region = np.asarray(region)
-    if region.dtype != bool:
-        raise ValueError(
-            f"{name} has dtype {region.dtype}; expected a boolean mask, True inside: "
-            "use region > 0 if it is drawn in numbers."
-        )
-    if region.ndim != 2:
-        raise ValueError(
-            f"{name} has shape {region.shape}; expected (height, width), as its image."
-        )
-    return region
-
-
-def _named_masks(masks: Masks, name: str) -> list[tuple[str, ArrayLike]]:
-    """List the masks, each with what to call it in errors."""
-    if isinstance(masks, str | bytes | os.PathLike):
-        raise TypeError(_path_message(name, masks))
-    if isinstance(masks, np.ndarray) and masks.dtype.kind not in "OSU":
-        if masks.ndim == 2:
-            return [(name, masks)]
-        if masks.ndim == 3 and masks.shape[2] == 2:
-            raise ValueError(
-                f"{name} has shape {masks.shape}: one mask with classes, or a stack of "
-                "masks 2 pixels wide? Give a list: [mask], or list(masks)."
-            )
-        if masks.ndim != 3 and not (masks.ndim == 4 and masks.shape[3] == 2):
-            raise ValueError(
-                f"{name} has shape {masks.shape}; expected (n_images, height, width), "
-                "(n_images, height, width, 2), (height, width) or a list of masks."
-            )
-    elif not isinstance(masks, Iterable):
-        raise TypeError(
-            f"{name} is a {type(masks).__name__}; expected label images: a list of "
-            "arrays, or one array."
-        )
-    return [(f"{name}[{index}]", mask) for index, mask in enumerate(masks)]
-
-
-def _planes(
-    mask: ArrayLike, name: str, binary: bool, classes: bool
+def split_planes(
+    mask: Any, name: str, binary: bool, classes: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Take the ids of a mask, and its classes, after a look at its kind and shape."""
-    if isinstance(mask, str | bytes | os.PathLike):
-        raise TypeError(_path_message(name, mask))
-    mask = np.asarray(mask)
+    mask = load_mask(mask, name)
     ids = mask[..., 0] if mask.ndim == 3 and mask.shape[2] == 2 else mask
     if ids.ndim != 2:
         raise ValueError(
@@ -354,10 +252,3 @@ def _planes(
             "skimage.measure.label(mask > 0.5) if they are a foreground map."
         )
     return ids, mask[..., 1] if classes else None
-
-
-def _path_message(name: str, path: object) -> str:
-    return (
-        f"{name} is {path!r}; expected a label image as an array: read it with "
-        "psmlearn.io.read_labels."
-    )

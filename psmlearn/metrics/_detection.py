@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Scores of the detection of points, within a radius."""
+"""Scores of detected points, and of their number."""
 
 from __future__ import annotations
 
@@ -7,81 +7,54 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from psmlearn.metrics._averaging import average_scores
-from psmlearn.metrics._checks import (
-    Average,
-    Labels,
-    Regions,
-    check_average,
-    check_zero_division,
-)
+from psmlearn._typing import Labels, Points, Regions
+from psmlearn.metrics._checks import Average, check_average, check_zero_division
 from psmlearn.metrics._point_matching import count_matches
-from psmlearn.metrics._points import Points, check_radius, image_points
-from psmlearn.metrics._scoring import Combine, stack_counts
-from psmlearn.metrics._shares import f1, precision, recall
+from psmlearn.metrics._points import check_radius, image_points
+from psmlearn.metrics._scoring import (
+    Combine,
+    average_scores,
+    f1,
+    precision,
+    recall,
+    stack_counts,
+)
+from psmlearn.metrics._texts import fill_docstring
 
 
+@fill_docstring
 def detection_f1_score(
     y_true: Points,
     y_pred: Points,
     *,
     radius: float | Sequence[float] = 10.0,
-    labels: Labels = None,
-    regions: Regions = None,
+    labels: Labels | None = None,
+    regions: Regions | None = None,
     average: Average = "macro",
     zero_division: float = 1.0,
 ) -> float | np.ndarray:
     """Score detected points: F1 within a radius.
 
-    True and predicted points are matched one to one, only if they are at most
-    `radius` apart, and so that there are as many matches as there can be. The score
-    is twice the number of matches over the number of points in both.
+    %(points_match)s
+    The score is twice the number of matches over the number of points in both.
 
     Parameters
     ----------
-    y_true : list of arrays, or array
-        True points of each image: (n_points, 2) of row and column in pixels, or
-        (n_points, 3) with the class. Or label images, (height, width) or (height,
-        width, 2) with the classes: each object is a point at the mean of its
-        pixels, of the class of most of them. A list with one entry for each image,
-        or one array alone. An array with two or three columns is taken for points.
-    y_pred : list of arrays, or array
-        Predicted points or label images of the same images.
-    radius : float or sequence of float, default=10.0
-        Largest distance of two points that may be matched, in pixels; above 0.
-    labels : int, sequence of int or None, default=None
-        Classes to score, from 1 on: points of other classes are left out of both,
-        so that a point given a wrong class is a miss of one class and a false alarm
-        of another. An image with a class in neither scores `zero_division`, and
-        lifts the macro mean if that is 1: take NaN, or "micro". None takes all
-        points and does not look at classes.
-    regions : list of arrays, array or None, default=None
-        Boolean masks (height, width), one for each image: points outside are not
-        scored. None in a list is a whole image.
-    average : {"macro", "micro"} or None, default="macro"
-        "macro" is the mean of the images' scores, "micro" the score of the counts
-        pooled over all images, None each image's score.
-    zero_division : {0.0, 1.0, np.nan}, default=1.0
-        Score of an image with no point in either. With NaN such images are left out
-        of the macro mean.
+    %(y_true_points)s
+    %(y_pred_points)s
+    %(radius)s
+    %(labels_of_points)s
+    %(regions_of_points)s
+    %(average)s
+    %(zero_division_points)s
 
     Returns
     -------
-    float or ndarray
-        Score in [0, 1]; 1 is perfect. An image where just one of the two has
-        points scores 0. An array of shape (n_images, n_radii,
-        n_labels) without the axes that do not apply: images if averaged, radii and
-        labels if not a sequence.
+    %(score_of_points)s
 
     Raises
     ------
-    ValueError
-        If numbers of images or sizes of masks or regions differ, if points have not
-        two or three columns, are not finite or lack the classes that `labels` asks
-        for, if a mask is not one of integer ids, or if a parameter has no known
-        value.
-    TypeError
-        If the points are paths or no arrays at all.
+    %(raises_of_points)s
 
     See Also
     --------
@@ -108,13 +81,7 @@ def detection_f1_score(
 
     References
     ----------
-    .. [1] K. Sirinukunwattana et al., "Locality Sensitive Deep Learning for Detection
-       and Classification of Nuclei in Routine Colon Cancer Histology Images", IEEE
-       Transactions on Medical Imaging 35(5), 2016.
-    .. [2] Z. Huang et al., "BCData: A Large-Scale Dataset and Benchmark for Cell
-       Detection and Counting", MICCAI 2020.
-    .. [3] J. E. Hopcroft and R. M. Karp, "An n^(5/2) Algorithm for Maximum Matchings
-       in Bipartite Graphs", SIAM Journal on Computing 2(4), 1973.
+    %(references_of_points)s
 
     Examples
     --------
@@ -130,83 +97,47 @@ def detection_f1_score(
     return _score(y_true, y_pred, f1, radius, labels, regions, average, zero_division)
 
 
+@fill_docstring
 def detection_precision_score(
     y_true: Points,
     y_pred: Points,
     *,
     radius: float | Sequence[float] = 10.0,
-    labels: Labels = None,
-    regions: Regions = None,
+    labels: Labels | None = None,
+    regions: Regions | None = None,
     average: Average = "macro",
     zero_division: float = 1.0,
 ) -> float | np.ndarray:
     """Score detected points: precision within a radius.
 
-    True and predicted points are matched one to one, only if they are at most
-    `radius` apart, and so that there are as many matches as there can be. The score
-    is the number of matches over the number of predicted points.
+    %(points_match)s
+    The score is the number of matches over the number of predicted points.
 
     Parameters
     ----------
-    y_true : list of arrays, or array
-        True points of each image: (n_points, 2) of row and column in pixels, or
-        (n_points, 3) with the class. Or label images, (height, width) or (height,
-        width, 2) with the classes: each object is a point at the mean of its
-        pixels, of the class of most of them. A list with one entry for each image,
-        or one array alone. An array with two or three columns is taken for points.
-    y_pred : list of arrays, or array
-        Predicted points or label images of the same images.
-    radius : float or sequence of float, default=10.0
-        Largest distance of two points that may be matched, in pixels; above 0.
-    labels : int, sequence of int or None, default=None
-        Classes to score, from 1 on: points of other classes are left out of both,
-        so that a point given a wrong class is a miss of one class and a false alarm
-        of another. An image with a class in neither scores `zero_division`, and
-        lifts the macro mean if that is 1: take NaN, or "micro". None takes all
-        points and does not look at classes.
-    regions : list of arrays, array or None, default=None
-        Boolean masks (height, width), one for each image: points outside are not
-        scored. None in a list is a whole image.
-    average : {"macro", "micro"} or None, default="macro"
-        "macro" is the mean of the images' scores, "micro" the score of the counts
-        pooled over all images, None each image's score.
-    zero_division : {0.0, 1.0, np.nan}, default=1.0
-        Score of an image with no point in either. With NaN such images are left out
-        of the macro mean.
+    %(y_true_points)s
+    %(y_pred_points)s
+    %(radius)s
+    %(labels_of_points)s
+    %(regions_of_points)s
+    %(average)s
+    %(zero_division_points)s
 
     Returns
     -------
-    float or ndarray
-        Score in [0, 1]; 1 is perfect. An image where just one of the two has
-        points scores 0. An array of shape (n_images, n_radii,
-        n_labels) without the axes that do not apply: images if averaged, radii and
-        labels if not a sequence.
+    %(score_of_points)s
 
     Raises
     ------
-    ValueError
-        If numbers of images or sizes of masks or regions differ, if points have not
-        two or three columns, are not finite or lack the classes that `labels` asks
-        for, if a mask is not one of integer ids, or if a parameter has no known
-        value.
-    TypeError
-        If the points are paths or no arrays at all.
+    %(raises_of_points)s
 
     See Also
     --------
-    detection_f1_score : Precision and recall in one; its notes go for this score
-        as well.
-    match_points : The matching itself.
+    %(see_detection)s
 
     References
     ----------
-    .. [1] K. Sirinukunwattana et al., "Locality Sensitive Deep Learning for Detection
-       and Classification of Nuclei in Routine Colon Cancer Histology Images", IEEE
-       Transactions on Medical Imaging 35(5), 2016.
-    .. [2] Z. Huang et al., "BCData: A Large-Scale Dataset and Benchmark for Cell
-       Detection and Counting", MICCAI 2020.
-    .. [3] J. E. Hopcroft and R. M. Karp, "An n^(5/2) Algorithm for Maximum Matchings
-       in Bipartite Graphs", SIAM Journal on Computing 2(4), 1973.
+    %(references_of_points)s
 
     Examples
     --------
@@ -221,83 +152,47 @@ def detection_precision_score(
     )
 
 
+@fill_docstring
 def detection_recall_score(
     y_true: Points,
     y_pred: Points,
     *,
     radius: float | Sequence[float] = 10.0,
-    labels: Labels = None,
-    regions: Regions = None,
+    labels: Labels | None = None,
+    regions: Regions | None = None,
     average: Average = "macro",
     zero_division: float = 1.0,
 ) -> float | np.ndarray:
     """Score detected points: recall within a radius.
 
-    True and predicted points are matched one to one, only if they are at most
-    `radius` apart, and so that there are as many matches as there can be. The score
-    is the number of matches over the number of true points.
+    %(points_match)s
+    The score is the number of matches over the number of true points.
 
     Parameters
     ----------
-    y_true : list of arrays, or array
-        True points of each image: (n_points, 2) of row and column in pixels, or
-        (n_points, 3) with the class. Or label images, (height, width) or (height,
-        width, 2) with the classes: each object is a point at the mean of its
-        pixels, of the class of most of them. A list with one entry for each image,
-        or one array alone. An array with two or three columns is taken for points.
-    y_pred : list of arrays, or array
-        Predicted points or label images of the same images.
-    radius : float or sequence of float, default=10.0
-        Largest distance of two points that may be matched, in pixels; above 0.
-    labels : int, sequence of int or None, default=None
-        Classes to score, from 1 on: points of other classes are left out of both,
-        so that a point given a wrong class is a miss of one class and a false alarm
-        of another. An image with a class in neither scores `zero_division`, and
-        lifts the macro mean if that is 1: take NaN, or "micro". None takes all
-        points and does not look at classes.
-    regions : list of arrays, array or None, default=None
-        Boolean masks (height, width), one for each image: points outside are not
-        scored. None in a list is a whole image.
-    average : {"macro", "micro"} or None, default="macro"
-        "macro" is the mean of the images' scores, "micro" the score of the counts
-        pooled over all images, None each image's score.
-    zero_division : {0.0, 1.0, np.nan}, default=1.0
-        Score of an image with no point in either. With NaN such images are left out
-        of the macro mean.
+    %(y_true_points)s
+    %(y_pred_points)s
+    %(radius)s
+    %(labels_of_points)s
+    %(regions_of_points)s
+    %(average)s
+    %(zero_division_points)s
 
     Returns
     -------
-    float or ndarray
-        Score in [0, 1]; 1 is perfect. An image where just one of the two has
-        points scores 0. An array of shape (n_images, n_radii,
-        n_labels) without the axes that do not apply: images if averaged, radii and
-        labels if not a sequence.
+    %(score_of_points)s
 
     Raises
     ------
-    ValueError
-        If numbers of images or sizes of masks or regions differ, if points have not
-        two or three columns, are not finite or lack the classes that `labels` asks
-        for, if a mask is not one of integer ids, or if a parameter has no known
-        value.
-    TypeError
-        If the points are paths or no arrays at all.
+    %(raises_of_points)s
 
     See Also
     --------
-    detection_f1_score : Precision and recall in one; its notes go for this score
-        as well.
-    match_points : The matching itself.
+    %(see_detection)s
 
     References
     ----------
-    .. [1] K. Sirinukunwattana et al., "Locality Sensitive Deep Learning for Detection
-       and Classification of Nuclei in Routine Colon Cancer Histology Images", IEEE
-       Transactions on Medical Imaging 35(5), 2016.
-    .. [2] Z. Huang et al., "BCData: A Large-Scale Dataset and Benchmark for Cell
-       Detection and Counting", MICCAI 2020.
-    .. [3] J. E. Hopcroft and R. M. Karp, "An n^(5/2) Algorithm for Maximum Matchings
-       in Bipartite Graphs", SIAM Journal on Computing 2(4), 1973.
+    %(references_of_points)s
 
     Examples
     --------
@@ -319,8 +214,8 @@ def _score(
     y_pred: Points,
     share: Combine,
     radius: float | Sequence[float],
-    labels: Labels,
-    regions: Regions,
+    labels: Labels | None,
+    regions: Regions | None,
     average: Average,
     zero_division: float,
 ) -> float | np.ndarray:
@@ -343,3 +238,92 @@ def _score(
     if is_one_radius:
         stacked = stacked[:, 0]
     return average_scores(stacked, average, zero_division, share)
+
+
+@fill_docstring
+def count_error(
+    y_true: Points,
+    y_pred: Points,
+    *,
+    labels: Labels | None = None,
+    regions: Regions | None = None,
+    average: Average = "macro",
+) -> float | np.ndarray:
+    """Measure how far the number of predicted objects is from the true number.
+
+    The mean over the images of the absolute difference of the two numbers. Where the
+    objects lie does not matter.
+
+    Parameters
+    ----------
+    %(y_true_points)s
+    %(y_pred_points)s
+    labels : int, sequence of int or None, default=None
+        Classes to count, from 1 on. None counts all objects and does not look at
+        classes.
+    regions : list of arrays or paths, array, path or None, default=None
+        Boolean masks (height, width), one for each image: points outside do not
+        count, and an object of a label image counts where its mean lies. None in a
+        list is a whole image.
+    average : {"macro", "micro"} or None, default="macro"
+        "macro" is the mean of the images' errors, "micro" the error of the total
+        over all images, in which too many here and too few there cancel out, None
+        each image's error.
+
+    Returns
+    -------
+    float or ndarray
+        Error in objects, at least 0; 0 is perfect. An array of shape (n_images,
+        n_labels) without the axes that do not apply: images if averaged, labels if
+        not a sequence.
+
+    Raises
+    ------
+    %(raises_of_points)s
+
+    Notes
+    -----
+    With the classes of Ki-67 staining, 1 positive and 2 negative, ``count_error(...,
+    labels=[1, 2])`` gives the errors published as MP and MN [1]_, and its mean is MA:
+
+    .. math::
+
+        MP = \\frac{1}{N} \\sum_i |\\hat n^+_i - n^+_i|, \\quad
+        MN = \\frac{1}{N} \\sum_i |\\hat n^-_i - n^-_i|, \\quad
+        MA = \\frac{MP + MN}{2}
+
+    MA is not the error of all nuclei counted together, which ``labels=None`` gives.
+
+    References
+    ----------
+    .. [1] Z. Huang et al., "BCData: A Large-Scale Dataset and Benchmark for Cell
+       Detection and Counting", MICCAI 2020.
+
+    Examples
+    --------
+    >>> from psmlearn.metrics import count_error
+    >>> true = [[[5, 5, 1], [20, 5, 2], [5, 20, 2]], [[8, 8, 1]]]
+    >>> pred = [[[5, 6, 1], [20, 5, 1]], [[8, 8, 1]]]
+    >>> count_error(true, pred)
+    0.5
+    >>> errors = count_error(true, pred, labels=[1, 2])
+    >>> errors
+    array([0.5, 1. ])
+    >>> float(errors.mean())
+    0.75
+    """
+    check_average(average)
+    images, is_one_label = image_points(y_true, y_pred, labels, regions)
+    excess = np.array(
+        [[len(pred) - len(true) for true, pred in pairs] for pairs in images],
+        dtype=np.float64,
+    )
+    if is_one_label:
+        excess = excess[:, 0]
+    if average == "micro":
+        errors = np.abs(excess.sum(axis=0))
+    else:
+        errors = np.abs(excess)
+        if average == "macro":
+            errors = errors.mean(axis=0)
+    return float(errors) if errors.ndim == 0 else errors

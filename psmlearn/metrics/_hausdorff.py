@@ -4,26 +4,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
+from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
 
-from psmlearn.metrics._averaging import average_scores
+from psmlearn._typing import Labels, Masks, Regions
+from psmlearn.metrics._areas import partners
 from psmlearn.metrics._checks import (
     Average,
-    Labels,
     MaskPair,
-    Masks,
-    Regions,
     check_average,
     check_labels,
     check_pairs,
 )
-from psmlearn.metrics._glas import partners
-from psmlearn.metrics._overlap import Overlap
-from psmlearn.metrics._scoring import stack_counts, tables_of
-from psmlearn.metrics._shapes import Shapes
+from psmlearn.metrics._overlap import Overlap, number_ids
+from psmlearn.metrics._scoring import average_scores, stack_counts, tables_of
+from psmlearn.metrics._texts import fill_docstring
 
 # Objects looked at first in the search for the closest one.
 _N_NEAR = 8
@@ -31,6 +30,7 @@ _N_NEAR = 8
 _MUCH_LARGER = 4
 
 
+@fill_docstring
 def hausdorff_distance(
     y_true: Masks,
     y_pred: Masks,
@@ -38,8 +38,8 @@ def hausdorff_distance(
     level: Literal["object", "mask"] = "object",
     percentile: float = 100.0,
     outline: bool = False,
-    labels: Labels = None,
-    regions: Regions = None,
+    labels: Labels | None = None,
+    regions: Regions | None = None,
     average: Average = "macro",
     zero_division: float = 0.0,
 ) -> float | np.ndarray:
@@ -55,13 +55,8 @@ def hausdorff_distance(
 
     Parameters
     ----------
-    y_true : list of arrays, or array
-        True label images, each (height, width), or (height, width, 2) with the
-        classes in the second plane. Integers: 0 is background, each id above 0 an
-        object, -1 unknown. A list of masks, which may differ in size; a stack of
-        shape (n_images, height, width) or (n_images, height, width, 2); or one mask
-        alone of shape (height, width).
-    y_pred : list of arrays, or array
+    %(y_true_masks)s
+    y_pred : list of arrays or paths, array or path
         Predicted label images, of the same number and sizes. A pixel that is -1
         in either of the two belongs to no object.
     level : {"object", "mask"}, default="object"
@@ -81,7 +76,7 @@ def hausdorff_distance(
         object. An image with a class in neither mask measures `zero_division`, and
         lowers the macro mean if that is 0: take NaN, or "micro". None takes all
         objects and does not look at classes.
-    regions : list of arrays, array or None, default=None
+    regions : list of arrays or paths, array, path or None, default=None
         Boolean masks (height, width), one for each image: pixels outside belong to
         no object, objects are cut at the edge. None in a list is a whole image.
     average : {"macro", "micro"} or None, default="macro"
@@ -100,12 +95,7 @@ def hausdorff_distance(
 
     Raises
     ------
-    ValueError
-        If numbers or sizes of masks or regions differ, if a mask is not of
-        integers, holds values below -1, is a 0/255 mask or lacks the classes that
-        `labels` asks for, or if a parameter has no known value.
-    TypeError
-        If the masks are paths or no arrays at all.
+    %(raises_of_masks)s
 
     Notes
     -----
@@ -123,8 +113,7 @@ def hausdorff_distance(
 
     References
     ----------
-    .. [1] K. Sirinukunwattana et al., "Gland segmentation in colon histology images:
-       The GlaS challenge contest", Medical Image Analysis 35, 2017.
+    %(reference_of_glas)s
     .. [2] D. P. Huttenlocher et al., "Comparing images using the Hausdorff distance",
        IEEE Transactions on Pattern Analysis and Machine Intelligence 15(9), 1993.
 
@@ -173,7 +162,8 @@ def count_distances(
     """
     # The tables also see to the values of the masks.
     tables = tables_of(pair, classes)
-    planes = (_known_ids(pair, label) for label in classes or [None])
+    labels: Sequence[int | None] = classes or [None]
+    planes = (_known_ids(pair, label) for label in labels)
     return [
         _count_table(table, *ids, level, percentile, outline)
         for table, ids in zip(tables, planes, strict=True)
@@ -260,9 +250,9 @@ def _partner_distances(
     partner_of_true[table.rows[by_true]] = table.cols[by_true]
     partner_of_pred = np.full(table.pred_areas.size, -1)
     partner_of_pred[table.cols[by_pred]] = table.rows[by_pred]
-    for row in np.flatnonzero(partner_of_true < 0):
+    for row in np.flatnonzero(partner_of_true < 0).tolist():
         partner_of_true[row] = pairs.closest_pred(row)
-    for col in np.flatnonzero(partner_of_pred < 0):
+    for col in np.flatnonzero(partner_of_pred < 0).tolist():
         partner_of_pred[col] = pairs.closest_true(col)
     return (
         np.array([pairs.between(i, j) for i, j in enumerate(partner_of_true.tolist())]),
@@ -334,14 +324,141 @@ def _extremes(source: Shapes, i: int, box: np.ndarray) -> np.ndarray:
 def _closest(box: np.ndarray, shapes: Shapes, measure: Callable[[int], float]) -> int:
     """Find the first of the objects at the least distance from one with that box."""
     best, best_distance = -1, math.inf
-    n_near, n_done = _N_NEAR, 0
-    while n_done < shapes.n_objects:
+    n_near = _N_NEAR
+    seen: set[int] = set()
+    while len(seen) < shapes.n_objects:
         gaps, indices = shapes.near(box, n_near)
-        for gap, index in zip(gaps[n_done:], indices[n_done:].tolist(), strict=True):
+        for gap, index in zip(gaps, indices.tolist(), strict=True):
             if gap > best_distance:
                 return best
+            # Boxes that are as near as each other may come in another order now.
+            if index in seen:
+                continue
+            seen.add(index)
             distance = measure(index)
             if (distance, index) < (best_distance, best):
                 best, best_distance = index, distance
-        n_near, n_done = 4 * n_near, len(gaps)
+        n_near *= 4
     return best
+
+
+# Up to so many distances a table of them all is faster than a tree.
+_SMALL_TABLE = 1 << 12
+
+
+class Shapes:
+    """The objects of a label image, each as a set of pixels.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (height, width), int
+        0 is background, each id above 0 an object.
+
+    Attributes
+    ----------
+    n_objects : int
+        Objects are numbered from 0 in the order of their ids.
+    areas : ndarray of shape (n_objects,), int64
+        Pixels of each.
+    boxes : ndarray of shape (n_objects, 4), int64
+        First row, first column, last row and last column of each.
+    """
+
+    def __init__(self, ids: np.ndarray) -> None:
+        self._width = ids.shape[1]
+        inside = np.flatnonzero(ids)
+        numbers, self.areas = number_ids(
+            np.ravel(ids)[inside].astype(np.int64, copy=False),
+            np.ones(inside.size, dtype=np.int64),
+        )
+        self.n_objects = self.areas.size
+        self._numbers = np.full(ids.size, -1, dtype=np.int32)
+        self._numbers[inside] = numbers
+        self._pixels, self._starts = _group(inside, numbers, self.n_objects)
+        outline = np.flatnonzero(_is_outline(self._numbers.reshape(ids.shape)))
+        self._outline, self._outline_starts = _group(
+            outline, self._numbers[outline], self.n_objects
+        )
+        self.boxes = self._find_boxes()
+        self._trees: dict[int, KDTree] = {}
+        self._box_tree: KDTree | None = None
+
+    def pixels(self, index: int) -> np.ndarray:
+        """List the places in the flattened image of an object's pixels."""
+        return self._pixels[self._starts[index] : self._starts[index + 1]]
+
+    def outline(self, index: int) -> np.ndarray:
+        """List the places of the pixels of which one of 4 neighbours is no part."""
+        starts = self._outline_starts
+        return self._outline[starts[index] : starts[index + 1]]
+
+    def pixels_in_box(self, index: int, box: np.ndarray) -> np.ndarray:
+        """List the places of an object's pixels inside a box."""
+        top, left, bottom, right = box
+        plane = self._numbers.reshape(-1, self._width)
+        inside = plane[top : bottom + 1, left : right + 1] == index
+        rows, columns = np.nonzero(inside)
+        return (rows + top) * self._width + columns + left
+
+    def without(self, places: np.ndarray, index: int) -> np.ndarray:
+        """Leave out the places that belong to an object."""
+        return places[self._numbers[places] != index]
+
+    def distances(self, places: np.ndarray, index: int) -> np.ndarray:
+        """Measure how far places are from the outline of an object."""
+        outline = self.outline(index)
+        if places.size * outline.size <= _SMALL_TABLE:
+            return cdist(self._points(places), self._points(outline)).min(axis=1)
+        if index not in self._trees:
+            self._trees[index] = KDTree(self._points(outline))
+        return self._trees[index].query(self._points(places))[0]
+
+    def near(self, box: np.ndarray, n_objects: int) -> tuple[np.ndarray, np.ndarray]:
+        """List the objects whose boxes are most like a box.
+
+        Returns
+        -------
+        gaps : ndarray of float
+            The largest difference of a side, in rising order: no object's Hausdorff
+            distance to one with that box is less.
+        indices : ndarray of int
+            The objects.
+        """
+        if self._box_tree is None:
+            self._box_tree = KDTree(self.boxes)
+        k = np.arange(1, min(n_objects, self.n_objects) + 1)
+        return self._box_tree.query(box, k, p=np.inf)
+
+    def _points(self, places: np.ndarray) -> np.ndarray:
+        return np.stack(np.divmod(places, self._width), axis=1).astype(np.float64)
+
+    def _find_boxes(self) -> np.ndarray:
+        if not self.n_objects:
+            return np.empty((0, 4), dtype=np.int64)
+        rows, columns = np.divmod(self._outline, self._width)
+        starts = self._outline_starts[:-1]
+        first = [np.minimum.reduceat(values, starts) for values in (rows, columns)]
+        last = [np.maximum.reduceat(values, starts) for values in (rows, columns)]
+        return np.stack([*first, *last], axis=1)
+
+
+def _group(
+    places: np.ndarray, numbers: np.ndarray, n_objects: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sort places by object, and tell where each object's begin and end."""
+    order = np.argsort(numbers, kind="stable")
+    ends = np.cumsum(np.bincount(numbers, minlength=n_objects))
+    return places[order], np.concatenate([[0], ends])
+
+
+def _is_outline(numbers: np.ndarray) -> np.ndarray:
+    """Mark the pixels of objects with a neighbour, or a border, that is not theirs."""
+    outline = np.ones(numbers.shape, dtype=bool)
+    centre = numbers[1:-1, 1:-1]
+    outline[1:-1, 1:-1] = (
+        (centre != numbers[:-2, 1:-1])
+        | (centre != numbers[2:, 1:-1])
+        | (centre != numbers[1:-1, :-2])
+        | (centre != numbers[1:-1, 2:])
+    )
+    return outline & (numbers >= 0)

@@ -157,9 +157,13 @@ def _check_runs(runs: _Runs, pair: MaskPair) -> None:
     """Refuse values that are no ids, or no classes."""
     check_values(runs.true, pair.true, pair.true_name, pair.binary)
     check_values(runs.pred, pair.pred, pair.pred_name, pair.binary)
-    if runs.true_classes is not None:
-        check_class_values(runs.true_classes, pair.true_name)
-        check_class_values(runs.pred_classes, pair.pred_name)
+    sides = (
+        (runs.true_classes, pair.true_name),
+        (runs.pred_classes, pair.pred_name),
+    )
+    for classes, name in sides:
+        if classes is not None:
+            check_class_values(classes, name)
 
 
 def _is_known(runs: _Runs) -> np.ndarray:

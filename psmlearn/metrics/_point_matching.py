@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csgraph
 from scipy.spatial import KDTree
 
+from psmlearn._typing import PointTable
+from psmlearn.io._point_checks import as_points
 from psmlearn.metrics._matching import heaviest_matching
-from psmlearn.metrics._points import as_points, check_radius
+from psmlearn.metrics._points import check_radius
 
 # Neighbours asked for at first; only in crowds does a point have more.
 _N_NEIGHBOURS = 16
@@ -22,7 +23,7 @@ _CROWDED = 0.25
 
 
 def match_points(
-    y_true: ArrayLike, y_pred: ArrayLike, *, radius: float = 10.0
+    y_true: PointTable, y_pred: PointTable, *, radius: float = 10.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Match the points of one image one to one.
 
@@ -32,9 +33,9 @@ def match_points(
 
     Parameters
     ----------
-    y_true, y_pred : array-like of shape (n_points, 2) or (n_points, 3)
+    y_true, y_pred : array-like of shape (n_points, 2) or (n_points, 3), or path
         Row and column of each point, in pixels. A third column, the class, is not
-        looked at.
+        looked at. A path is that of a table as `psmlearn.io.read_points` takes it.
     radius : float, default=10.0
         Largest distance of two points that may be matched, in pixels; above 0.
 

@@ -4,30 +4,26 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from psmlearn._typing import Labels, Points, Regions
+from psmlearn.io._masks import check_regions
+from psmlearn.io._point_checks import (
+    EXPECTED_EITHER,
+    LARGEST,
+    as_points,
+    list_points,
+    load_points_or_mask,
+    whole_classes,
+)
 from psmlearn.metrics._centres import measure_objects
-from psmlearn.metrics._checks import (
-    Labels,
-    Regions,
-    _planes,
-    check_labels,
-    check_regions,
-)
+from psmlearn.metrics._checks import check_labels, split_planes
 
-Points = ArrayLike | Sequence[ArrayLike]
 PointPair = tuple[np.ndarray, np.ndarray]
-
-# Beyond, floats do not tell a pixel from the next.
-_LARGEST = 2.0**53
-_EXPECTED = (
-    "expected points (n, 2) of row and column, (n, 3) with the class, or a label image"
-)
 
 
 @dataclass(frozen=True)
@@ -55,17 +51,18 @@ class PointSet:
 def check_radius(radius: float | Sequence[float]) -> tuple[list[float], bool]:
     """Refuse radii that are not above 0; tell whether it is one number."""
     is_scalar = np.ndim(radius) == 0
-    values = [radius] if is_scalar else list(radius)
+    given: Any = radius
+    values = [given] if is_scalar else list(given)
     if not values or not all(map(_is_above_zero, values)):
         raise ValueError(
             "radius must be a number of pixels above 0, or a sequence of such numbers; "
             f"got {radius!r}."
         )
     # No two points are further apart than that, and all squares stay above 0.
-    return [min(max(float(value), 1e-150), 4 * _LARGEST) for value in values], is_scalar
+    return [min(max(float(value), 1e-150), 4 * LARGEST) for value in values], is_scalar
 
 
-def _is_above_zero(value: float) -> bool:
+def _is_above_zero(value: Any) -> bool:
     if isinstance(value, str | bytes | bool | np.bool_):
         return False
     try:
@@ -74,34 +71,8 @@ def _is_above_zero(value: float) -> bool:
         return False
 
 
-def as_points(points: ArrayLike, name: str) -> np.ndarray:
-    """Check the points of one image.
-
-    Returns
-    -------
-    ndarray of shape (n, 2) or (n, 3), float64
-    """
-    points = _as_array(points, name)
-    if points.shape == (0,):
-        return np.empty((0, 2))
-    if points.ndim != 2 or points.shape[1] not in (2, 3) or points.dtype.kind == "b":
-        raise ValueError(
-            f"{name} has shape {points.shape} and dtype {points.dtype}; expected "
-            "points (n, 2) of row and column, or (n, 3) with the class."
-        )
-    values = points.astype(np.float64)
-    bad = ~(np.abs(values) <= _LARGEST).all(axis=1)
-    if bad.any():
-        index = int(np.flatnonzero(bad)[0])
-        raise ValueError(
-            f"{name} holds NaN, infinite or huge values: its point {index} is "
-            f"{points[index].tolist()}."
-        )
-    return values
-
-
 def image_points(
-    y_true: Points, y_pred: Points, labels: Labels, regions: Regions
+    y_true: Points, y_pred: Points, labels: Labels | None, regions: Regions | None
 ) -> tuple[Iterator[list[PointPair]], bool]:
     """Bring both arguments into points that fit each other.
 
@@ -127,7 +98,7 @@ def image_points(
     with_classes = classes is not None
     true, pred = (
         [_point_set(item, item_name, with_classes) for item_name, item in named]
-        for named in (_named_items(y_true, "y_true"), _named_items(y_pred, "y_pred"))
+        for named in (list_points(y_true, "y_true"), list_points(y_pred, "y_pred"))
     )
     if len(true) != len(pred):
         raise ValueError(
@@ -142,70 +113,28 @@ def image_points(
     return (_points_of_image(*image, classes) for image in images), is_scalar
 
 
-def _named_items(y: Points, name: str) -> list[tuple[str, ArrayLike]]:
-    """List the images' points or masks, each with what to call it in errors."""
-    if isinstance(y, str | bytes | os.PathLike) or not isinstance(y, Iterable):
-        raise TypeError(f"{name} is {y!r}; {_EXPECTED}, or a list of them.")
-    if isinstance(y, np.ndarray) and y.dtype != object:
-        if y.ndim == 2:
-            return [(name, y)]
-        if y.ndim == 3 and y.shape[2] == 2 and y.dtype.kind != "f":
-            raise ValueError(
-                f"{name} has shape {y.shape}: points of many images, or one mask with "
-                f"classes? Give a list: list({name}), or [{name}]."
-            )
-        if y.ndim != 3 and not (y.ndim == 4 and y.shape[3] == 2):
-            raise ValueError(f"{name} has shape {y.shape}; {_EXPECTED}.")
-    return [(f"{name}[{index}]", item) for index, item in enumerate(y)]
-
-
-def _as_array(item: ArrayLike, name: str) -> np.ndarray:
-    if isinstance(item, str | bytes | os.PathLike):
-        raise TypeError(f"{name} is {item!r}; {_EXPECTED}, as an array.")
-    try:
-        item = np.asarray(item)
-    except ValueError as error:
-        raise ValueError(f"{name} is no array: {error}; {_EXPECTED}.") from error
-    if item.dtype.kind not in "biuf":
-        raise TypeError(f"{name} has dtype {item.dtype}; {_EXPECTED}.")
-    return item
-
-
-def _point_set(item: ArrayLike, name: str, with_classes: bool) -> PointSet:
+def _point_set(item: Any, name: str, with_classes: bool) -> PointSet:
     """Tell points from a label image, and check their kind and shape."""
-    item = _as_array(item, name)
+    item = load_points_or_mask(item, name)
     is_mask = item.ndim == 3 or (item.ndim == 2 and item.shape[1] not in (2, 3))
     if is_mask and item.dtype.kind != "f":
-        _planes(item, name, False, with_classes)
+        split_planes(item, name, False, with_classes)
         return PointSet(name, mask=item)
     if is_mask or (item.ndim != 2 and item.shape != (0,)):
         hint = " (points of one image go in a list: [points])" if item.ndim == 1 else ""
         raise ValueError(
-            f"{name} has shape {item.shape} and dtype {item.dtype}; {_EXPECTED}{hint}."
+            f"{name} has shape {item.shape} and dtype {item.dtype}; {EXPECTED_EITHER}"
+            f"{hint}."
         )
     values = as_points(item, name)
     if values.shape[1] == 3:
-        return PointSet(name, values[:, :2], _whole(values[:, 2], name))
+        return PointSet(name, values[:, :2], whole_classes(values[:, 2], name))
     if with_classes and len(values):
         raise ValueError(
             f"{name} has shape {values.shape}, so no classes; to score `labels` it "
             "must have shape (n, 3), with the classes in the third column."
         )
     return PointSet(name, values, np.zeros(len(values), dtype=np.int64))
-
-
-def _whole(values: np.ndarray, name: str) -> np.ndarray:
-    """Take classes from floats."""
-    classes = values.astype(np.int64)
-    bad = (classes != values) | (classes < -1)
-    if bad.any():
-        index = int(np.flatnonzero(bad)[0])
-        raise ValueError(
-            f"{name} holds the class {values[index]:g} in the third column, at its "
-            f"point {index}; expected whole numbers from 1 on, 0 for none and -1 for "
-            "unknown."
-        )
-    return classes
 
 
 def _check_sizes(
@@ -234,8 +163,8 @@ def _points_of_image(
     both = []
     for item in (true, pred):
         points, classes = item.points, item.classes
-        if item.mask is not None:
-            points, classes = measure_objects(item.mask, item.name)
+        if points is None:
+            points, classes = measure_objects(np.asarray(item.mask), item.name)
         counts = _counting(points, masks, region, labels is not None)
         both.append((points[counts], None if classes is None else classes[counts]))
     (true_points, true_classes), (pred_points, pred_classes) = both

@@ -3,32 +3,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
+from psmlearn._typing import Labels, Masks, Regions
+from psmlearn.metrics._areas import (
+    count_aji,
+    count_aji_plus,
+    count_dice,
+    count_iou,
+    count_object_dice,
+    count_object_iou,
+    mean_of_sides,
+)
 from psmlearn.metrics._checks import (
-    Labels,
-    Masks,
-    Regions,
+    MaskPair,
     check_iou_threshold,
     check_labels,
     check_pairs,
     check_zero_division,
 )
-from psmlearn.metrics._points import check_radius
-from psmlearn.metrics._report_scores import score_all, score_classes
-from psmlearn.metrics._report_text import format_report
+from psmlearn.metrics._hausdorff import count_distances, mean_of_present_sides
+from psmlearn.metrics._objects import (
+    by_threshold,
+    count_objects,
+    count_pq,
+    count_sq,
+    mean_iou,
+)
+from psmlearn.metrics._overlap import overlap, overlap_by_class
+from psmlearn.metrics._point_matching import count_matches
+from psmlearn.metrics._points import PointSet, _points_of_image, check_radius
+from psmlearn.metrics._scoring import (
+    Combine,
+    Count,
+    average_precision,
+    average_scores,
+    f1,
+    mean_of_known,
+    precision,
+    recall,
+)
+from psmlearn.metrics._texts import fill_docstring
+
+_HALF = np.array(0.5)
+# What a score counts in an image's table, and what makes a quotient of it.
+_OUTLINES: dict[str, tuple[Count, Combine | None]] = {
+    "dice": (count_dice, None),
+    "iou": (count_iou, None),
+    "object_dice": (count_object_dice, mean_of_sides),
+    "object_iou": (count_object_iou, mean_of_sides),
+    "aji": (count_aji, None),
+    "aji_plus": (count_aji_plus, None),
+    "pq": (by_threshold(count_pq, _HALF), None),
+    "dq": (by_threshold(count_objects, _HALF), f1),
+    "sq": (by_threshold(count_sq, _HALF), mean_iou),
+}
+_POINT_SHARES = {"precision": precision, "recall": recall, "f1": f1}
+_SHARES = {**_POINT_SHARES, "average_precision": average_precision}
+_CLASS_SCORES: dict[str, tuple[Count, Combine | None]] = {
+    **{name: (by_threshold(count_objects, _HALF), s) for name, s in _SHARES.items()},
+    **{name: _OUTLINES[name] for name in ("pq", "dq", "sq", "aji", "dice", "iou")},
+}
+_OUTLINE_TEXTS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "object_dice": "object Dice",
+    "object_iou": "object IoU",
+    "aji": "AJI",
+    "aji_plus": "AJI+",
+    "pq": "PQ",
+    "dq": "DQ",
+    "sq": "SQ",
+}
+_MATCHES = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "average_precision": "average precision",
+}
+_STATISTICS = ("macro", "micro", "std", "worst")
+_CLASS_COLUMNS = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "pq": "PQ",
+    "aji": "AJI",
+    "dice": "Dice",
+    "detection_f1": "centre F1",
+}
 
 
+@fill_docstring
 def segmentation_report(
     y_true: Masks,
     y_pred: Masks,
     *,
-    labels: Labels = None,
+    labels: Labels | None = None,
     target_names: Sequence[str] | None = None,
-    regions: Regions = None,
+    regions: Regions | None = None,
     iou_thresholds: float | Sequence[float] = (0.5, 0.7, 0.9),
     radius: float | None = 10.0,
     hausdorff: bool = False,
@@ -41,23 +118,14 @@ def segmentation_report(
 
     Parameters
     ----------
-    y_true : list of arrays, or array
-        True label images, each (height, width), or (height, width, 2) with the
-        classes in the second plane. Integers: 0 is background, each id above 0 an
-        object, -1 unknown. A list of masks, which may differ in size; a stack of
-        shape (n_images, height, width) or (n_images, height, width, 2); or one mask
-        alone of shape (height, width).
-    y_pred : list of arrays, or array
-        Predicted label images, of the same number and sizes. A pixel that is -1
-        in either of the two is not scored.
+    %(y_true_masks)s
+    %(y_pred_masks)s
     labels : int, sequence of int or None, default=None
         Classes to score one by one as well, from 1 on, of masks with classes.
     target_names : sequence of str, default=None
         What to call the classes, in the order of `labels`. By default "class 1" and
         so on.
-    regions : list of arrays, array or None, default=None
-        Boolean masks (height, width), one for each image: pixels outside are not
-        scored, objects are cut at the edge. None in a list is a whole image.
+    %(regions_of_masks)s
     iou_thresholds : float or sequence of float, default=(0.5, 0.7, 0.9)
         IoU above which two objects match, in [0, 1): for precision, recall, F1 and
         average precision of objects. PQ, DQ, SQ and the scores of classes keep to
@@ -105,8 +173,10 @@ def segmentation_report(
         integers, holds values below -1, is a 0/255 mask or lacks the classes that
         `labels` asks for, if there is not one name for each class or image, or if a
         parameter has no known value.
+    FileNotFoundError
+        If there is no file of a path.
     TypeError
-        If the masks are paths or no arrays at all.
+        If the masks are no arrays or paths at all.
 
     See Also
     --------
@@ -219,3 +289,216 @@ def _check_names(
     if kind == "class" and len(set(names)) < len(names):
         raise ValueError(f"{parameter} holds a name twice: {list(names)}.")
     return [str(name) for name in names]
+
+
+def score_all(
+    pairs: list[MaskPair],
+    names: list[str],
+    thresholds: np.ndarray,
+    radius: float | None,
+    hausdorff: bool,
+    zero_division: float,
+) -> dict:
+    """Score all objects, whatever their class."""
+    pairs = [pair._replace(true_classes=None, pred_classes=None) for pair in pairs]
+    tables = [overlap(pair) for pair in pairs]
+    n_true = [table.true_areas.size for table in tables]
+    n_pred = [table.pred_areas.size for table in tables]
+    scores = {}
+
+    def add(name, counts, combine=None, *, empty=zero_division, is_error=False):
+        counts = np.array(counts, dtype=np.float64)
+        micro = average_scores(counts, "micro", empty, combine)
+        each = average_scores(counts, None, empty, combine)
+        scores[name] = _summarize(each, micro, names, is_error)
+
+    for name, (count, combine) in _OUTLINES.items():
+        add(name, [count(table) for table in tables], combine)
+    for threshold in thresholds:
+        counts = [count_objects(table, threshold) for table in tables]
+        for name, share in _SHARES.items():
+            add(f"object_{name}@{threshold:g}", counts, share)
+    points = np.array([_count_points(pair, radius, None)[0] for pair in pairs])
+    if radius is not None:
+        for name, share in _POINT_SHARES.items():
+            add(f"detection_{name}@{radius:g}", points, share)
+    excess = (points[:, 2] - points[:, 1]).astype(np.float64)
+    error = float(abs(excess.sum()))
+    scores["count_error"] = _summarize(np.abs(excess), error, names, True)
+    if hausdorff:
+        counts = [count_distances(pair, None)[0] for pair in pairs]
+        empty = float("nan") if np.isnan(zero_division) else 0.0
+        add("hausdorff", counts, mean_of_present_sides, empty=empty, is_error=True)
+    return {
+        "n_images": len(pairs),
+        "n_true_objects": sum(n_true),
+        "n_pred_objects": sum(n_pred),
+        "n_images_without_true": n_true.count(0),
+        "n_images_without_pred": n_pred.count(0),
+        "image_names": names,
+        "iou_thresholds": thresholds.tolist(),
+        "radius": radius,
+        "zero_division": zero_division,
+        "scores": scores,
+    }
+
+
+def score_classes(
+    pairs: list[MaskPair],
+    classes: list[int],
+    radius: float | None,
+    zero_division: float,
+) -> list[dict]:
+    """Score each class by its counts pooled over the images."""
+    tables = [overlap_by_class(pair, classes) for pair in pairs]
+    points = None
+    if radius is not None:
+        points = np.array([_count_points(pair, radius, classes) for pair in pairs])
+    found = []
+    for index, label in enumerate(classes):
+        of_class = [row[index] for row in tables]
+        scores: dict[str, Any] = {
+            "label": label,
+            "support": int(sum(table.true_areas.size for table in of_class)),
+            "n_pred_objects": int(sum(table.pred_areas.size for table in of_class)),
+        }
+        for name, (count, combine) in _CLASS_SCORES.items():
+            counts = np.array([count(table) for table in of_class])
+            scores[name] = average_scores(counts, "micro", zero_division, combine)
+        if points is not None:
+            counts = points[:, index]
+            for name, share in _POINT_SHARES.items():
+                score = average_scores(counts, "micro", zero_division, share)
+                scores[f"detection_{name}"] = score
+        found.append(scores)
+    return found
+
+
+def _summarize(
+    each: np.ndarray, micro: float, names: list[str], is_error: bool
+) -> dict[str, float | str | list[float] | None]:
+    """Tell mean, deviation and the worst of the images' scores."""
+    known = np.flatnonzero(~np.isnan(each))
+    worst = None
+    if known.size:
+        values = each[known]
+        worst = int(known[values.argmax() if is_error else values.argmin()])
+    return {
+        "macro": float(mean_of_known(each)),
+        "micro": micro,
+        "std": float(each[known].std()) if known.size else float("nan"),
+        "worst": float("nan") if worst is None else float(each[worst]),
+        "worst_image": None if worst is None else names[worst],
+        "per_image": each.tolist(),
+    }
+
+
+def _count_points(
+    pair: MaskPair, radius: float | None, classes: list[int] | None
+) -> list[tuple[int, int, int]]:
+    """Count the matches (0 without radius), true and predicted centres, by class."""
+    true, pred = pair.true, pair.pred
+    if classes is not None:
+        true = np.stack([true, np.asarray(pair.true_classes)], axis=-1)
+        pred = np.stack([pred, np.asarray(pair.pred_classes)], axis=-1)
+    points = _points_of_image(
+        PointSet(pair.true_name, mask=true),
+        PointSet(pair.pred_name, mask=pred),
+        pair.region,
+        classes,
+    )
+    return [
+        (
+            0 if radius is None else count_matches(true, pred, radius),
+            len(true),
+            len(pred),
+        )
+        for true, pred in points
+    ]
+
+
+def format_report(report: dict, digits: int) -> str:
+    """Write the tables of a report, and what is needed to read them."""
+    scores = report["scores"]
+    width = max(len(f"{score['macro']:.{digits}f}") for score in scores.values())
+    width = max(width, digits + 2, len("macro")) + 4
+    lines = [
+        "".join([" " * 22, *(f"{s:>{width}}" for s in _STATISTICS), "  worst image"])
+    ]
+    for title, rows in _blocks(report):
+        lines += ["", title]
+        for key, text in rows.items():
+            lines.append(_row(text, scores[key], width, digits))
+    if "classes" in report:
+        lines += ["", *_class_table(report, digits)]
+    return "\n".join([*lines, "", *_notes(report)])
+
+
+def _blocks(report: dict) -> Iterator[tuple[str, dict[str, str]]]:
+    """Name the blocks of rows, each with its scores and their names."""
+    names = _OUTLINE_TEXTS.items()
+    yield "pixels", {key: text for key, text in names if key in ("dice", "iou")}
+    yield "objects", {key: text for key, text in names if key not in ("dice", "iou")}
+    for threshold in report["iou_thresholds"]:
+        keys = {f"object_{k}@{threshold:g}": text for k, text in _MATCHES.items()}
+        yield f"objects found at IoU > {threshold:g}", keys
+    if report["radius"] is not None:
+        radius = f"{report['radius']:g}"
+        keys = {f"detection_{k}@{radius}": _MATCHES[k] for k in _MATCHES}
+        keys.pop(f"detection_average_precision@{radius}")
+        yield f"centres found within {radius} px", keys
+    errors = {"count_error": "count error"}
+    if "hausdorff" in report["scores"]:
+        errors["hausdorff"] = "Hausdorff, px"
+    yield "errors, lower is better", errors
+
+
+def _row(text: str, score: dict, width: int, digits: int) -> str:
+    """Write a row of the first table."""
+    numbers = "".join(f"{score[name]:>{width}.{digits}f}" for name in _STATISTICS)
+    return f"  {text:<20}{numbers}  {score['worst_image'] or '-'}"
+
+
+def _class_table(report: dict, digits: int) -> list[str]:
+    """Write a row for each class, and one for their mean."""
+    classes = report["classes"]
+    some = next(iter(classes.values()))
+    columns = {key: text for key, text in _CLASS_COLUMNS.items() if key in some}
+    first = max(22, *(len(name) + 4 for name in classes))
+    widths = {key: max(len(text), digits + 2) + 2 for key, text in columns.items()}
+    header = "".join(f"{text:>{widths[key]}}" for key, text in columns.items())
+    lines = [f"{'classes, pooled':<{first}}{header}{'support':>9}"]
+    rows = {**classes}
+    if len(classes) > 1:
+        rows["mean of classes"] = {
+            **{key: _mean([row[key] for row in classes.values()]) for key in columns},
+            "support": sum(row["support"] for row in classes.values()),
+        }
+    for name, row in rows.items():
+        numbers = "".join(f"{row[key]:>{widths[key]}.{digits}f}" for key in columns)
+        lines.append(f"  {name:<{first - 2}}{numbers}{row['support']:>9}")
+    return lines
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _notes(report: dict) -> list[str]:
+    """Say what was counted, and how."""
+    lines = [
+        f"images: {report['n_images']}, true objects: {report['n_true_objects']}, "
+        f"predicted objects: {report['n_pred_objects']}",
+        "macro: mean over images; micro: counts pooled over images;",
+        "std: standard deviation over images; PQ, DQ and SQ at IoU > 0.5",
+    ]
+    if "classes" in report:
+        lines.append("classes: counts pooled over images, objects found at IoU > 0.5")
+    n_true, n_pred = report["n_images_without_true"], report["n_images_without_pred"]
+    if n_true or n_pred:
+        lines.append(
+            f"images without true objects: {n_true}, without predicted ones: {n_pred}; "
+            f"0 / 0 is {report['zero_division']:g}"
+        )
+    return lines

@@ -8,27 +8,29 @@ from collections.abc import Callable
 
 from sklearn.metrics import make_scorer
 
-from psmlearn.metrics._counts import count_error
+from psmlearn.metrics._areas import (
+    aggregated_jaccard_score,
+    dice_score,
+    iou_score,
+    object_dice_score,
+    object_iou_score,
+)
 from psmlearn.metrics._detection import (
+    count_error,
     detection_f1_score,
     detection_precision_score,
     detection_recall_score,
 )
-from psmlearn.metrics._glas import object_dice_score, object_iou_score
 from psmlearn.metrics._hausdorff import hausdorff_distance
-from psmlearn.metrics._jaccard import aggregated_jaccard_score
 from psmlearn.metrics._objects import (
+    detection_quality_score,
     object_average_precision_score,
     object_f1_score,
     object_precision_score,
     object_recall_score,
-)
-from psmlearn.metrics._panoptic import (
-    detection_quality_score,
     panoptic_quality_score,
     segmentation_quality_score,
 )
-from psmlearn.metrics._pixels import dice_score, iou_score
 from psmlearn.metrics._unsupervised import (
     outline_scorer,
     silhouette_scorer,
@@ -59,7 +61,7 @@ object_recall_scorer = _make(object_recall_score)
 pq_scorer = _make(panoptic_quality_score)
 sq_scorer = _make(segmentation_quality_score)
 
-_SCORERS = {
+_SCORERS: dict[str, Callable[..., float]] = {
     "aji": aji_scorer,
     "aji_plus": aji_plus_scorer,
     "detection_f1": detection_f1_scorer,

@@ -3,28 +3,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from scipy import ndimage as ndi
 
 from psmlearn._images._stains import haematoxylin
+from psmlearn._typing import Images
 from psmlearn.io._batch import ImageBatch, check_images, check_masks
-from psmlearn.metrics._jaccard import aggregated_jaccard_score
-from psmlearn.metrics._outlines import edge_agreement, mean_roundness, with_small_ids
+from psmlearn.metrics._areas import aggregated_jaccard_score
 from psmlearn.metrics._perturb import (
     CHANGES,
     change_image,
     restore_mask,
     split_colors,
 )
-from psmlearn.metrics._silhouette import silhouette_of_two
 
 
-def _check_number(owner, name: str, kind, low: float, high: float = np.inf) -> None:
-    value = getattr(owner, name)
+def _check_number(
+    owner: Any, name: str, kind: Any, low: float, high: float = np.inf
+) -> None:
+    value: Any = getattr(owner, name)
     if isinstance(value, bool) or not isinstance(value, kind):
         raise TypeError(
             f"{type(owner).__name__}: {name} must be a number"
@@ -41,11 +43,11 @@ def _check_number(owner, name: str, kind, low: float, high: float = np.inf) -> N
 class _LabelFreeScorer:
     """Predict the images and score the masks by the images alone."""
 
-    def __call__(self, estimator, X, y=None) -> float:
+    def __call__(self, estimator: Any, X: Images, y: Any = None) -> float:
         """Score a fitted estimator; the mean of `score_images`, `y` is ignored."""
         return float(np.mean(self.score_images(estimator, X)))
 
-    def score_images(self, estimator, X) -> np.ndarray:
+    def score_images(self, estimator: Any, X: Images) -> np.ndarray:
         """Score each image by itself.
 
         Parameters
@@ -67,10 +69,20 @@ class _LabelFreeScorer:
                 f"{name}: images of 1 or 3 channels are expected, perhaps with a map "
                 f"behind them; got {images.n_channels} channels."
             )
-        masks = _predict(estimator, X, images, name)
+        # Own estimators take what was checked. Others get what came, and so do those
+        # to which four channels are not RGBA.
+        is_own = hasattr(estimator, "_check_images")
+        is_own &= getattr(estimator, "label_channel", None) is None
+        masks = _predict(estimator, images if is_own else X, images, name)
         return np.array(self._score_masks(estimator, images, masks), dtype=np.float64)
 
-    def _score_masks(self, estimator, images: ImageBatch, masks) -> list[float]:
+    def _score_mask(self, stain: np.ndarray, mask: np.ndarray) -> float:
+        """Score one mask by the haematoxylin of its image."""
+        raise NotImplementedError
+
+    def _score_masks(
+        self, estimator: Any, images: ImageBatch, masks: list[np.ndarray]
+    ) -> Sequence[float] | np.ndarray:
         """Score the masks of all images; may ask the estimator for more."""
         return [
             self._score_mask(haematoxylin(split_colors(image)[0]), mask)
@@ -78,7 +90,9 @@ class _LabelFreeScorer:
         ]
 
 
-def _predict(estimator, X, images: ImageBatch | None, caller: str) -> list[np.ndarray]:
+def _predict(
+    estimator: Any, X: Any, images: ImageBatch | None, caller: str
+) -> list[np.ndarray]:
     masks = check_masks(estimator.predict(X), images, caller=caller)
     # Ids alone; what the estimator does not know (-1) is no object.
     return [np.maximum(mask[..., 0] if mask.ndim == 3 else mask, 0) for mask in masks]
@@ -305,7 +319,9 @@ class StabilityScorer(_LabelFreeScorer):
         object.__setattr__(self, "changes", changes)  # a list cannot be hashed
         _check_number(self, "max_object_fraction", Real, 0, 1)
 
-    def _score_masks(self, estimator, images: ImageBatch, masks) -> list[float]:
+    def _score_masks(
+        self, estimator: Any, images: ImageBatch, masks: list[np.ndarray]
+    ) -> np.ndarray:
         copies = [(c, number) for c in self.changes for number in range(CHANGES[c])]
         total = np.zeros(len(images))
         for change, number in copies:
@@ -321,10 +337,10 @@ class StabilityScorer(_LabelFreeScorer):
         return np.where(largest <= self.max_object_fraction, total / len(copies), 0)
 
 
-def _agreement(first, second) -> np.ndarray:
+def _agreement(first: list[np.ndarray], second: list[np.ndarray]) -> np.ndarray:
     """Mean of the AJI of each with the other as truth; 0 where both are empty."""
     one, other = (
-        aggregated_jaccard_score(a, b, average=None, zero_division=0.0)
+        np.asarray(aggregated_jaccard_score(a, b, average=None, zero_division=0.0))
         for a, b in ((first, second), (second, first))
     )
     return (one + other) / 2
@@ -337,3 +353,115 @@ def _largest_object(mask: np.ndarray) -> int:
 silhouette_scorer = SilhouetteScorer()
 outline_scorer = OutlineScorer()
 stability_scorer = StabilityScorer()
+
+
+def edge_agreement(
+    labels: np.ndarray,
+    stain: np.ndarray,
+    *,
+    smoothing: float,
+    edge_fraction: float,
+    tolerance: int,
+) -> float:
+    """Return the F1 of outlines and edges, above chance, from 0 to 1.
+
+    Edges are the `edge_fraction` of all pixels in which the stain changes most.
+    Precision is the share of the outlines' pixels that are edges, recall the share
+    of the edges within `tolerance` pixels of an outline. Both are brought to 0 for
+    what outlines drawn anywhere would reach, so that a dense mesh gains nothing.
+    """
+    outline = outlines(labels)
+    slope = ndi.gaussian_gradient_magnitude(stain, smoothing)
+    edges = slope > np.quantile(slope, 1 - edge_fraction)
+    if not outline.any() or not edges.any():
+        return 0.0
+    near = ndi.binary_dilation(outline, iterations=tolerance) if tolerance else outline
+    precision = _above_chance(edges[outline].mean(), edges.mean())
+    recall = _above_chance(near[edges].mean(), near.mean())
+    if not precision or not recall:
+        return 0.0
+    return 2 * precision * recall / (precision + recall)
+
+
+def _above_chance(share: float, chance: float) -> float:
+    return float(max((share - chance) / (1 - chance), 0)) if chance < 1 else 0.0
+
+
+def outlines(labels: np.ndarray) -> np.ndarray:
+    """Mark the pixels of objects that have a neighbour (of 4) of another id."""
+    differs = np.zeros(labels.shape, dtype=bool)
+    down = labels[1:] != labels[:-1]
+    right = labels[:, 1:] != labels[:, :-1]
+    differs[1:] |= down
+    differs[:-1] |= down
+    differs[:, 1:] |= right
+    differs[:, :-1] |= right
+    return differs & (labels > 0)
+
+
+def mean_roundness(labels: np.ndarray) -> float:
+    """Average ``4 pi area / perimeter**2``, at most 1, over the pixels of objects.
+
+    Perimeters are Crofton's estimate from changes of id along four directions;
+    one pass over the pixels, whatever the number of objects.
+    """
+    labels = with_small_ids(np.pad(labels, 1))
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    if not areas.any():
+        return 0.0
+    pairs = [
+        (labels[1:], labels[:-1], 1.0),
+        (labels[:, 1:], labels[:, :-1], 1.0),
+        (labels[1:, 1:], labels[:-1, :-1], np.sqrt(0.5)),
+        (labels[1:, :-1], labels[:-1, 1:], np.sqrt(0.5)),
+    ]
+    crossings = np.zeros(areas.size)
+    for first, second, weight in pairs:
+        differ = first != second
+        for ids in (first[differ], second[differ]):
+            crossings += weight * np.bincount(ids, minlength=areas.size)
+    present = areas > 0
+    area, perimeter = areas[present], np.pi / 8 * crossings[present]
+    roundness = np.minimum(4 * np.pi * area / perimeter**2, 1)
+    return float(np.average(roundness, weights=area))
+
+
+def with_small_ids(labels: np.ndarray) -> np.ndarray:
+    """Number the values anew, in order, if tables as long as the largest are too long.
+
+    Where there is no 0, the lowest value may become it.
+    """
+    if labels.max(initial=0) <= labels.size:
+        return labels
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+
+
+def silhouette_of_two(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the mean silhouette of two groups of numbers; -1 if one is empty.
+
+    Equal to `sklearn.metrics.silhouette_score` of them, without its table of all
+    distances. A group of one member has the silhouette 0, as there.
+    """
+    if not first.size or not second.size:
+        return -1.0
+    groups = [np.sort(group).astype(np.float64) for group in (first, second)]
+    total = 0.0
+    for own, other in (groups, groups[::-1]):
+        if own.size == 1:
+            continue
+        within = _summed_distances(own, own) / (own.size - 1)
+        between = _summed_distances(own, other) / other.size
+        largest = np.maximum(within, between)
+        largest[largest == 0] = 1
+        total += float(((between - within) / largest).sum())
+    return total / (first.size + second.size)
+
+
+def _summed_distances(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Sum the distances of each value to a sorted group."""
+    sums = np.concatenate([[0.0], np.cumsum(group)])
+    n_below = np.searchsorted(group, values)
+    below = values * n_below - sums[n_below]
+    above = sums[-1] - sums[n_below] - values * (group.size - n_below)
+    return np.maximum(below + above, 0)

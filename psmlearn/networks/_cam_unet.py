@@ -101,10 +101,11 @@ class CAMUNet(nn.Module):
                 [self.in_channels, *widths[:-1]], widths, strict=True
             )
         )
-        self.cam_heads = nn.ModuleList(
+        heads = [
             nn.Conv2d(widths[level - 1], self.out_channels, 1, bias=False)
             for level in self.cam_levels
-        )
+        ]
+        self.cam_heads = nn.ModuleList(heads)
         # The decoder runs from the deepest level up.
         self.upsamplers = nn.ModuleList(
             nn.ConvTranspose2d(2 * width, width, 2, stride=2)
@@ -114,7 +115,7 @@ class CAMUNet(nn.Module):
             _block(2 * width, width) for width in reversed(widths[:-1])
         )
         init_weights(self)
-        for head in self.cam_heads:
+        for head in heads:
             nn.init.kaiming_uniform_(head.weight, a=5**0.5)
 
     def forward(

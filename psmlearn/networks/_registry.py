@@ -17,7 +17,7 @@ from psmlearn.networks._unet import UNet, check_size
 
 __all__ = ["build_network", "list_networks"]
 
-_FACTORIES = {
+_FACTORIES: dict[str, Callable[..., nn.Module]] = {
     "res2net101_26w_4s": res2net101_26w_4s,
     "resnet18": resnet18,
     "resnet34": resnet34,

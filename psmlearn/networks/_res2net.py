@@ -53,7 +53,7 @@ class Res2NetBlock(nn.Module):
         """Add the residual to the (projected) input."""
         hidden = self.relu(self.bn1(self.conv1(features)))
         *groups, last = hidden.chunk(_SCALE, dim=1)
-        parts = []
+        parts: list[torch.Tensor] = []
         for conv, norm, group in zip(self.convs, self.bns, groups, strict=True):
             if self.cascade and parts:
                 group = group + parts[-1]

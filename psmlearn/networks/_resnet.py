@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -19,6 +20,17 @@ _STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "lay
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     """Build a padded 3x3 convolution without bias."""
     return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+
+
+class Block(Protocol):
+    """A kind of residual block: its class, and what it multiplies channels by."""
+
+    expansion: int
+
+    def __call__(
+        self, in_channels: int, width: int, stride: int, shortcut: nn.Module | None
+    ) -> nn.Module:
+        """Build a block."""
 
 
 class BasicBlock(nn.Module):
@@ -91,7 +103,7 @@ class Bottleneck(nn.Module):
 
 
 def build_stage(
-    block: type[nn.Module], in_channels: int, width: int, n_blocks: int, stride: int
+    block: Block, in_channels: int, width: int, n_blocks: int, stride: int
 ) -> nn.Sequential:
     """Build `n_blocks` blocks, the first of which changes channels and size."""
     out_channels = width * block.expansion
@@ -141,7 +153,7 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
-        block: type[nn.Module],
+        block: Block,
         n_blocks: Sequence[int],
         in_channels: int = 3,
         out_channels: int = 1000,

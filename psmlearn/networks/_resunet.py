@@ -81,6 +81,14 @@ class ResUNet34(nn.Module):
     receptive_radius = 540
     halo = 256
     exact_tiling = False
+    conv1: nn.Module
+    bn1: nn.Module
+    relu: nn.Module
+    maxpool: nn.Module
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
 
     def __init__(
         self, in_channels: int, out_channels: int, dropout: float = 0.1

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from skimage.color import lab2rgb, rgb2lab
 
 from psmlearn._images._stains import (
+    Stain,
     estimate_stain_vectors,
     optical_density,
     stain_amounts,
@@ -34,7 +37,7 @@ def is_coloured(pixels: np.ndarray) -> bool:
     return bool(np.mean(highest(pixels) - lowest(pixels)) > _LEAST_COLOUR)
 
 
-def check_two_stains(stains) -> np.ndarray:
+def check_two_stains(stains: Sequence[Stain] | np.ndarray) -> np.ndarray:
     """Return two vectors (2, 3), or say why they do not serve."""
     if isinstance(stains, str) or len(stains) != 2:
         raise ValueError(
@@ -54,15 +57,26 @@ def _strengths(pixels: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return np.percentile(amounts, _STRENGTH_PERCENTILE, axis=0)
 
 
+def _estimate(pixels: np.ndarray, angle_percentile: float) -> np.ndarray:
+    """Estimate two vectors from pixels (n, 3), all of which count as stained."""
+    vectors = estimate_stain_vectors(
+        pixels,
+        density_threshold=-1,
+        angle_percentile=angle_percentile,
+        min_pixels=MIN_PIXELS,
+    )
+    if vectors is None:
+        raise ValueError(f"pixels: at least {MIN_PIXELS} are expected.")
+    return vectors
+
+
 def learn_stains(
     pixels: np.ndarray, given: np.ndarray | None, angle_percentile: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Vectors and strengths of the target, from its stained pixels (n, 3)."""
     vectors = given
     if vectors is None:
-        vectors = estimate_stain_vectors(
-            pixels, density_threshold=-1, angle_percentile=angle_percentile
-        )
+        vectors = _estimate(pixels, angle_percentile)
         if _angle(*vectors) < _LEAST_ANGLE:
             raise ValueError(
                 "StainNormalizer: the images show one stain only (both estimates are "
@@ -81,9 +95,7 @@ def source_stains(
     """Vectors of an image that is to be brought to the `target`'s."""
     if given is not None:
         return given
-    vectors = estimate_stain_vectors(
-        pixels, density_threshold=-1, angle_percentile=angle_percentile
-    )
+    vectors = _estimate(pixels, angle_percentile)
     if _angle(*vectors) >= _LEAST_ANGLE:
         return vectors
     only = vectors.mean(axis=0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from psmlearn._images import _artefacts, _stains, _tissue
 from psmlearn._images._checks import as_float_image
-from psmlearn._images._stains import stain_vector
+from psmlearn._images._stains import Stain, stain_vector
 
 __all__ = [
     "artefact_mask",
@@ -37,7 +37,7 @@ def _brightfield(image: np.ndarray) -> np.ndarray:
 
 
 def separate_stains(
-    image: np.ndarray, stains: Sequence = ("haematoxylin", "eosin")
+    image: np.ndarray, stains: Sequence[Stain] = ("haematoxylin", "eosin")
 ) -> np.ndarray:
     """Separate an image into the amounts of two or three stains.
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from numbers import Integral, Real
 
@@ -13,7 +12,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from psmlearn._images._artefacts import artefact_mask
+from psmlearn._images._stains import Stain
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
+from psmlearn._typing import Images, PixelSize, RandomState
 from psmlearn.base import BaseImageEstimator
 from psmlearn.io._batch import ImageBatch, resolve_pixel_size
 from psmlearn.preprocessing import _colour
@@ -21,7 +22,10 @@ from psmlearn.preprocessing import _colour
 __all__ = ["StainNormalizer"]
 
 
-class StainNormalizer(TransformerMixin, BaseImageEstimator, auto_wrap_output_keys=None):
+# scikit-learn has no stubs, so that mypy does not know its __init_subclass__.
+class StainNormalizer(  # type: ignore[call-arg]
+    TransformerMixin, BaseImageEstimator, auto_wrap_output_keys=None
+):
     """Bring the stains of images to those of the images it was fitted on.
 
     `fit` learns the target from all its images together; `transform` brings each
@@ -120,14 +124,14 @@ class StainNormalizer(TransformerMixin, BaseImageEstimator, auto_wrap_output_key
         self,
         method: str = "macenko",
         *,
-        stains: Sequence | None = None,
+        stains: Sequence[Stain] | None = None,
         density_threshold: float = 0.1,
         angle_percentile: float = 1.0,
         exclude_artefacts: bool = True,
         n_samples: int = 100_000,
         label_channel: int | Sequence[int] | None = None,
-        pixel_size: float | Sequence[float] | str = 0.25,
-        random_state: int | np.random.RandomState | None = None,
+        pixel_size: PixelSize = 0.25,
+        random_state: RandomState = None,
     ) -> None:
         self.method = method
         self.stains = stains
@@ -140,7 +144,7 @@ class StainNormalizer(TransformerMixin, BaseImageEstimator, auto_wrap_output_key
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Sequence[np.ndarray | str | os.PathLike], y=None):
+    def fit(self, X: Images, y: object = None) -> StainNormalizer:
         """Learn the target's stains from images.
 
         Parameters
@@ -186,9 +190,7 @@ class StainNormalizer(TransformerMixin, BaseImageEstimator, auto_wrap_output_key
             )
         return self
 
-    def transform(
-        self, X: Sequence[np.ndarray | str | os.PathLike]
-    ) -> np.ndarray | list[np.ndarray]:
+    def transform(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Bring images to the target's stains.
 
         Parameters
@@ -210,7 +212,9 @@ class StainNormalizer(TransformerMixin, BaseImageEstimator, auto_wrap_output_key
             for index, size in enumerate(sizes)
         )
 
-    def _normalize(self, image, pixel_size: float, given) -> np.ndarray:
+    def _normalize(
+        self, image: np.ndarray, pixel_size: float, given: np.ndarray | None
+    ) -> np.ndarray:
         colours = np.ascontiguousarray(image[..., :3])
         pixels = self._stained(colours, pixel_size, self.n_samples)
         if len(pixels) < _colour.MIN_PIXELS or not _colour.is_coloured(pixels):
@@ -232,7 +236,9 @@ class StainNormalizer(TransformerMixin, BaseImageEstimator, auto_wrap_output_key
         image[..., :3] = done
         return image
 
-    def _stained(self, colours, pixel_size: float, quota: int) -> np.ndarray:
+    def _stained(
+        self, colours: np.ndarray, pixel_size: float, quota: int
+    ) -> np.ndarray:
         """Draw stained pixels of one image, (n, 3)."""
         wanted = _colour.stained(colours, self.density_threshold)
         if self.exclude_artefacts and wanted.any():
@@ -253,10 +259,10 @@ class StainNormalizer(TransformerMixin, BaseImageEstimator, auto_wrap_output_key
             )
         return _colour.check_two_stains(self.stains)
 
-    def _rgb_images(self, X, *, reset: bool) -> ImageBatch:
+    def _rgb_images(self, X: Images, *, reset: bool) -> ImageBatch:
         labels = self.label_channel
         if labels is not None and np.ndim(labels) == 1:
-            labels = [int(label) for label in labels]
+            labels = [int(label) for label in np.ravel(labels)]
         images = self._check_images(X, reset=reset, label_channel=labels)
         if images.n_channels < 3:
             raise ValueError(

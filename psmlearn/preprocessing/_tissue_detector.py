@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from numbers import Real
 
@@ -13,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from psmlearn._images._artefacts import DIRT, FOLD, PEN, artefact_mask
 from psmlearn._images._tissue import tissue_mask
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
+from psmlearn._typing import Images, PixelSize
 from psmlearn.base import BaseImageEstimator
 from psmlearn.io._batch import resolve_pixel_size
 
@@ -73,13 +73,13 @@ default=("pen", "fold", "dirt")
         self,
         *,
         exclude: Sequence[str] | None = ("pen", "fold", "dirt"),
-        pixel_size: float | Sequence[float] | str = 0.25,
+        pixel_size: PixelSize = 0.25,
     ) -> None:
         self.exclude = exclude
         self.pixel_size = pixel_size
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Sequence[np.ndarray | str | os.PathLike], y=None):
+    def fit(self, X: Images, y: object = None) -> TissueDetector:
         """Check the images.
 
         Parameters
@@ -97,9 +97,7 @@ default=("pen", "fold", "dirt")
         self._check_images(X, reset=True)
         return self
 
-    def predict(
-        self, X: Sequence[np.ndarray | str | os.PathLike]
-    ) -> np.ndarray | list[np.ndarray]:
+    def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Find the tissue of images.
 
         Parameters

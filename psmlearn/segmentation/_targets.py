@@ -28,6 +28,7 @@ from psmlearn._images._sizes import NUCLEUS_DIAMETER, nuclear_zoom
 from psmlearn._sklearn_compat import HasMethods
 from psmlearn.base import AT_LEAST_0, Option
 from psmlearn.io._batch import ImageBatch
+from psmlearn.io._point_checks import are_points, check_points
 from psmlearn.segmentation._classes import class_counts, class_places, mask_points
 from psmlearn.segmentation._losses import (
     heatmap_loss,
@@ -37,7 +38,6 @@ from psmlearn.segmentation._losses import (
     voronoi_loss,
 )
 from psmlearn.segmentation._masks import class_planes
-from psmlearn.segmentation._points import are_points, check_points
 from psmlearn.segmentation._rasters import (
     nearest_values,
     points_to_heatmap,
@@ -300,7 +300,7 @@ class Heatmap(Targets):
         """Return the ids (0 where only points are known) and the points."""
         if learner.label_channel is None and are_points(y, images):
             masks = [np.zeros(shape, np.int32) for shape in images.shapes]
-            return masks, check_points(y, images)
+            return masks, check_points(y, images, caller=type(learner).__name__)
         masks = learner._training_masks(images, y)
         points = [mask_points(mask) for mask in masks]
         return [mask if mask.ndim == 2 else mask[..., 0] for mask in masks], points

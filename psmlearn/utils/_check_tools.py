@@ -7,10 +7,11 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.utils import get_tags
+from sklearn.utils import Bunch, get_tags
 
 from psmlearn.datasets import make_nuclei
 
@@ -25,15 +26,18 @@ def require(condition: object, message: str) -> None:
         raise AssertionError(message)
 
 
-class PassThrough(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+# scikit-learn has no stubs, so that mypy does not know its __init_subclass__.
+class PassThrough(  # type: ignore[call-arg]
+    TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+):
     """A step of a Pipeline that hands images on as they are."""
 
-    def fit(self, X, y=None) -> PassThrough:
+    def fit(self, X: Images, y: object = None) -> PassThrough:
         """Do nothing but note that it was called."""
         self.is_fitted_ = True
         return self
 
-    def transform(self, X) -> Images:
+    def transform(self, X: Images) -> Images:
         """Return `X`."""
         return X
 
@@ -42,7 +46,7 @@ class PassThrough(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 
 
 @cache
-def _nuclei(n_images: int, height: int, width: int):
+def _nuclei(n_images: int, height: int, width: int) -> Bunch:
     return make_nuclei(
         n_images,
         (height, width),
@@ -106,14 +110,19 @@ def fresh(estimator: BaseEstimator, **parameters: object) -> BaseEstimator:
     return copied.set_params(**seeds, **parameters)
 
 
-def fit(estimator: BaseEstimator, images, masks) -> BaseEstimator:
+def fit(estimator: BaseEstimator, images: Any, masks: Any) -> BaseEstimator:
     """Fit an estimator in place, with masks only where it cannot do without."""
     if needs_masks(estimator):
         return estimator.fit(images, masks)
     return estimator.fit(images)
 
 
-def fitted(estimator: BaseEstimator, images=None, masks=None, **parameters):
+def fitted(
+    estimator: BaseEstimator,
+    images: Any = None,
+    masks: Any = None,
+    **parameters: object,
+) -> BaseEstimator:
     """Return a fitted clone with seeds and the given parameters."""
     if images is None:
         images, masks = image_array()
@@ -125,7 +134,7 @@ def methods_of(estimator: BaseEstimator) -> list[str]:
     return [name for name in METHODS if hasattr(estimator, name)]
 
 
-def outputs(estimator: BaseEstimator, images) -> dict[str, Images]:
+def outputs(estimator: BaseEstimator, images: Any) -> dict[str, Images]:
     """Return what each method gives for `images`."""
     return {name: getattr(estimator, name)(images) for name in methods_of(estimator)}
 
@@ -217,7 +226,9 @@ def raised_by(function: Callable[..., object], *arguments: object) -> str:
     raise AssertionError(f"{getattr(function, '__name__', function)} raised no error.")
 
 
-def require_refused(estimator: BaseEstimator, bad, words: Sequence[str], what: str):
+def require_refused(
+    estimator: BaseEstimator, bad: object, words: Sequence[str], what: str
+) -> None:
     """Demand an error with all `words` from `fit` and from each method.
 
     `bad` takes the place of the images. A word may offer choices: ``"a|b"``.
@@ -241,5 +252,5 @@ def require_refused(estimator: BaseEstimator, bad, words: Sequence[str], what: s
             )
 
 
-def _length(X) -> int:
+def _length(X: Any) -> int:
     return len(X) if hasattr(X, "__len__") else 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import gc
 import tracemalloc
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -25,6 +26,9 @@ from psmlearn.utils._check_tools import (
     require_equal,
 )
 
+if TYPE_CHECKING:
+    from torch import nn
+
 _ABSENT_DEVICE = "cuda:99"
 _SPARE_BYTES = 1 << 16
 
@@ -32,11 +36,11 @@ _SPARE_BYTES = 1 << 16
 class _Factory:
     """Builds what a `network` parameter describes, and keeps a copy of it."""
 
-    def __init__(self, network) -> None:
+    def __init__(self, network: Any) -> None:
         self.network = network
-        self.built = None
+        self.built: nn.Module | None = None
 
-    def __call__(self, in_channels: int, out_channels: int):
+    def __call__(self, in_channels: int, out_channels: int) -> nn.Module:
         from psmlearn.networks import build_network
 
         network = build_network(self.network, in_channels, out_channels)
@@ -47,18 +51,18 @@ class _Factory:
 class _Interrupting:
     """Builds networks whose n-th forward pass of training is interrupted."""
 
-    def __init__(self, network, n_passes: int) -> None:
+    def __init__(self, network: Any, n_passes: int) -> None:
         self.network = network
         self.n_passes = n_passes
 
-    def __call__(self, in_channels: int, out_channels: int):
+    def __call__(self, in_channels: int, out_channels: int) -> nn.Module:
         from psmlearn.networks import build_network
 
         network = build_network(self.network, in_channels, out_channels)
         network.register_forward_pre_hook(self._count)
         return network
 
-    def _count(self, module, inputs) -> None:
+    def _count(self, module: nn.Module, inputs: object) -> None:
         if not module.training:
             return
         self.n_passes -= 1
@@ -89,7 +93,7 @@ def check_hooks_released(name: str, estimator: BaseEstimator) -> None:
             require(parameter.grad is None, f"{name} keeps gradients.")
 
 
-def _flags(network) -> list[tuple[str, bool, bool]]:
+def _flags(network: nn.Module) -> list[tuple[str, bool, bool]]:
     modes = [(key, m.training, False) for key, m in network.named_modules()]
     return modes + [
         (key, p.requires_grad, p.grad is None) for key, p in network.named_parameters()
@@ -181,6 +185,8 @@ def check_template_kept(name: str, estimator: BaseEstimator) -> None:
     fitted_once = fresh(estimator).set_params(network=factory)
     fit(fitted_once, images, masks)
     template = factory.built
+    if template is None:
+        raise AssertionError(f"{name}.fit does not build its network.")
     before = {key: value.clone() for key, value in template.state_dict().items()}
     flags = _flags(template)
     ready = fit(fresh(estimator).set_params(network=template), images, masks)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -263,7 +264,9 @@ def check_cached_pipeline(name: str, estimator: BaseEstimator) -> None:
             )
 
 
-def _run_pipeline(steps, memory, method: str, images, y):
+def _run_pipeline(
+    steps: list, memory: joblib.Memory | None, method: str, images: Any, y: Any
+) -> Any:
     pipeline = clone(Pipeline(steps, memory=memory)).fit(images, y)
     return getattr(pipeline, method)(images)
 

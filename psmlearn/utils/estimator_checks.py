@@ -17,8 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from sklearn.base import BaseEstimator
+
+if TYPE_CHECKING:
+    import pytest
 
 from psmlearn.utils._check_tools import has_network, has_parameter, needs_masks
 from psmlearn.utils._input_checks import (
@@ -239,7 +243,7 @@ def parametrize_with_image_checks(
     estimators: Sequence[BaseEstimator],
     *,
     expected_failed_checks: ExpectedFailures | None = None,
-):
+) -> pytest.MarkDecorator:
     """Make a pytest decorator that runs each check as a test of its own.
 
     Parameters

@@ -15,7 +15,15 @@ from scipy import ndimage
 from skimage.io import imsave
 
 from benchmarks.accuracy import __main__ as command
-from benchmarks.accuracy import datasets, protocols, quick, report, rows, runner
+from benchmarks.accuracy import (
+    datasets,
+    machine,
+    protocols,
+    quick,
+    report,
+    rows,
+    runner,
+)
 from psmlearn.datasets import make_nuclei
 
 small_masks = st.tuples(st.integers(0, 2**32 - 1), st.integers(3, 16))
@@ -176,11 +184,11 @@ def test_a_failing_row_does_not_stop_the_others(folder, tmp_path, monkeypatch):
 
 def test_peak_memory_is_the_process_own():
     held = np.ones(40_000_000)
-    code = "from benchmarks.accuracy.runner import _peak_memory; print(_peak_memory())"
+    code = "from benchmarks.accuracy.machine import peak_memory; print(peak_memory())"
     told = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert runner._peak_memory() > held.nbytes / 2**30
+    assert machine.peak_memory() > held.nbytes / 2**30
     assert 0.02 < float(told.stdout) < 2
 
 
@@ -190,18 +198,6 @@ def test_quick_needs_the_full_protocol(folder, monkeypatch, capsys):
             monkeypatch, "--data", folder, "--quick", "--protocols", "psm-paper"
         )
     assert "protocol full" in capsys.readouterr().err
-
-
-def test_configuration_of_an_estimator_is_told_whole():
-    told = rows.tell(rows.make_paper_model(n_images=30, size=512))
-    assert told["labeler__maps__network"] == "res2net101_26w_4s"
-    assert told["labeler__maps__pretext"] == "similarity"
-    assert told["labeler__maps__steps_per_epoch"] == 26
-    assert told["labeler__clusters__fusion"] == "jet"
-    assert told["segmenter__targets"] == "voronoi"
-    assert told["segmenter__network"] == "resunet34"
-    assert told["segmenter__weights"] is None
-    json.dumps(told)
 
 
 def test_supervised_folds_share_no_patient():
@@ -234,8 +230,8 @@ def test_quick_check_refuses_wrong_scores():
     for wrong in (
         [run("otsu-watershed", 0.4)],
         [run("otsu-watershed", 0.5), run("psmlearn-default", 0.45)],
-        [run("paper", np.nan)],
-        [run("paper", 1.5)],
+        [run("psm-paper", np.nan)],
+        [run("psm-paper", 1.5)],
     ):
         with pytest.raises(SystemExit, match="wrong"):
             quick.check(wrong)

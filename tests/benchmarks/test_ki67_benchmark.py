@@ -17,7 +17,7 @@ from benchmarks.accuracy import (
     figures_ki67,
     ki67,
     quick,
-    registry,
+    report,
     report_ki67,
     rows_ki67,
     runner,
@@ -174,9 +174,9 @@ def test_quick_part_moves_the_points(tmp_path, monkeypatch):
 
 
 def test_rows_of_one_kind_do_not_run_on_the_other():
-    he, both = registry.rows_of("he", list(registry.ALL_ROWS)), registry.ALL_ROWS
-    assert "paper" in he and "psmlearn-ki67" not in he
-    assert set(registry.rows_of("ki67", list(both))) == set(rows_ki67.ROWS_KI67)
+    he, both = runner.rows_of("he", list(runner.ALL_ROWS)), runner.ALL_ROWS
+    assert "psm-paper" in he and "psmlearn-ki67" not in he
+    assert set(runner.rows_of("ki67", list(both))) == set(rows_ki67.ROWS_KI67)
     assert set(datasets.FOLDERS) == set(datasets.LOADERS) > set(datasets.KI67)
 
 
@@ -224,7 +224,7 @@ def folder(tmp_path, monkeypatch):
         return [*dataset.masks[:2], wrong], told
 
     row = rows_ki67.Row(find_truth, "psmlearn, defaults", "none", kind="ki67")
-    monkeypatch.setitem(registry.ALL_ROWS, "psmlearn-ki67", row)
+    monkeypatch.setitem(runner.ALL_ROWS, "psmlearn-ki67", row)
     return tmp_path
 
 
@@ -235,7 +235,7 @@ def run_command(monkeypatch, folder, *options):
 
 
 def test_ki67_rows_are_kept_scored_and_drawn(folder, monkeypatch):
-    rows = ["--rows", "colour-stains", "psmlearn-ki67", "paper"]
+    rows = ["--rows", "colour-stains", "psmlearn-ki67", "psm-paper"]
     figures = ["--figures", folder / "figures"]
     run_command(monkeypatch, folder, *rows, "--seeds", 0, 1, 2, *figures)
     out = folder / "out"
@@ -248,7 +248,9 @@ def test_ki67_rows_are_kept_scored_and_drawn(folder, monkeypatch):
     assert len(list((kept / "seed-0" / "points").glob("*.csv"))) == 3
     seed = out / "ki67-glioma" / "psmlearn-ki67" / "seed-1"
     assert len(list((seed / "masks").glob("*.tif"))) == 3
-    assert not (out / "table.md").exists() and not (out / "ki67-glioma/paper").exists()
+    assert (
+        not (out / "table.md").exists() and not (out / "ki67-glioma/psm-paper").exists()
+    )
 
     lines = list(csv.DictReader((out / "ki67_table.csv").read_text().splitlines()))
     assert [line["seed"] for line in lines] == ["0", "0", "1", "2", "mean"]
@@ -317,7 +319,7 @@ def test_each_class_and_radius_has_its_own_best_baseline():
     alone = ki67.compare([psm], found["colour-log-hue"][0]["counts"], n_draws=50)
     assert gains["f1_positive_5px"] == alone["f1_positive_5px"]
     assert gains["f1_negative_5px"] != alone["f1_negative_5px"]
-    text = report_ki67._comparison(found, best, registry.ALL_ROWS)
+    text = report_ki67._comparison(found, best, runner.ALL_ROWS)
     head, _, names, hue, *_ = text.splitlines()
     assert head.startswith("| row | + 5 px | − 5 px |")
     assert names.startswith(
@@ -337,7 +339,7 @@ def test_halves_are_every_other_image_by_file_name(tmp_path):
     np.testing.assert_allclose(halves["looked_at"][1], ki67.pooled(counts)[2])
     others = runs[0]["counts"][[4, 2, 0]].sum(axis=0)
     np.testing.assert_allclose(halves["scored_only"][0], ki67.pooled(others)[2])
-    report_ki67.write_tables(tmp_path, runs, registry.ALL_ROWS)
+    report_ki67.write_tables(tmp_path, runs, runner.ALL_ROWS)
     text = (tmp_path / "ki67_table.md").read_text()
     assert "| + 5 px, looked at | + 5 px, scored only | − 5 px, looked at |" in text
     assert "the first (3 images)" in text and "the others (3 images)" in text
@@ -353,7 +355,7 @@ def test_six_images_of_bcdata_are_told_apart():
     costs = {"fit_seconds": 1, "predict_seconds": 1, "cpu_seconds": 1}
     run |= {"peak_memory_gib": 1, "machine": {"threads": 1}} | costs
     parts = report_ki67._markdown(
-        "bcdata", {"colour-log-hue": [run]}, None, registry.ALL_ROWS
+        "bcdata", {"colour-log-hue": [run]}, None, runner.ALL_ROWS
     )
     assert parts[0] == "### bcdata, 6 images, format only"
     assert "too few" in parts[1] and not any("MP" in part for part in parts)
@@ -373,10 +375,12 @@ def test_quick_check_refuses_wrong_classes():
 
 
 def test_gains_are_bold_from_three_hundredths_on():
-    assert report_ki67._gain(0.031, 0.01, 0.05) == "**+0.031** [+0.010, +0.050]"
-    assert report_ki67._gain(-0.02, -0.03, 0.0) == "−0.020 [−0.030, +0.000]"
-    assert report_ki67._with_spread((0.5, np.nan)) == "0.500"
-    assert report_ki67._with_spread((np.nan, np.nan)) == "none"
+    assert (
+        report.with_interval(0.031, 0.01, 0.05, 0.03) == "**+0.031** [+0.010, +0.050]"
+    )
+    assert report.with_interval(-0.02, -0.03, 0.0, 0.03) == "−0.020 [−0.030, +0.000]"
+    assert report.with_spread((0.5, np.nan)) == "0.500"
+    assert report.with_spread((np.nan, np.nan)) == "none"
 
 
 def test_busiest_part_holds_both_classes(monkeypatch):

@@ -13,7 +13,6 @@ from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import (
     datasets,
     folds,
-    registry,
     rows_weak,
     runner,
     weak,
@@ -154,7 +153,7 @@ def check_gains(lines):
 def test_gated_masks_are_those_of_require_presence(lgg_folder):
     dataset = datasets.load("lgg", lgg_folder)
     train, test = weak.split(dataset)[0]
-    model = rows_weak.make_mapper(dataset, seed=3)
+    model = rows_weak.make_mapper(dataset, seed=3, quick=False)
     images = [dataset.images[i] for i in test]
     model.fit(
         [dataset.images[i] for i in train], image_labels=dataset.image_labels[train]
@@ -298,7 +297,7 @@ def test_rows_differ_in_their_weights_alone(lgg_folder):
     off = {
         name: {
             key
-            for key, value in _method(name).make(dataset, 0).get_params().items()
+            for key, value in _method(name).make(dataset, 0, False).get_params().items()
             if value == 0 and key.endswith(("cluster_weight", "reconstruction_weight"))
         }
         for name in names
@@ -309,15 +308,13 @@ def test_rows_differ_in_their_weights_alone(lgg_folder):
         "cam-cluster": {"reconstruction_weight"},
         "cam-crs": set(),
     }
-    told = [_method(name).tell(_method(name).make(dataset, 5)) for name in names]
+    told = [_method(name).tell(_method(name).make(dataset, 5, False)) for name in names]
     same = [{k: v for k, v in one.items() if not k.endswith("_weight")} for one in told]
     assert all(one == same[0] for one in same) and same[0]["random_state"] == 5
-    unet = _method("supervised-regions").make(dataset, 5)
+    unet = _method("supervised-regions").make(dataset, 5, False)
     assert unet.patch_size == 32 and unet.targets == "regions"
     assert unet.network == "unet_in" and unet.stain_jitter == 3
-    assert registry.rows_of("weak", list(registry.ALL_ROWS)) == list(
-        rows_weak.ROWS_WEAK
-    )
+    assert runner.rows_of("weak", list(runner.ALL_ROWS)) == list(rows_weak.ROWS_WEAK)
 
 
 def _method(name) -> folds.Method:

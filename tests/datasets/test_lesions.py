@@ -196,6 +196,7 @@ def test_many_large_lesions():
         ({"bias": np.nan}, ValueError, "bias is nan"),
         ({"noise": np.inf}, ValueError, "noise is inf"),
         ({"n_slices": 0}, ValueError, "n_slices is 0"),
+        ({"n_lesions": (60, 60)}, ValueError, "60 lesions .* do not fit the brain"),
     ],
 )
 def test_bad_parameters(parameters, error, message):

@@ -318,10 +318,16 @@ def test_a_crop_with_nucleus_255_alone_is_no_stencil():
 @pytest.mark.parametrize(
     ("masks", "error", "message"),
     [
-        (None, TypeError, "None"),
-        ("a.png", TypeError, "list of paths"),
+        (None, TypeError, "None.*expected label images: a list of them"),
+        (5, TypeError, "a int; expected label images"),
+        (Bunch(masks=[]), TypeError, "a Bunch"),
+        ("a.png", ValueError, "1 masks for 2 images"),
         ([], ValueError, "Found no mask"),
-        (np.zeros((20, 24), int), ValueError, r"use \[mask\]"),
+        (np.zeros((20, 24), int), ValueError, "1 masks for 2 images"),
+        (np.zeros((5, 24, 2), int), ValueError, r"2 pixels wide.*\[mask\]"),
+        (np.zeros((2, 20, 24, 3), int), ValueError, r"masks has shape \(2, 20, 24, 3"),
+        (np.ma.masked_array(np.zeros((2, 20, 24), int)), ValueError, "masked array"),
+        (sparse.csr_array(np.eye(3)), TypeError, "sparse matrix"),
         ([np.zeros((20, 24), int)], ValueError, "1 masks for 2 images"),
         ([np.zeros((20, 24), int)] * 3, ValueError, "3 masks for 2 images"),
         (
@@ -336,7 +342,10 @@ def test_a_crop_with_nucleus_255_alone_is_no_stencil():
         ),
         ([np.zeros((20, 24))] * 2, ValueError, "2 of 2 masks are bad"),
         ([np.full((20, 24), -3), np.eye(20, 24)], ValueError, "mask 0 holds .*-3"),
-        ([[[0]], np.zeros((20, 24), int)], ValueError, "mask 0 is a list"),
+        ([[[0]], np.zeros((20, 24), int)], ValueError, r"mask 0 has size \(1, 1\)"),
+        ([[[0], [1, 2]], np.zeros((20, 24), int)], ValueError, "mask 0 is no array"),
+        ([FakeTensor(), np.zeros((20, 24), int)], ValueError, r"mask 0.*tensor\.cpu"),
+        ([None, np.zeros((20, 24), int)], ValueError, "mask 0 is a NoneType"),
         ([np.zeros((20, 24), int), "none.tif"], ValueError, "mask 1 .*No such"),
     ],
 )

@@ -6,8 +6,9 @@ import pathlib
 import numpy as np
 import pytest
 
-from psmlearn.metrics._averaging import average_scores
-from psmlearn.metrics._checks import check_average, check_labels, check_regions
+from psmlearn.io._masks import check_regions
+from psmlearn.metrics._checks import check_average, check_labels
+from psmlearn.metrics._scoring import average_scores
 
 COUNTS = np.array([[1, 2], [3, 4], [0, 0], [0, 5]])
 
@@ -123,6 +124,9 @@ def test_regions_of_wrong_kinds():
         check_regions(np.zeros((1, 3, 4, 1), dtype=bool), 1)
     with pytest.raises(ValueError, match=r"regions\[0\] has shape \(3,\)"):
         check_regions([np.zeros(3, dtype=bool)], 1)
-    for bad in (3, True, "roi.png", pathlib.Path("roi.png")):
+    for bad in (3, True, b"roi.png"):
         with pytest.raises(TypeError, match="expected boolean masks of shape"):
+            check_regions(bad, 1)
+    for bad in ("roi.png", [pathlib.Path("roi.png")]):
+        with pytest.raises(FileNotFoundError, match=r"regions.*\(roi.png\): No such"):
             check_regions(bad, 1)

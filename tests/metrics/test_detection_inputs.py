@@ -70,16 +70,23 @@ def test_bad_values(score, item, message):
         score([item], [fits])
 
 
-@pytest.mark.parametrize("item", ["points.csv", np.array(["a"]), POINTS + 1j, None])
+@pytest.mark.parametrize("item", [b"points.csv", np.array(["a"]), POINTS + 1j, None])
 def test_bad_kinds(score, item):
     with pytest.raises(TypeError, match=r"^y_pred\[1\] .*expected points \(n, 2\)"):
         score([POINTS, POINTS], [POINTS, item])
 
 
-@pytest.mark.parametrize("points", ["points.csv", 5, None])
+@pytest.mark.parametrize("points", [b"points.csv", 5, None])
 def test_no_lists(score, points):
     with pytest.raises(TypeError, match=r"^y_true is .*expected points \(n, 2\)"):
         score(points, [POINTS])
+
+
+@pytest.mark.parametrize("path", ["points.csv", "mask.tif"])
+def test_paths_of_no_file(score, path):
+    message = r"^y_true\[0\] \((points.csv|mask.tif)\): No such"
+    with pytest.raises(FileNotFoundError, match=message):
+        score([path], [POINTS])
 
 
 @pytest.mark.parametrize(

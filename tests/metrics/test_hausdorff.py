@@ -7,11 +7,11 @@ import tracemalloc
 import metrics_oracle as oracle
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from psmlearn.metrics import _hausdorff, _shapes, hausdorff_distance
+from psmlearn.metrics import _hausdorff, hausdorff_distance
 
 IDS = st.sampled_from([-1, 0, 0, 0, 0, 1, 2, 5, 2**31 - 1])
 
@@ -39,11 +39,12 @@ def test_object_level_equals_brute_force(outline, pair, percentile):
 
 @settings(max_examples=100, deadline=None)
 @given(pair=pairs(), small=st.booleans(), n_near=st.sampled_from([1, 2]))
+@example((np.array([[0, 2], [1, 1]]), np.array([[1, 0], [0, 0]])), False, 1)
 def test_the_way_it_is_measured_changes_nothing(pair, small, n_near):
     """Trees in place of tables, pruned pixels, and a search in small steps."""
     expected = hausdorff_distance(*pair)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_shapes, "_SMALL_TABLE", 1e9 if small else 0)
+        patch.setattr(_hausdorff, "_SMALL_TABLE", 1e9 if small else 0)
         patch.setattr(_hausdorff, "_N_NEAR", n_near)
         patch.setattr(_hausdorff, "_MUCH_LARGER", 0)
         assert hausdorff_distance(*pair) == pytest.approx(expected, rel=1e-12)

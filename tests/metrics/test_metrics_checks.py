@@ -171,10 +171,14 @@ def test_masks_without_pixels(score):
         score([np.zeros((0, 5), int)], [np.zeros((0, 5), int)])
 
 
-@pytest.mark.parametrize("path", ["mask.tif", pathlib.Path("mask.tif"), b"mask.tif"])
-def test_paths(score, path):
+@pytest.mark.parametrize("path", ["mask.tif", pathlib.Path("mask.tif")])
+def test_paths_of_no_file(score, path):
+    message = r"y_true.*mask\.tif.*No such image file"
     for bad in (path, [path], np.array([str(path)])):
-        with pytest.raises(TypeError, match=r"mask\.tif.*psmlearn\.io\.read_labels"):
+        with pytest.raises(FileNotFoundError, match=message):
+            score(bad, [GOOD])
+    for bad in (b"mask.tif", [b"mask.tif"]):
+        with pytest.raises(TypeError, match=r"y_true.* is b'mask\.tif'; expected"):
             score(bad, [GOOD])
 
 
@@ -229,7 +233,7 @@ def test_regions_that_do_not_fit(score):
         score([GOOD] * 2, [GOOD] * 2, regions=[None, inside[:, :-1]])
     with pytest.raises(ValueError, match=r"regions\[0\] has dtype uint8"):
         score([GOOD], [GOOD], regions=[inside.astype(np.uint8)])
-    with pytest.raises(TypeError, match="regions is 'roi.png'"):
+    with pytest.raises(FileNotFoundError, match=r"regions \(roi\.png\): No such"):
         score([GOOD], [GOOD], regions="roi.png")
 
 

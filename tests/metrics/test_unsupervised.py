@@ -22,15 +22,17 @@ from sklearn.preprocessing import FunctionTransformer
 from psmlearn.cluster import SemanticClusterer
 from psmlearn.datasets import make_nuclei
 from psmlearn.metrics import aggregated_jaccard_score
-from psmlearn.metrics._outlines import edge_agreement, mean_roundness, outlines
 from psmlearn.metrics._perturb import CHANGES, change_image, restore_mask
-from psmlearn.metrics._silhouette import silhouette_of_two
 from psmlearn.metrics._unsupervised import (
     OutlineScorer,
     SilhouetteScorer,
     StabilityScorer,
     _largest_object,
+    edge_agreement,
+    mean_roundness,
     outline_scorer,
+    outlines,
+    silhouette_of_two,
     silhouette_scorer,
     stability_scorer,
 )

@@ -7,25 +7,18 @@ import math
 
 import pytest
 import torch
+from sklearn.base import clone
 from torch import nn
 
-from psmlearn.activation._pretext import (
-    PretextLoss,
-    PretextNetwork,
-    measure_outputs,
-    resolve_task,
+from psmlearn.activation import (
+    Contrastive,
+    MeanValue,
+    Pretext,
+    Rotation,
+    Similarity,
+    SimSiam,
 )
-
-DEFAULTS = {
-    "loss": "auto",
-    "embedding_dim": "auto",
-    "margin": "auto",
-    "variance_weight": 1.0,
-    "train_heads": True,
-    "augment": True,
-    "batch_size": 4,
-}
-LITERAL = {"augment": False, "variance_weight": 0.0}
+from psmlearn.activation._pretexts import PRETEXTS, PretextNetwork, measure_outputs
 
 
 class Tiny(nn.Module):
@@ -41,11 +34,17 @@ class Tiny(nn.Module):
         return self.fc(self.act(self.conv(images)).mean(dim=(2, 3)))
 
 
-def make_loss(pretext, input_scale="byte", **options):
-    task = resolve_task(pretext, **{**DEFAULTS, **options})
-    torch.manual_seed(0)
-    network = PretextNetwork(Tiny, 3, task.n_outputs, task.heads)
-    return PretextLoss(network, task, input_scale)
+class Loss:
+    """A pretext with a network of its own, called on crops."""
+
+    def __init__(self, pretext, input_scale="byte"):
+        torch.manual_seed(0)
+        self.pretext = pretext
+        self.network = PretextNetwork(Tiny, 3, pretext.n_outputs, pretext.heads)
+        self.network.input_scale = input_scale
+
+    def __call__(self, crops, targets, generator):
+        return self.pretext.loss(self.network, crops, targets, generator)
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def crops():
 def compute(loss, crops, targets=None, seed=5):
     targets = torch.zeros(len(crops)) if targets is None else targets
     generator = torch.Generator().manual_seed(seed)
-    return loss(crops, targets, training=True, generator=generator)
+    return loss(crops, targets, generator)
 
 
 def drawn_turns(seed=5):
@@ -65,16 +64,16 @@ def drawn_turns(seed=5):
 
 
 def test_literal_similarity(crops):
-    loss = make_loss("similarity", loss="l1", **LITERAL)
+    loss = Loss(Similarity(loss_function="l1", augment=False))
     f = loss.network.backbone
     expected = (f(255 * crops) - f(255 * crops.flip(-1, -2))).abs().mean()
-    assert loss.task.n_outputs == 1
+    assert loss.pretext.n_outputs == 1
     assert compute(loss, crops).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("factor", [1, 1e-3])
 def test_literal_contrastive(crops, factor):
-    loss = make_loss("contrastive", loss="mse", **LITERAL)
+    loss = Loss(Contrastive(loss_function="mse", augment=False))
     with torch.no_grad():
         loss.network.backbone.fc.weight.mul_(factor)
     f = loss.network.backbone
@@ -87,7 +86,7 @@ def test_literal_contrastive(crops, factor):
 
 
 def test_literal_rotation_regresses_the_turns_on_every_output(crops):
-    loss = make_loss("rotation", loss="mse", embedding_dim=1000, **LITERAL)
+    loss = Loss(Rotation(loss_function="mse", embedding_dim=1000, augment=False))
     turns = {drawn_turns(seed) for seed in range(8)}
     assert len(turns) > 1
     for seed in range(8):
@@ -101,8 +100,10 @@ def test_literal_rotation_regresses_the_turns_on_every_output(crops):
 
 
 def test_literal_simsiam(crops):
-    loss = make_loss(
-        "simsiam", loss="l1", embedding_dim=1000, train_heads=False, **LITERAL
+    loss = Loss(
+        SimSiam(
+            loss_function="l1", embedding_dim=1000, train_heads=False, augment=False
+        )
     )
     network = loss.network
     g, h = network.projector, network.predictor
@@ -120,7 +121,7 @@ def test_literal_simsiam(crops):
 
 
 def test_literal_mean_value(crops):
-    loss = make_loss("mean_value", loss="l1", **LITERAL)
+    loss = Loss(MeanValue(loss_function="l1", augment=False))
     loss.network.target_std.fill_(1 / 255)  # as fit does for grey and bytes
     outputs = loss.network.backbone(255 * crops)[:, 0]
     expected = (outputs - 255 * crops.mean(dim=(1, 2, 3))).abs().mean()
@@ -129,7 +130,7 @@ def test_literal_mean_value(crops):
 
 
 def test_mean_value_is_standardised(crops):
-    loss = make_loss("mean_value", "standard", augment=False)
+    loss = Loss(MeanValue(augment=False), "standard")
     loss.network.target_mean.fill_(0.3)
     loss.network.target_std.fill_(0.1)
     targets = torch.tensor([0.1, 0.2, 0.3, 0.4])
@@ -138,7 +139,7 @@ def test_mean_value_is_standardised(crops):
 
 
 def test_similarity_punishes_collapse(crops):
-    loss = make_loss("similarity", "standard")
+    loss = Loss(Similarity(), "standard")
     with torch.no_grad():
         for parameter in loss.network.projector[-1].parameters():
             parameter.zero_()
@@ -148,14 +149,14 @@ def test_similarity_punishes_collapse(crops):
 
 
 def test_contrastive_of_equal_embeddings_is_the_margin(crops):
-    loss = make_loss("contrastive", "standard", margin=0.7)
+    loss = Loss(Contrastive(margin=0.7), "standard")
     with torch.no_grad():
         loss.network.projector[-1].weight.zero_()
     assert compute(loss, crops).item() == pytest.approx(0.7, rel=1e-5)
 
 
 def test_simsiam_stops_the_gradient_of_the_targets(crops):
-    loss = make_loss("simsiam", "standard")
+    loss = Loss(SimSiam(), "standard")
     value = compute(loss, crops)
     assert -1 <= value.item() <= 1
     value.backward()
@@ -164,44 +165,63 @@ def test_simsiam_stops_the_gradient_of_the_targets(crops):
 
 
 def test_rotation_of_indifferent_outputs_is_log_4(crops):
-    loss = make_loss("rotation", "standard")
+    loss = Loss(Rotation(), "standard")
     with torch.no_grad():
         loss.network.backbone.fc.weight.zero_()
         loss.network.backbone.fc.bias.zero_()
     assert compute(loss, crops).item() == pytest.approx(math.log(4), rel=1e-5)
 
 
-@pytest.mark.parametrize("pretext", ["similarity", "contrastive", "simsiam"])
-def test_validation_loss_is_repeatable(crops, pretext):
-    loss = make_loss(pretext, "standard")
-    loss.network.eval()
-    values = {
-        loss(crops, torch.zeros(4), training=False, generator=None).item()
-        for _ in range(2)
-    }
-    assert len(values) == 1
+def test_the_margin_of_similarity_is_the_spread_that_is_asked_for(crops):
+    loss = Loss(Similarity(margin=0.4, variance_weight=2.0), "standard")
+    with torch.no_grad():
+        for parameter in loss.network.projector[-1].parameters():
+            parameter.zero_()
+        loss.network.projector[-1].bias.fill_(1.0)
+    expected = 2 * (0.4 - math.sqrt(1e-4))
+    assert compute(loss, crops).item() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("pretext", "options", "message"),
+    ("pretext", "batch_size", "message"),
     [
-        ("rotation", {"loss": "l1"}, "loss='l1' does not go with"),
-        ("mean_value", {"embedding_dim": 7}, "1 output"),
-        ("rotation", {"embedding_dim": 1000}, "4 output"),
-        ("contrastive", {"batch_size": 1}, "at least 2"),
-        ("similarity", {"batch_size": 1}, "at least 2"),
+        (Rotation(embedding_dim=1000), 4, "4 output"),
+        (Contrastive(), 1, "at least 2"),
+        (Similarity(), 1, "at least 2"),
     ],
 )
-def test_what_does_not_go_together_is_refused(pretext, options, message):
+def test_what_does_not_go_together_is_refused(pretext, batch_size, message):
     with pytest.raises(ValueError, match=message):
-        resolve_task(pretext, **{**DEFAULTS, **options})
+        pretext.check(batch_size)
 
 
-def test_frozen_heads_are_not_trained():
-    network = PretextNetwork(Tiny, 3, 8, "mlp+mlp")
-    network.freeze_heads()
-    assert not any(p.requires_grad for p in network.predictor.parameters())
-    assert all(p.requires_grad for p in network.backbone.parameters())
+@pytest.mark.parametrize(
+    ("pretext", "n_outputs"),
+    [
+        (Similarity(), 128),
+        (Similarity(loss_function="l1"), 1),
+        (Contrastive(embedding_dim=16), 16),
+        (Contrastive(loss_function="mse"), 1),
+        (Rotation(), 4),
+        (SimSiam(loss_function="l1", embedding_dim=1000), 1000),
+        (MeanValue(), 1),
+    ],
+)
+def test_numbers_of_outputs(pretext, n_outputs):
+    assert pretext.n_outputs == n_outputs
+
+
+def test_options_of_pretexts_are_parameters():
+    for kind in PRETEXTS.values():
+        pretext = kind()
+        changed = clone(pretext).set_params(augment=False)
+        assert pretext.augment and not changed.augment
+        assert repr(changed) == f"{kind.__name__}(augment=False)"
+
+
+def test_a_pretext_without_a_loss_says_what_is_missing(crops):
+    with pytest.raises(NotImplementedError, match="Pretext has no loss"):
+        compute(Loss(Pretext()), crops)
 
 
 def test_other_numbers_of_outputs_get_a_readout():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from psmlearn.activation import activation_maps
-from psmlearn.activation._gradient import layer_features, layer_gradients
+from psmlearn.activation._gradients import layer_features, layer_gradients
 from psmlearn.networks import resnet18
 
 

@@ -4,15 +4,27 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import joblib
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 from small_mappers import SMALL, TINY, TinyNet
 
 from psmlearn import SelfActivationMapper
-from psmlearn.activation import activation_maps
+from psmlearn.activation import (
+    Contrastive,
+    MeanValue,
+    Pretext,
+    Rotation,
+    Similarity,
+    SimSiam,
+    activation_maps,
+)
+from psmlearn.base import EarlyStopping
 from psmlearn.datasets import make_nuclei
 
 
@@ -64,25 +76,29 @@ def test_every_pretext_lowers_its_loss(nuclei, pretext, rate):
 @pytest.mark.parametrize(
     "literal",
     [
-        {"pretext": "similarity", "loss": "l1", "batch_size": 1},
-        {"pretext": "contrastive", "loss": "mse", "margin": 10.0},
-        {"pretext": "rotation", "loss": "mse", "embedding_dim": 1000},
         {
-            "pretext": "simsiam",
-            "loss": "l1",
-            "embedding_dim": 1000,
-            "train_heads": False,
+            "pretext": Similarity(loss_function="l1", augment=False),
+            "batch_size": 1,
         },
-        {"pretext": "mean_value", "loss": "l1", "target": "grey"},
+        {"pretext": Contrastive(loss_function="mse", augment=False)},
+        {"pretext": Rotation(loss_function="mse", embedding_dim=1000, augment=False)},
+        {
+            "pretext": SimSiam(
+                loss_function="l1",
+                embedding_dim=1000,
+                train_heads=False,
+                augment=False,
+            )
+        },
+        {"pretext": MeanValue(loss_function="l1", target="grey", augment=False)},
     ],
-    ids=lambda literal: literal["pretext"],
+    ids=lambda literal: type(literal["pretext"]).__name__,
 )
 def test_literal_configurations_run_to_the_end(nuclei, literal):
     paper = {
         "layers": ["stem", "block"],
         "crop": "center",
         "patch_size": 64,
-        "augment": False,
         "input_scale": "byte",
         "map_input_scale": "unit",
         "output_unit": 0,
@@ -133,9 +149,7 @@ def test_literal_map_equals_its_formula(nuclei):
 def test_early_stopping_keeps_the_best_weights(nuclei):
     mapper = SelfActivationMapper(
         **{**TINY, "max_epochs": 30, "learning_rate": 1e-2},
-        early_stopping=True,
-        validation_fraction=0.5,
-        n_iter_no_change=2,
+        early_stopping=EarlyStopping(validation_fraction=0.5, n_iter_no_change=2),
     ).fit(nuclei.images)
     assert mapper.n_epochs_ < 30
     assert len(mapper.validation_loss_curve_) == mapper.n_epochs_
@@ -349,3 +363,63 @@ def test_feature_names(tiny_mapper):
         tiny_mapper.get_feature_names_out(["a"])
     maps = copy.deepcopy(tiny_mapper).set_params(output="maps")
     assert maps.get_feature_names_out().tolist() == ["activation"]
+
+
+class Brightest(Pretext):
+    """One's own task: regress the greatest value of a crop, from its outputs."""
+
+    _parameter_constraints = {**Pretext._parameter_constraints, "power": [int]}
+
+    def __init__(self, *, power=1, augment=True):
+        super().__init__(augment=augment)
+        self.power = power
+
+    def targets(self, patches):
+        return patches.max(axis=(1, 2, 3)) ** self.power
+
+    def loss(self, network, crops, targets, generator):
+        found = network(self.view(crops, generator))[:, 0].float()
+        wanted = (targets - network.target_mean) / network.target_std
+        return (found - wanted).abs().mean()
+
+
+def test_a_pretext_of_ones_own(nuclei):
+    mapper = SelfActivationMapper(**TINY, pretext=Brightest(power=2))
+    stacks = mapper.fit_transform(nuclei.images)
+    assert np.isfinite(stacks).all()
+    network = mapper.network_
+    assert network.target_std > 0 and network.target_std != 1
+    assert mapper.get_params()["pretext__power"] == 2
+    again = clone(mapper).set_params(pretext__power=3).fit(nuclei.images)
+    assert again.loss_curve_ != mapper.loss_curve_
+    copied = pickle.loads(pickle.dumps(mapper))
+    np.testing.assert_array_equal(copied.transform(nuclei.images), stacks)
+
+
+def test_a_named_pretext_is_that_object_with_its_defaults(nuclei):
+    named = SelfActivationMapper(**TINY, pretext="contrastive").fit(nuclei.images)
+    given = SelfActivationMapper(**TINY, pretext=Contrastive()).fit(nuclei.images)
+    assert named.loss_curve_ == given.loss_curve_
+
+
+def test_options_are_searched_through_the_object(nuclei):
+    mapper = SelfActivationMapper(**TINY, pretext=Contrastive(), output="maps")
+    search = GridSearchCV(
+        mapper,
+        {"pretext__margin": [0.1, 0.9], "early_stopping": [EarlyStopping(), False]},
+        scoring=lambda estimator, X, y=None: -estimator.best_loss_,
+        cv=2,
+    ).fit(list(nuclei.images))
+    assert search.best_params_["pretext__margin"] == 0.1
+    assert mapper.pretext.margin == "auto"  # the search trained copies
+
+
+def test_bad_options_name_the_option(nuclei):
+    mapper = SelfActivationMapper(**TINY, pretext=Contrastive(margin=-1))
+    with pytest.raises(ValueError, match="'margin' parameter of Contrastive"):
+        mapper.fit(nuclei.images)
+    mapper = SelfActivationMapper(
+        **TINY, early_stopping=EarlyStopping(validation_fraction=3)
+    )
+    with pytest.raises(ValueError, match="'validation_fraction' parameter of Early"):
+        mapper.fit(nuclei.images)

@@ -18,6 +18,7 @@ from sklearn.exceptions import NotFittedError
 from small_mappers import SMALL, TINY, TinyNet
 
 from psmlearn import SelfActivationMapper
+from psmlearn.activation import Rotation
 from psmlearn.datasets import make_nuclei
 from psmlearn.networks import resnet18
 
@@ -136,7 +137,7 @@ def test_inputs_are_not_written_to(nuclei, tiny_mapper):
         ({"layers": []}, "layers: the name"),
         ({"layers": "fc"}, "feature maps"),
         ({"pretext": "colour"}, "pretext"),
-        ({"loss": "l1", "pretext": "rotation"}, "loss='l1' does not go with"),
+        ({"pretext": Rotation(loss_function="l1")}, "'loss_function' parameter"),
         ({"output_unit": 3}, "has 1 output"),
         ({"device": "cuda:63"}, "not on this machine"),
         ({"max_epochs": 0}, "max_epochs"),
@@ -150,7 +151,7 @@ def test_bad_parameters_are_reported_before_training(
     def fail(*args, **kwargs):
         pytest.fail("training started")
 
-    monkeypatch.setattr("psmlearn.activation._fitting.train_network", fail)
+    monkeypatch.setattr("psmlearn._engine._train.train_network", fail)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         SelfActivationMapper(**{**SMALL, **parameters}).fit(nuclei.images)
 
