@@ -78,7 +78,13 @@ def regions(**rest):
     return RegionSegmenter(**rest)
 
 
-def class_mapper(resupervision={}, reconstruction={}, refinement={}, early=None, **rest):  # noqa: B006
+def class_mapper(
+    resupervision={},  # noqa: B006
+    reconstruction={},  # noqa: B006
+    refinement={},  # noqa: B006
+    early=None,
+    **rest,
+):
     from psmlearn import ClassActivationMapper, weak
 
     def part(kind, options):

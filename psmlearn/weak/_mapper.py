@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -611,7 +611,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
             return float(np.mean(found == labels))
         from psmlearn.metrics import dice_score
 
-        true = check_masks(y, None, caller=caller)
+        true = check_masks(cast("Masks", y), None, caller=caller)
         return float(dice_score(true, list(self.predict(X))))
 
     def _are_labels(self, y: Any) -> bool:

@@ -148,9 +148,7 @@ def cut(maps: np.ndarray, above: np.ndarray, min_area: float) -> np.ndarray:
         return connected_regions(above[..., 0], min_area)
     classes = range(1, maps.shape[2] + 1)
     place = np.where(above, maps, -1).argmax(axis=-1)
-    return regions_of_classes(
-        above.max(axis=-1), place, classes, min_area
-    )
+    return regions_of_classes(above.max(axis=-1), place, classes, min_area)
 
 
 def grow(
