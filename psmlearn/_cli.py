@@ -227,7 +227,7 @@ def _train(
     sizes = resolve_pixel_size(pixel_size, batch)
     labeler, segmenter = default_chain(
         batch,
-        classes=classes,
+        classes="ki67" if classes == "ki67" else None,
         pixel_size=pixel_size,
         device=device,
         verbose=verbose,

@@ -143,6 +143,8 @@ class BaseImageEstimator(BaseEstimator):
     ``auto_wrap_output_keys=None``, else ragged output meets pandas' wrapping.
     """
 
+    n_features_in_: int
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
@@ -181,6 +183,14 @@ class NetworkEstimator(BaseImageEstimator):
     `set_params` has changed since, is ``_frozen``, a dataclass of the estimator's file.
     """
 
+    network_: nn.Module
+    n_epochs_: int
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float]
+    best_loss_: float
+    device_: str
+    _network_recipe: dict[str, Any]
+    _frozen: Any
     _parameter_constraints: dict = {
         "network": [str, callable],
         "weights": [str, os.PathLike, None],
@@ -255,7 +265,7 @@ class NetworkEstimator(BaseImageEstimator):
             from psmlearn._engine._seed import isolated_torch
             from psmlearn._engine._state import load_numpy_state
 
-            weights = self.network_
+            weights: Any = self.network_
             # Building draws weights that are thrown away: keep the global stream.
             with isolated_torch(0, torch.device("cpu")):
                 network = self._build(self._network_recipe)
@@ -331,7 +341,7 @@ class NetworkEstimator(BaseImageEstimator):
                 self.network_ = network.eval()
                 self._network_recipe = recipe
                 self._frozen = frozen
-                vars(self).update(public)
+                self.__dict__.update(public)
                 self._record(result, continued)
                 self.device_ = str(device)
 

@@ -119,7 +119,7 @@ SMALL = {
 # What is changed for the images of 24 pixels that stand for the rows of a table.
 _TABLE_SIZED = {"patch_size": 16, "pixel_size": 1.0}
 SMALL_TABLE = {
-    SelfActivationMapper: _TABLE_SIZED,
+    SelfActivationMapper: {"patch_size": 16},
     SemanticClusterer: {"pixel_size": 1.0},
     NucleiDetector: _TABLE_SIZED,
     NucleiSegmenter: _TABLE_SIZED,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import os
 import subprocess
 import sys
@@ -159,6 +160,51 @@ def test_one_module_imports_the_private_parts_of_sklearn(path):
         assert not _private_of_sklearn(node), (
             f"line {node.lineno}: import it from psmlearn._sklearn_compat"
         )
+
+
+def _module_name(path: Path) -> str:
+    parts = ("psmlearn", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def _runtime_imports(tree: ast.Module):
+    """Import statements that run, inside functions too; not those for types alone."""
+    stack = list(tree.body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        stack.extend(ast.iter_child_nodes(node))
+
+
+def test_no_imports_go_in_a_circle():
+    modules = {_module_name(path): path for path in _source_files()}
+    needs = {}
+    for name, path in modules.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found = set()
+        for node in _runtime_imports(tree):
+            for other in _imported(node):
+                if isinstance(node, ast.ImportFrom):
+                    # A module of a room, or a name of it.
+                    inside = {f"{other}.{alias.name}" for alias in node.names}
+                    found |= inside & modules.keys() or {other} & modules.keys()
+                else:
+                    found |= {other} & modules.keys()
+        # A room's own page of names does not count: its modules never ask it.
+        needs[name] = found - {name}
+    rooms = {name for name, path in modules.items() if path.name == "__init__.py"}
+    order = graphlib.TopologicalSorter(
+        {name: others - rooms for name, others in needs.items() if name not in rooms}
+    )
+    order.prepare()  # raises CycleError, with the circle
+    # The two halves: what trains itself, and what learns from image labels.
+    halves = ("psmlearn.activation", "psmlearn.weak")
+    for name, others in needs.items():
+        for half, other_half in (halves, halves[::-1]):
+            if name.startswith(half):
+                assert not any(other.startswith(other_half) for other in others), name
 
 
 def test_light_imports_do_not_load_torch():

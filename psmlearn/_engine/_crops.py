@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,9 +43,7 @@ class PatchSampler:
         self.patch_size = patch_size
         self.masks = masks
 
-    def draw(
-        self, rng: np.random.Generator, n_patches: int
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def draw(self, rng: np.random.Generator, n_patches: int) -> tuple[np.ndarray, Any]:
         """Return patches (n, size, size, c) float32 and their masks, or None."""
         patches, crops = [], []
         for index in rng.integers(len(self.images), size=n_patches):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,11 +28,14 @@ __all__ = [
 # Pixels of images that wait for their turn.
 _CHUNK_PIXELS = 1 << 22
 
+_N = TypeVar("_N", bound=nn.Module)
 
-def working_copy(network: nn.Module, device: torch.device) -> nn.Module:
+
+def working_copy(network: _N, device: torch.device) -> _N:
     """Return a frozen copy on `device`; the estimator's own stays on the CPU."""
     copied = copy.deepcopy(network).eval().requires_grad_(False)
-    return copied.to(device, memory_format=torch.channels_last)
+    # PyTorch's stubs do not know the memory format of modules.
+    return copied.to(device, memory_format=torch.channels_last)  # type: ignore
 
 
 class TiledImage:
@@ -53,7 +56,8 @@ class TiledImage:
         self.height, self.width = image.shape[:2]
         self.padded = pad_to_multiple(image, alignment)
         size = max(alignment, tile_size // alignment * alignment)
-        self.boxes = tile_boxes(*self.padded.shape[:2], size, halo, alignment)
+        height, width = self.padded.shape[:2]
+        self.boxes = tile_boxes(height, width, size, halo, alignment)
 
     @property
     def n_pixels(self) -> int:
@@ -205,7 +209,7 @@ def _forward(
     n_views: int,
 ) -> torch.Tensor:
     """Return the mean of the activated outputs over flips and rotations."""
-    total: torch.Tensor | float = 0.0
+    total: Any = 0.0
     for element in range(n_views):
         view = dihedral(batch, element)
         view = view.contiguous(memory_format=torch.channels_last)

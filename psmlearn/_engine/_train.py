@@ -95,11 +95,14 @@ def train_network(
     FloatingPointError
         If the loss is not finite.
     """
-    modules.to(device, memory_format=torch.channels_last)
+    # PyTorch's stubs do not know the memory format of modules.
+    modules.to(device, memory_format=torch.channels_last)  # type: ignore
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     n_steps = settings.max_epochs * settings.steps_per_epoch
     optimizer, scheduler = _make_optimizer(modules, settings, n_steps)
-    validation = draw_validation() if settings.early_stopping else []
+    validation = []
+    if settings.early_stopping and draw_validation is not None:
+        validation = draw_validation()
     stale = 0
     progress = tqdm(
         total=n_steps, desc=settings.description, disable=settings.verbose < 1

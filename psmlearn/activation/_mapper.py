@@ -62,7 +62,8 @@ class _Frozen:
     calibration: Calibration
 
 
-class SelfActivationMapper(
+# scikit-learn has no stubs, so that mypy does not know its __init_subclass__.
+class SelfActivationMapper(  # type: ignore[call-arg]
     TransformerMixin, NetworkEstimator, auto_wrap_output_keys=None
 ):
     """Maps of where a network that trained itself on the images looks.
@@ -210,6 +211,8 @@ class SelfActivationMapper(
     (2, 96, 96, 4)
     """
 
+    network_: PretextNetwork
+    _frozen: _Frozen
     _parameter_constraints: dict = {
         **NetworkEstimator._parameter_constraints,
         "pretext": [StrOptions(set(PRETEXTS)), Pretext],
@@ -466,7 +469,7 @@ class SelfActivationMapper(
         return np.array([*names, "activation"], dtype=object)
 
 
-class _PretextPlan(TrainingPlan):
+class _PretextPlan(TrainingPlan[PretextNetwork]):
     """What a mapper trains: a network that learns a pretext on crops."""
 
     n_validation_batches = 4
@@ -603,5 +606,5 @@ def _silence_residuals(backbone: ResNet) -> None:
     """
     for block in backbone.modules():
         if hasattr(block, "downsample"):
-            last = block.bn3 if hasattr(block, "bn3") else block.bn2
-            nn.init.zeros_(last.weight)
+            last = getattr(block, "bn3", None) or block.get_submodule("bn2")
+            nn.init.zeros_(last.get_parameter("weight"))

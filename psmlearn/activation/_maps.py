@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,7 +103,8 @@ def find_geometry(backbone: nn.Module, in_channels: int, layer: str) -> LayerGeo
         )
     if hasattr(backbone, "layer_halo"):
         # Odd kernels with symmetric padding: cells sit on pixels 0, stride, ...
-        return LayerGeometry(stride, 0.0, backbone.layer_halo(layer))
+        halo: Callable[[str], int] = backbone.layer_halo  # type: ignore[assignment]
+        return LayerGeometry(stride, 0.0, halo(layer))
     if first == 0 or last == side - 1:
         return LayerGeometry(stride, (stride - 1) / 2, _GRADIENT_HALO)
     offset = (first + last) / 2 - cell * stride
@@ -298,7 +300,7 @@ class MapRunner:
             for (job, _), values in zip(tiles, statistics, strict=True):
                 job.totals[layer] += values
 
-    def _finish(self, totals: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def _finish(self, totals: Sequence[Any]) -> list[torch.Tensor]:
         """Turn sums into the channel weights of each layer."""
         found = []
         for layer, total in enumerate(totals):
@@ -354,7 +356,7 @@ def direction_of_outputs(
     """
     if unit != "principal":
         direction = torch.zeros(network.n_outputs)
-        direction[unit] = 1
+        direction[int(unit)] = 1
         return direction
     device = network.direction.device
     with torch.no_grad():

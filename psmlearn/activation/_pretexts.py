@@ -78,11 +78,15 @@ class Pretext(Option):
     """
 
     _parameter_constraints: dict = {"augment": ["boolean"]}
-    heads: str = "none"
     train_heads: bool = True
 
     def __init__(self, *, augment: bool = True) -> None:
         self.augment = augment
+
+    @property
+    def heads(self) -> str:
+        """Layers behind the outputs."""
+        return "none"
 
     @property
     def n_outputs(self) -> int:
@@ -371,9 +375,9 @@ class Contrastive(Pretext):
     ) -> torch.Tensor:
         """Return the hinge on the difference of distances."""
         is_literal = self.loss_function == "mse"
-        margin = self.margin
-        if margin == "auto":
-            margin = 10.0 if is_literal else 0.5
+        margin = 10.0 if is_literal else 0.5
+        if self.margin != "auto":
+            margin = float(self.margin)
         first, second = _outputs_of_both(network, self.two_views(crops, generator))
         if is_literal:
             # The last crop of the batch is the negative of all the others.
@@ -613,6 +617,11 @@ class PretextNetwork(nn.Module):
     """
 
     input_scale = "standard"
+    input_mean: torch.Tensor
+    input_std: torch.Tensor
+    target_mean: torch.Tensor
+    target_std: torch.Tensor
+    direction: torch.Tensor
 
     def __init__(
         self,
@@ -634,10 +643,12 @@ class PretextNetwork(nn.Module):
             self.projector = nn.Linear(n_outputs, 1)
             self.predictor = nn.Linear(n_outputs, 1)
         elif heads != "none":
-            self.projector = _mlp(n_outputs, _EMBEDDING, _EMBEDDING)
+            projector = _mlp(n_outputs, _EMBEDDING, _EMBEDDING)
+            if heads == "mlp+mlp":
+                # The last normalisation keeps embeddings of all crops from meeting.
+                projector.append(nn.BatchNorm1d(_EMBEDDING, affine=False))
+            self.projector = projector
         if heads == "mlp+mlp":
-            # The last normalisation keeps embeddings of all crops from meeting.
-            self.projector.append(nn.BatchNorm1d(_EMBEDDING, affine=False))
             self.predictor = _mlp(_EMBEDDING, _EMBEDDING // 4, _EMBEDDING)
         self.register_buffer("input_mean", torch.zeros(in_channels, 1, 1))
         self.register_buffer("input_std", torch.ones(in_channels, 1, 1))

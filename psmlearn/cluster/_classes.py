@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -26,6 +26,7 @@ from psmlearn.io._batch import ImageBatch
 
 # The name of a stain, or its optical densities.
 Stain: TypeAlias = str | Sequence[float] | np.ndarray
+Classes: TypeAlias = Literal["ki67", "he"] | Mapping[str, Stain]
 # Class ids are the places in these, from 1. The last stain is the counterstain.
 PRESETS: dict[str, dict[str, Stain]] = {
     "ki67": {"positive": "dab", "negative": "haematoxylin"},

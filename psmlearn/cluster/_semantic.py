@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,13 +24,24 @@ from psmlearn._sklearn_compat import (
 )
 from psmlearn._typing import Images, PixelSize, RandomState
 from psmlearn.base import BaseImageEstimator
-from psmlearn.cluster._classes import PRESETS, Stain, resolve_classes, warn_of_staining
+from psmlearn.cluster._classes import (
+    PRESETS,
+    Classes,
+    Stain,
+    resolve_classes,
+    warn_of_staining,
+)
 from psmlearn.cluster._features import CHANNELS, FeatureScale
 from psmlearn.cluster._segment import ImageClusterer, SharedClusters
 from psmlearn.io._batch import ImageBatch, resolve_pixel_size
 from psmlearn.io._inputs import is_path
 
 __all__ = ["SemanticClusterer"]
+
+# How clusters are named nuclei: by a rule, by number, or by their statistics.
+Naming: TypeAlias = (
+    Literal["auto", "paper"] | int | Callable[[dict[str, np.ndarray]], np.ndarray]
+)
 
 # What "auto" stands for: haematoxylin of H&E; and several classes, whose counterstain
 # is paler and beside whose stained nuclei small ones are debris.
@@ -257,10 +268,8 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         map_weight: float = 0.4,
         image_weight: float = 1.0,
         fit_scope: Literal["image", "all"] = "image",
-        foreground: Literal["auto", "paper"]
-        | int
-        | Callable[[dict[str, np.ndarray]], np.ndarray] = "auto",
-        classes: Literal["ki67", "he"] | Mapping[str, Stain] | None = None,
+        foreground: Naming = "auto",
+        classes: Classes | None = None,
         stain_vectors: Literal["image", "named"] = "image",
         min_stain: float = 0.12,
         min_contrast: float | Literal["auto"] = "auto",

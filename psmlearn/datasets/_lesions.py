@@ -137,9 +137,10 @@ def make_lesions(
         head = move_head(rng, head)
         place = draw_slice(rng, head, shape)
         if label:
-            count = int(rng.integers(*n_lesions, endpoint=True))
+            count = int(rng.integers(n_lesions[0], n_lesions[1], endpoint=True))
             masks[index] = add_lesions(rng, place, count, lesion_area, contrast, rim)
-        count = int(rng.integers(*n_distractors, endpoint=True))
+        low, high = n_distractors
+        count = int(rng.integers(low, high, endpoint=True))
         add_fat(rng, place, count, masks[index])
         images[index] = scan(rng, place, head.gain, bias, noise)
     return Bunch(

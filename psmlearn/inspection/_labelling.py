@@ -310,7 +310,7 @@ class LabellingIndexDisplay:
         result = labelling_index(
             [y],
             regions=None if region is None else [region],
-            intensity=None if intensity is None else [intensity],
+            intensity=None if intensity is None else [np.asarray(intensity)],
             positive=positive,
             negative=negative,
             confidence_level=confidence_level,

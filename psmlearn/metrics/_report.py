@@ -310,7 +310,7 @@ def score_all(
         counts = np.array(counts, dtype=np.float64)
         micro = average_scores(counts, "micro", empty, combine)
         each = average_scores(counts, None, empty, combine)
-        scores[name] = _summarize(each, micro, names, is_error)
+        scores[name] = _summarize(np.asarray(each), float(micro), names, is_error)
 
     for name, (count, combine) in _OUTLINES.items():
         add(name, [count(table) for table in tables], combine)

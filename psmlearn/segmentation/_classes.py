@@ -132,7 +132,7 @@ def mask_points(mask: np.ndarray) -> np.ndarray:
     if mask.ndim == 2:
         return centroids(mask)
     points, classes = measure_objects(mask, "mask")
-    return np.column_stack([points, classes])
+    return np.column_stack([points] if classes is None else [points, classes])
 
 
 def class_jaccard(true: list, pred: list, classes: np.ndarray | None) -> float:
@@ -142,9 +142,11 @@ def class_jaccard(true: list, pred: list, classes: np.ndarray | None) -> float:
     are nowhere; 1 where nothing is left.
     """
     if classes is None or true[0].ndim == 2:
-        return aggregated_jaccard_score(true, pred)
-    scores = aggregated_jaccard_score(
-        true, pred, labels=classes.tolist(), zero_division=np.nan
+        return float(aggregated_jaccard_score(true, pred))
+    scores = np.asarray(
+        aggregated_jaccard_score(
+            true, pred, labels=classes.tolist(), zero_division=np.nan
+        )
     )
     known = scores[~np.isnan(scores)]
     return float(known.mean()) if len(known) else 1.0

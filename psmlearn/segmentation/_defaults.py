@@ -11,7 +11,7 @@ from psmlearn._typing import PixelSize
 from psmlearn.activation import SelfActivationMapper
 from psmlearn.base import UNIT_RANGE, NetworkEstimator
 from psmlearn.cluster import SemanticClusterer
-from psmlearn.cluster._classes import resolve_classes, warn_of_staining
+from psmlearn.cluster._classes import Classes, resolve_classes, warn_of_staining
 from psmlearn.io._batch import ImageBatch, resolve_pixel_size
 from psmlearn.segmentation._labelers import (
     last_step,
@@ -30,7 +30,7 @@ _THRESHOLD_OF_CLASSES = 0.85
 def default_chain(
     images: ImageBatch,
     *,
-    classes: str | dict | None = None,
+    classes: Classes | None = None,
     pixel_size: PixelSize = 0.25,
     device: str = "auto",
     verbose: int = 0,
@@ -62,7 +62,7 @@ def default_chain(
 def default_labeler(
     images: ImageBatch,
     *,
-    classes: str | dict | None = None,
+    classes: Classes | None = None,
     pixel_size: PixelSize = 0.25,
     device: str = "auto",
     verbose: int = 0,
@@ -103,7 +103,11 @@ def default_segmenter(
 
     What image labels tell apart is no nucleus of a known size, but a region.
     """
-    common = {"pixel_size": pixel_size, "device": device, "verbose": verbose}
+    common: dict[str, Any] = {
+        "pixel_size": pixel_size,
+        "device": device,
+        "verbose": verbose,
+    }
     value_range = None if value_range_of(labeler) is None else UNIT_RANGE
     if takes_image_labels(labeler):
         return RegionSegmenter(value_range=value_range, **common)
@@ -113,12 +117,12 @@ def default_segmenter(
     return NucleiSegmenter(value_range=value_range, **common)
 
 
-def _n_classes(classes: str | dict | None) -> int:
+def _n_classes(classes: Classes | None) -> int:
     return 0 if classes is None else len(resolve_classes(classes))
 
 
 def check_staining(
-    images: ImageBatch, classes: str | dict | None, caller: str, stacklevel: int
+    images: ImageBatch, classes: Classes | None, caller: str, stacklevel: int
 ) -> None:
     """Warn of images whose stains the default labeler cannot tell apart."""
     warn_of_staining(images, classes, caller, stacklevel + 1)

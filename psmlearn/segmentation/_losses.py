@@ -112,7 +112,7 @@ def pixel_loss(
     places : tensor of shape (n, height, width), int64, default=None
         Places of the classes; see :func:`class_loss`.
     """
-    if places is None:
+    if places is None or weights is None:
         return mask_loss(logits, labels)
     weight = place_weights(places, weights)
     loss = mask_loss(foreground_logits(logits), labels, weight)
@@ -177,11 +177,12 @@ def heatmap_loss(
     weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cross entropy against a soft target; unknown pixels do not count."""
-    both = logits if places is None else foreground_logits(logits)
+    has_classes = places is not None and weights is not None
+    both = foreground_logits(logits) if has_classes else logits
     log_probability = functional.log_softmax(both, 1)
     values = -(heat * log_probability[:, 1] + (1 - heat) * log_probability[:, 0])
     known = labels >= 0
-    if places is None:
+    if places is None or weights is None:
         return known_mean(values, known)
     loss = known_mean(values, known * (1 + heat * (place_weights(places, weights) - 1)))
     return loss + class_loss(logits[:, 1:], places, weights, heat * known)

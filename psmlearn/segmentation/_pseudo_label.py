@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from psmlearn._sklearn_compat import HasMethods, Interval, StrOptions, _fit_context
 from psmlearn._typing import ImageLabels, Images, Masks, PixelSize, RandomState
 from psmlearn.base import PIXEL_SIZE, UNIT_RANGE, BaseImageEstimator
+from psmlearn.cluster._classes import Classes
 from psmlearn.io._batch import ImageBatch, check_images, check_masks
 from psmlearn.segmentation._classes import (
     class_jaccard,
@@ -144,7 +145,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         labeler: Any = None,
         segmenter: BaseEstimator | None = None,
         *,
-        classes: str | dict | None = None,
+        classes: Classes | None = None,
         class_source: str = "stain",
         n_rounds: int = 1,
         doubt: float = 0.15,
@@ -249,7 +250,7 @@ default=None
     def _make_parts(self, images: ImageBatch) -> tuple[Any, Any]:
         """Return unfitted labeler and segmenter, with seeds."""
         rng = check_random_state(self.random_state)
-        common = {
+        common: dict[str, Any] = {
             "pixel_size": self.pixel_size,
             "device": self.device,
             "verbose": self.verbose,

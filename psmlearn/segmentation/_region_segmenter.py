@@ -297,4 +297,4 @@ def decode_regions(
         return connected_regions(output[..., 1] > threshold, least)
     scores = output[..., 1 : 1 + len(classes)]
     inside = scores.sum(axis=-1) > threshold
-    return regions_of_classes(inside, scores.argmax(axis=-1), classes, least)
+    return regions_of_classes(inside, scores.argmax(axis=-1), classes.tolist(), least)

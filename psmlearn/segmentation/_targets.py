@@ -101,7 +101,11 @@ class Targets(Option):
     n_further = 0
 
     def examples(
-        self, learner: PixelNetworkEstimator, images: ImageBatch, y, continued: bool
+        self,
+        learner: PixelNetworkEstimator,
+        images: ImageBatch,
+        y: Any,
+        continued: bool,
     ) -> Examples:
         """Make what is learnt from of masks, in y or in channels of the images."""
         masks = learner._training_masks(images, y)
@@ -220,7 +224,11 @@ class Voronoi(Targets):
         self.mask_foreground = mask_foreground
 
     def examples(
-        self, learner: PixelNetworkEstimator, images: ImageBatch, y, continued: bool
+        self,
+        learner: PixelNetworkEstimator,
+        images: ImageBatch,
+        y: Any,
+        continued: bool,
     ) -> Examples:
         """Train the detector, and make planes of its points."""
         masks = learner._training_masks(images, y)
@@ -272,7 +280,11 @@ class Heatmap(Targets):
     """Gaussians around the centres of the nuclei; masks or points are learnt from."""
 
     def examples(
-        self, learner: PixelNetworkEstimator, images: ImageBatch, y, continued: bool
+        self,
+        learner: PixelNetworkEstimator,
+        images: ImageBatch,
+        y: Any,
+        continued: bool,
     ) -> Examples:
         """Draw the Gaussians, with the class of the nearest nucleus."""
         masks, points = self._points_to_learn(learner, images, y)
@@ -281,7 +293,7 @@ class Heatmap(Targets):
             values = [found[:, 2] for found in points]
         classes = learner._find_classes(values, continued)
         weights = None
-        if classes is not None:
+        if classes is not None and values is not None:
             places = [class_places(each, classes) for each in values]
             counts = class_counts(places, len(classes))
             weights = learner._class_weights(classes, counts)
@@ -295,7 +307,7 @@ class Heatmap(Targets):
         return Examples(planes, classes, weights)
 
     def _points_to_learn(
-        self, learner: PixelNetworkEstimator, images: ImageBatch, y
+        self, learner: PixelNetworkEstimator, images: ImageBatch, y: Any
     ) -> tuple[list, list]:
         """Return the ids (0 where only points are known) and the points."""
         if learner.label_channel is None and are_points(y, images):
@@ -365,7 +377,7 @@ def decode_nuclei(
     diameter = float(nucleus_diameter) if is_known else NUCLEUS_DIAMETER
 
     def decode(step: float) -> np.ndarray:
-        how = {
+        how: dict[str, Any] = {
             "threshold": threshold,
             "diameter": diameter / step,
             "min_area": round(min_area / step**2),
@@ -382,7 +394,7 @@ def decode_nuclei(
 
 
 def _decode_classes(
-    output: np.ndarray, targets: Targets, classes: np.ndarray, **how
+    output: np.ndarray, targets: Targets, classes: np.ndarray, **how: Any
 ) -> np.ndarray:
     """Return ids and classes, for nuclei of one size; lengths in pixels."""
     scores = output[..., 1 : 1 + len(classes)]

@@ -17,7 +17,7 @@ from psmlearn.utils._check_tools import image_array, image_list, require
 
 __all__ = ["check_labeler", "check_pretext"]
 
-_SETTINGS = {
+_SETTINGS: dict[str, Any] = {
     "max_epochs": 1,
     "steps_per_epoch": 2,
     "batch_size": 4,
@@ -112,8 +112,8 @@ def _checked_targets(pretext: Pretext, patches: np.ndarray, name: str) -> torch.
     array = np.asarray(values, np.float32)
     require(
         array.shape == (len(patches),) and np.isfinite(array).all(),
-        f"{name}.targets gives shape {array.shape} for {len(patches)} patches; expected "
-        "one finite number each, or None.",
+        f"{name}.targets gives shape {array.shape} for {len(patches)} patches; "
+        "expected one finite number each, or None.",
     )
     return torch.from_numpy(array)
 

@@ -13,6 +13,7 @@ from psmlearn.datasets import make_nuclei
 from psmlearn.io import check_images
 from psmlearn.metrics import detection_f1_score
 from psmlearn.networks import UNet
+from psmlearn.segmentation import _pseudo_label
 
 
 def small_unet(in_channels, out_channels):
@@ -114,9 +115,14 @@ def test_bad_classes_are_told_before_anything_is_trained(data, classes, monkeypa
 def test_images_of_another_staining_are_warned_of_in_prediction(data):
     segmenter = NucleiSegmenter(**SEGMENTER | {"max_epochs": 1, "steps_per_epoch": 1})
     model = PseudoLabelSegmenter(classes="ki67", class_source="network", random_state=0)
-    model.labeler_ = None
-    model.n_features_in_, model.n_pseudo_objects_ = 3, [1]
-    model.segmenter_ = segmenter.fit(data.images, data.masks)
+    trained = segmenter.fit(data.images, data.masks)
+    vars(model).update(
+        labeler_=None,
+        segmenter_=trained,
+        n_features_in_=3,
+        n_pseudo_objects_=[1],
+        _frozen=_pseudo_label._Frozen((0.0, 1.0)),
+    )
     model.predict(data.images)  # no warning
     pink = make_nuclei(1, (128, 128), n_nuclei=25, random_state=0).images
     with pytest.warns(UserWarning, match="image 0 looks like haematoxylin and eosin"):
