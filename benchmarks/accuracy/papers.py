@@ -31,6 +31,9 @@ from psmlearn import (
     SelfActivationMapper,
     SemanticClusterer,
 )
+from psmlearn.activation import Similarity
+from psmlearn.segmentation import Voronoi
+from psmlearn.weak import ClusterResupervision, Reconstruction
 
 # PSM crops the middle 512 x 512 pixels of every image, CRS takes slices of 240 x 240.
 PSM_SIZE = 512
@@ -89,12 +92,10 @@ def make_psm(
     lengths, is_quick = PSM_LENGTHS[length], length == "quick"
     mapper = SelfActivationMapper(
         network="resnet18" if is_quick else "res2net101_26w_4s",
-        pretext="similarity",
-        loss="l1",
+        pretext=Similarity(loss_function="l1", augment=False),
         layers="layer1" if is_quick else ["layer1.0", "layer1.1", "layer1.2"],
         crop="center",
         patch_size=size,
-        augment=False,
         batch_size=1,
         input_scale="byte",
         map_input_scale="unit",
@@ -132,10 +133,7 @@ def make_psm(
         **training,
     )
     segmenter = NucleiSegmenter(
-        targets="voronoi",
-        detector=detector,
-        voronoi_weight=1.5,
-        mask_foreground=False,
+        targets=Voronoi(detector=detector, weight=1.5, mask_foreground=False),
         min_area=0,
         threshold=0.5,
         **training,
@@ -172,21 +170,20 @@ def make_crs(n_images: int = 3000, *, length: str = "paper") -> ClassActivationM
         "base_channels": 64,
         "cam_levels": (3, 5),
         "map_scale": "raw",
-        "class_weight": "balanced",
-        "classification_weight": 1.0,
         "suppression_weight": 1.0,
-        "cluster_weight": 0.1,
-        "reconstruction_weight": 0.1,
-        "n_clusters": 10,
-        "voting": "any",
-        "cluster_target": "one",
-        "cluster_area": "image",
-        "warm_up": 0.0,
-        "mask_patch_size": 4,
-        "mask_fraction": 0.01,
-        "target_channel": 0,
+        "resupervision": ClusterResupervision(
+            weight=0.1,
+            n_clusters=10,
+            voting="any",
+            target="one",
+            area="image",
+            warm_up=0.0,
+        ),
+        "reconstruction": Reconstruction(
+            weight=0.1, mask_patch_size=4, mask_fraction=0.01, target_channel=0
+        ),
+        "refinement": None,
         "value_range": None,
-        "refine_sigma": 0.0,
         "threshold": 0.5,
         "batch_size": CRS_BATCH_SIZE,
         "patch_size": CRS_SIZE,

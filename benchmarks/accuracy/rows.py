@@ -188,18 +188,27 @@ def one_or_all(sizes: list[float]) -> float | list[float]:
 
 
 def tell(estimator) -> dict:
-    """Write down every parameter of an estimator, nested ones by their path."""
+    """Write down every parameter of an estimator, nested ones by their path.
+
+    Of parts and options that have parameters of their own comes the class here.
+    """
     parameters = {
-        name: value if isinstance(value, _PLAIN) else repr(value)
+        name: _tell_value(value)
         for name, value in sorted(estimator.get_params(deep=True).items())
         # Steps of a Pipeline come one by one too.
-        if not hasattr(value, "get_params") and name.split("__")[-1] != "steps"
+        if name.split("__")[-1] != "steps"
     }
     for name in ("labeler_", "segmenter_"):
         part = getattr(estimator, name, None)
         if part is not None:
             parameters |= {f"{name}.{k}": v for k, v in tell(part).items()}
     return {"estimator": type(estimator).__name__, **parameters}
+
+
+def _tell_value(value) -> int | float | str | bool | None:
+    if hasattr(value, "get_params"):
+        return type(value).__name__
+    return value if isinstance(value, _PLAIN) else repr(value)
 
 
 ROWS = {

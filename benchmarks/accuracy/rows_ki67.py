@@ -27,7 +27,7 @@ from benchmarks.accuracy.rows import (
 )
 from psmlearn import NucleiDetector, PseudoLabelSegmenter, SemanticClusterer
 from psmlearn.metrics import detection_f1_score
-from psmlearn.segmentation._pseudo_label import default_segmenter
+from psmlearn.segmentation._defaults import default_segmenter
 
 # Clicks are off the centres: peaks of their Gaussians come out blurred, and low.
 _BLURRED_DIAMETER = 8.0
@@ -77,8 +77,8 @@ def run_default(dataset: DataSet, seed: int, quick: bool):
     segmenter = None
     if quick:
         segmenter = default_segmenter(
-            "ki67", max_epochs=5, batch_size=4, pixel_size=dataset.pixel_size
-        )
+            SemanticClusterer(classes="ki67"), pixel_size=dataset.pixel_size
+        ).set_params(max_epochs=5, batch_size=4)
     model = PseudoLabelSegmenter(
         segmenter=segmenter,
         classes="ki67",

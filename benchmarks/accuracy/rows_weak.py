@@ -18,9 +18,11 @@ from benchmarks.accuracy.flair import FlairThreshold
 from benchmarks.accuracy.folds import Method, run_folds
 from benchmarks.accuracy.rows import VERBOSE, Row, tell
 from benchmarks.accuracy.weak import LABELER, REFINED, UNREFINED, split
-from psmlearn import ClassActivationMapper, NucleiSegmenter, PseudoLabelSegmenter
-from psmlearn.activation._refinement import find_centers, refine_maps, sample_pixels
-from psmlearn.segmentation._parts import segmenter_options
+from psmlearn import ClassActivationMapper, PseudoLabelSegmenter, RegionSegmenter
+from psmlearn._images._kmeans import find_centers
+from psmlearn.segmentation._defaults import default_segmenter
+from psmlearn.weak import ClusterRefinement
+from psmlearn.weak._refinement import refine_maps, sample_pixels
 
 # What every mapper and every U-Net gets besides what its row says, and in quick mode.
 MAPPER: dict = {}
@@ -36,12 +38,12 @@ PATCH_SIZE, STRIDE = 128, 16
 
 
 def make_mapper(
-    dataset: DataSet, seed: int, quick: bool, **weights
+    dataset: DataSet, seed: int, quick: bool, **losses
 ) -> ClassActivationMapper:
-    """Build the mapper; only the weights of its losses differ between rows."""
+    """Build the mapper; only its losses differ between rows."""
     options = MAPPER | QUICK if quick else MAPPER
     return ClassActivationMapper(
-        value_range=None, random_state=seed, verbose=VERBOSE, **weights, **options
+        value_range=None, random_state=seed, verbose=VERBOSE, **losses, **options
     )
 
 
@@ -52,16 +54,17 @@ def make_paper(dataset: DataSet, seed: int, quick: bool) -> ClassActivationMappe
     return mapper.set_params(random_state=seed, verbose=VERBOSE)
 
 
-def make_unet(dataset: DataSet, seed: int, quick: bool) -> NucleiSegmenter:
+def make_unet(dataset: DataSet, seed: int, quick: bool) -> RegionSegmenter:
     """Build the U-Net, the same on true masks and on those of a mapper.
 
     It is the one that `PseudoLabelSegmenter` takes by default after a mapper.
     """
     side = min(min(mask.shape) for mask in dataset.masks)
     patch_size = min(PATCH_SIZE, side // STRIDE * STRIDE)
-    options = segmenter_options(make_mapper(dataset, seed, quick))
-    options |= {"patch_size": patch_size} | UNET | (QUICK if quick else {})
-    return NucleiSegmenter(random_state=seed, verbose=VERBOSE, **options)
+    options = {"patch_size": patch_size} | UNET | (QUICK if quick else {})
+    return default_segmenter(make_mapper(dataset, seed, quick)).set_params(
+        random_state=seed, verbose=VERBOSE, **options
+    )
 
 
 def make_chain(dataset: DataSet, seed: int, quick: bool) -> PseudoLabelSegmenter:
@@ -87,9 +90,9 @@ def judge_mapper(model, images):
     scores, shown = _judge_images(model, images)
     if model.refine_centers_ is None:
         return scores, shown, {REFINED: refine_by_values(model, images)}
-    if model.refine_sigma == 0:
+    if model.refinement is None:
         return scores, shown, {}
-    unrefined = copy.copy(model).set_params(refine_sigma=0.0)
+    unrefined = copy.copy(model).set_params(refinement=None)
     return scores, shown, {UNREFINED: unrefined.predict(images)}
 
 
@@ -102,9 +105,10 @@ def _judge_images(model, images):
 def refine_by_values(model, images) -> list[np.ndarray]:
     """Refine the maps of a mapper by clusters of the values of pixels; cut them.
 
-    What refinement does without a decoder. Clusters are those of the test images, at
-    their own size, which is rather in favour of it.
+    What refinement, with its defaults, does without a decoder. Clusters are those of
+    the test images, at their own size, which is rather in favour of it.
     """
+    refinement = ClusterRefinement()
     batch = model._images_to_map(images)
     planes = [torch.from_numpy(image).permute(2, 0, 1)[None] for image in batch]
     insides = [torch.tensor(batch.foreground(i))[None] for i in range(len(batch))]
@@ -114,7 +118,7 @@ def refine_by_values(model, images) -> list[np.ndarray]:
         sample_pixels(plane, inside, n_pixels, rng)
         for plane, inside in zip(planes, insides, strict=True)
     ]
-    centers = find_centers(np.concatenate(pixels), model.refine_clusters, 0)
+    centers = find_centers(np.concatenate(pixels), refinement.n_clusters, 0)
     found = []
     for maps, plane, inside in zip(
         model.transform(images), planes, insides, strict=True
@@ -124,7 +128,7 @@ def refine_by_values(model, images) -> list[np.ndarray]:
             plane,
             inside,
             torch.from_numpy(centers),
-            model.refine_sigma * max(maps.shape),
+            refinement.sigma * max(maps.shape),
         )
         found.append((refined[0, 0] > model.threshold).numpy())
     return found
@@ -161,8 +165,8 @@ def _row(title: str, labels: str, make, judge, *, sees_masks=False, **options) -
     )
 
 
-def _mapper_row(title: str, **weights) -> Row:
-    make = partial(make_mapper, **weights)
+def _mapper_row(title: str, **losses) -> Row:
+    make = partial(make_mapper, **losses)
     return _row(title, LOOKED_AT, make, judge_mapper)
 
 
@@ -184,18 +188,16 @@ ROWS_WEAK = {
         is_trained=False,
     ),
     "cam-plain": _mapper_row(
-        "Plain class activation map", cluster_weight=0, reconstruction_weight=0
+        "Plain class activation map", resupervision=None, reconstruction=None
     ),
     "cam-unsuppressed": _mapper_row(
         "… without suppression of absent classes",
-        cluster_weight=0,
-        reconstruction_weight=0,
+        resupervision=None,
+        reconstruction=None,
         suppression_weight=0,
     ),
-    "cam-rec": _mapper_row("… with reconstruction", cluster_weight=0),
-    "cam-cluster": _mapper_row(
-        "… with cluster-re-supervision", reconstruction_weight=0
-    ),
+    "cam-rec": _mapper_row("… with reconstruction", resupervision=None),
+    "cam-cluster": _mapper_row("… with cluster-re-supervision", reconstruction=None),
     "cam-crs": _mapper_row("ClassActivationMapper, both"),
     "crs-paper": _row(
         "CRS, the paper's configuration",

@@ -23,19 +23,25 @@ def test_psm_is_told_whole():
     told = rows.tell(model)
     expected = {
         "labeler__maps__network": "res2net101_26w_4s",
-        "labeler__maps__pretext": "similarity",
+        "labeler__maps": "SelfActivationMapper",
+        "labeler__maps__pretext": "Similarity",
+        "labeler__maps__pretext__loss_function": "l1",
+        "labeler__maps__pretext__augment": False,
         "labeler__maps__max_epochs": 100,
         "labeler__maps__steps_per_epoch": 26,
         "labeler__maps__batch_size": 1,
         "labeler__maps__polarity": None,
         "labeler__clusters__n_clusters": 3,
         "labeler__clusters__fusion": "jet",
-        "segmenter__targets": "voronoi",
+        "segmenter__targets": "Voronoi",
+        "segmenter__targets__weight": 1.5,
+        "segmenter__targets__mask_foreground": False,
         "segmenter__network": "resunet34",
         "segmenter__weights": None,
         "segmenter__max_epochs": 100,
-        "segmenter__detector__merge_distance": 5.0,
-        "segmenter__detector__steps_per_epoch": 7,
+        "segmenter__targets__detector": "NucleiDetector",
+        "segmenter__targets__detector__merge_distance": 5.0,
+        "segmenter__targets__detector__steps_per_epoch": 7,
     }
     assert {name: told[name] for name in expected} == expected
     json.dumps(told)
@@ -50,15 +56,24 @@ def test_crs_is_told_whole():
     told = rows.tell(model)
     expected = {
         "base_channels": 64,
-        "cluster_weight": 0.1,
-        "voting": "any",
-        "warm_up": 0.0,
+        "suppression_weight": 1.0,
+        "resupervision": "ClusterResupervision",
+        "resupervision__weight": 0.1,
+        "resupervision__voting": "any",
+        "resupervision__target": "one",
+        "resupervision__area": "image",
+        "resupervision__warm_up": 0.0,
+        "reconstruction__weight": 0.1,
+        "reconstruction__mask_fraction": 0.01,
+        "reconstruction__target_channel": 0,
+        "refinement": None,
         "patch_size": 240,
         "learning_rate": 1e-5,
         "max_epochs": 40,
         "steps_per_epoch": 63,
     }
     assert {name: told[name] for name in expected} == expected
+    json.dumps(told)
     assert type(model) is ClassActivationMapper
     assert rows.tell(clone(model)) == told
 
@@ -105,7 +120,7 @@ def test_crs_runs_in_quick_mode(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["accuracy", *map(str, arguments)])
     command.main()
     folder = output / "lgg-quick/crs-paper/seed-0"
-    assert read_configuration(folder)["voting"] == "any"
+    assert read_configuration(folder)["resupervision__voting"] == "any"
     dataset = datasets.quick(datasets.load("lgg", data))
     outcome = command.read_outcome(
         folder, dataset, json.loads((folder / "run.json").read_text())

@@ -17,7 +17,9 @@ from benchmarks.accuracy import (
     runner,
     weak,
 )
+from psmlearn import ClassActivationMapper, RegionSegmenter
 from psmlearn.io import read_labels
+from psmlearn.weak import Reconstruction
 
 FIRST = "TCGA_AA_0000"
 
@@ -291,30 +293,43 @@ def test_quick_mode_leaves_weak_sets_out(lgg_folder, tmp_path, monkeypatch):
         run_command(monkeypatch, lgg_folder, tmp_path / "out", "--quick")
 
 
-def test_rows_differ_in_their_weights_alone(lgg_folder):
+def test_rows_differ_in_their_losses_alone(lgg_folder):
     dataset = datasets.load("lgg", lgg_folder)
-    names = ["cam-plain", "cam-rec", "cam-cluster", "cam-crs"]
     off = {
-        name: {
-            key
-            for key, value in _method(name).make(dataset, 0, False).get_params().items()
-            if value == 0 and key.endswith(("cluster_weight", "reconstruction_weight"))
-        }
-        for name in names
-    }
-    assert off == {
-        "cam-plain": {"cluster_weight", "reconstruction_weight"},
-        "cam-rec": {"cluster_weight"},
-        "cam-cluster": {"reconstruction_weight"},
+        "cam-plain": {"resupervision", "reconstruction"},
+        "cam-unsuppressed": {"resupervision", "reconstruction", "suppression_weight"},
+        "cam-rec": {"resupervision"},
+        "cam-cluster": {"reconstruction"},
         "cam-crs": set(),
     }
-    told = [_method(name).tell(_method(name).make(dataset, 5, False)) for name in names]
-    same = [{k: v for k, v in one.items() if not k.endswith("_weight")} for one in told]
-    assert all(one == same[0] for one in same) and same[0]["random_state"] == 5
+    told = {name: tell_row(name, dataset, 5) for name in off}
+    whole = told["cam-crs"]
+    assert whole["random_state"] == 5 and whole["refinement"] == "cluster"
+    for name, missing in off.items():
+        assert told[name] == whole | {
+            key: 0 if key.endswith("_weight") else None for key in missing
+        }
     unet = _method("supervised-regions").make(dataset, 5, False)
-    assert unet.patch_size == 32 and unet.targets == "regions"
-    assert unet.network == "unet_in" and unet.stain_jitter == 3
+    assert type(unet) is RegionSegmenter and unet.patch_size == 32
+    assert unet.network == "unet_in" and unet.jitter == 3 and unet.min_area == 0
+    assert unet.value_range is None and unet.pixel_size == 1000
     assert runner.rows_of("weak", list(runner.ALL_ROWS)) == list(rows_weak.ROWS_WEAK)
+
+
+def test_folds_are_compared_by_what_is_inside_options():
+    def record(**options):
+        model = ClassActivationMapper(reconstruction=Reconstruction(**options))
+        told = _method("cam-crs").tell(model)
+        return {"fold": 0, "test": ["a"], "configuration": told}
+
+    kept = json.loads(json.dumps(record(mask_fraction=0.5)))
+    assert folds._same(kept, record(mask_fraction=0.5))
+    assert not folds._same(kept, record(mask_fraction=0.1))
+
+
+def tell_row(name, dataset, seed):
+    method = _method(name)
+    return method.tell(method.make(dataset, seed, False))
 
 
 def _method(name) -> folds.Method:
