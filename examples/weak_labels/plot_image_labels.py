@@ -18,7 +18,7 @@ never shown to the model. Network and training are kept small to run within a mi
 import matplotlib.pyplot as plt
 import numpy as np
 
-from psmlearn import ClassActivationMapper, NucleiSegmenter, PseudoLabelSegmenter
+from psmlearn import ClassActivationMapper, PseudoLabelSegmenter, RegionSegmenter
 from psmlearn.datasets import make_lesions
 from psmlearn.inspection import SegmentationDisplay
 from psmlearn.metrics import dice_score
@@ -100,21 +100,12 @@ plt.show()
 # The final segmenter
 # -------------------
 # Maps are made at a small size, here 64 x 64 pixels. As labeler, the mapper teaches a
-# segmenter that sees the slices at their own size. ``targets="regions"`` learns lesions
-# as regions, ``network="unet_in"`` judges by contrast within a slice; a pixel is about
-# a millimetre, 1000 micrometres. The new slices are of other patients.
+# segmenter that sees the slices at their own size. ``RegionSegmenter`` learns lesions
+# as regions and judges by contrast within a slice; a pixel is about a millimetre, 1000
+# micrometres. The new slices are of other patients.
 
-segmenter = NucleiSegmenter(
-    targets="regions",
-    network="unet_in",
-    stain_jitter=3,
-    value_range=None,
-    pixel_size=1000,
-    min_area=0,
-    patch_size=64,
-    max_epochs=6,
-    steps_per_epoch=20,
-    batch_size=8,
+segmenter = RegionSegmenter(
+    pixel_size=1000, patch_size=64, max_epochs=6, steps_per_epoch=20
 )
 model = PseudoLabelSegmenter(ClassActivationMapper(**SMALL), segmenter, random_state=0)
 model.fit(data.images, image_labels=labels)
