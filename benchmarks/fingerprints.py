@@ -60,7 +60,9 @@ def _feed(state, value) -> None:
     else:
         array = np.ascontiguousarray(value)
         state.update(f"{array.dtype.str}{array.shape}".encode())
-        state.update(array.tobytes() if array.dtype.kind != "O" else repr(value).encode())
+        state.update(
+            array.tobytes() if array.dtype.kind != "O" else repr(value).encode()
+        )
 
 
 # -- images -----------------------------------------------------------------------
@@ -75,9 +77,7 @@ def _nuclei(n=4, side=96, seed=3):
 def _ki67(n=4, side=128, seed=5):
     from psmlearn.datasets import make_nuclei
 
-    return make_nuclei(
-        n, (side, side), n_nuclei=14, stain="ki67", random_state=seed
-    )
+    return make_nuclei(n, (side, side), n_nuclei=14, stain="ki67", random_state=seed)
 
 
 def _slices(n=24, side=64, seed=7):
@@ -361,7 +361,9 @@ def weak_terms() -> dict:
         told = {"fit_predict": model.fit_predict(data.images, y)}
         found[name] = told | _told(model, data.images, y)
     warm = parts.class_mapper(warm_start=True, **small)
-    found["warm"] = _told(warm.fit(data.images, labels).fit(data.images, labels), data.images)
+    found["warm"] = _told(
+        warm.fit(data.images, labels).fit(data.images, labels), data.images
+    )
     return found
 
 
@@ -378,7 +380,9 @@ def pseudo_labels() -> dict:
     )
     found["he"] = _told(model.fit(data.images), data.images, data.masks)
     model = PseudoLabelSegmenter(
-        SemanticClusterer(), parts.segmenter("distance", **small), n_rounds=2,
+        SemanticClusterer(),
+        parts.segmenter("distance", **small),
+        n_rounds=2,
         random_state=1,
     )
     found["rounds"] = _told(model.fit(data.images), data.images, data.masks)
@@ -408,7 +412,9 @@ def scores() -> dict:
     from psmlearn.measure import labelling_index, nuclei_table
 
     true, pred = _nuclei(5, 96, 11), _nuclei(5, 96, 12)
-    mixed = [np.where(t % 3 == 0, p, t) for t, p in zip(true.masks, pred.masks, strict=True)]
+    mixed = [
+        np.where(t % 3 == 0, p, t) for t, p in zip(true.masks, pred.masks, strict=True)
+    ]
     mixed = [np.asarray(mask, np.int32) for mask in mixed]
     found = {}
     for name in sorted(metrics.__all__):
@@ -465,7 +471,9 @@ def weak_chain() -> dict:
 
     images, labels = _mri()
     model = PseudoLabelSegmenter(
-        ClassActivationMapper(random_state=0, device="cpu"), random_state=0, device="cpu"
+        ClassActivationMapper(random_state=0, device="cpu"),
+        random_state=0,
+        device="cpu",
     )
     model.segmenter = parts.regions(
         patch_size=128, pixel_size=1000.0, device="cpu", random_state=0
@@ -552,9 +560,7 @@ def main() -> int:
     parser.add_argument("--store", type=Path, default=STORE)
     options = parser.parse_args()
     names = options.cases or [
-        name
-        for name, (group, _) in CASES.items()
-        if options.set in ("all", group)
+        name for name, (group, _) in CASES.items() if options.set in ("all", group)
     ]
     found = run(names)
     stored = json.loads(options.store.read_text()) if options.store.exists() else {}

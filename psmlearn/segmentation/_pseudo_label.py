@@ -400,10 +400,13 @@ def _count_objects(masks: Any) -> int:
 
 def _pass_random_state(estimator: Any, rng: np.random.RandomState) -> None:
     """Set every `random_state` of an estimator and its parts that is None."""
+    parameters = estimator.get_params(deep=True)
+    # What is inside comes first, so that seeds do not hang on the names of options.
+    names = sorted(parameters, key=lambda name: (-name.count("__"), name))
     seeds = {
         name: int(rng.randint(np.iinfo(np.int32).max))
-        for name, value in sorted(estimator.get_params(deep=True).items())
-        if (name == "random_state" or name.endswith("__random_state")) and value is None
+        for name in names
+        if name.split("__")[-1] == "random_state" and parameters[name] is None
     }
     estimator.set_params(**seeds)
 
