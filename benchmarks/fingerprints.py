@@ -312,7 +312,7 @@ def segmenter_targets() -> dict:
         ("voronoi classes", ki67.images, ki67.masks, "voronoi", {}),
         ("balanced", ki67.images, ki67.masks, "distance", {"class_weight": "balanced"}),
         ("free", free, data.masks, "distance", {"value_range": None}),
-        ("views", data.images, data.masks, "distance", {"n_views": 3, "tile_size": 48}),
+        ("tiles", data.images, data.masks, "distance", {"tile_size": 48}),
         ("no stop", data.images, data.masks, "distance", {"early": None}),
     ]:
         model = parts.segmenter(targets, **{**SMALL, **options}).fit(images, y)

@@ -150,7 +150,7 @@ def make_labeler(**clustering) -> Pipeline:
 def make_variants() -> list:
     """Build estimators with further settings, and pipelines of them."""
     return [
-        make_small(NucleiSegmenter, targets="voronoi", n_views=2, early_stopping=False),
+        make_small(NucleiSegmenter, targets="voronoi", early_stopping=False),
         make_labeler(),
     ]
 

@@ -14,7 +14,6 @@ __all__ = [
     "random_affine",
     "random_dihedral",
     "stain_jitter",
-    "undo_dihedral",
 ]
 
 _MIN_INTENSITY = 1 / 255
@@ -30,12 +29,6 @@ def dihedral(images: torch.Tensor, element: int) -> torch.Tensor:
     if element >= 4:
         images = images.flip(-2)
     return torch.rot90(images, element % 4, (-2, -1))
-
-
-def undo_dihedral(images: torch.Tensor, element: int) -> torch.Tensor:
-    """Take back what `dihedral` did."""
-    images = torch.rot90(images, -(element % 4), (-2, -1))
-    return images.flip(-2) if element >= 4 else images
 
 
 def random_dihedral(

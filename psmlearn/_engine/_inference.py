@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from psmlearn._engine._augment import dihedral, undo_dihedral
 from psmlearn._engine._crops import to_batch
 from psmlearn._engine._train import autocast
 from psmlearn._images._tiles import pad_to_multiple, tile_boxes
@@ -159,7 +158,6 @@ def predict_images(
     precision: str = "float32",
     halo: int = 128,
     stride: int = 16,
-    n_views: int = 1,
 ) -> Iterator[np.ndarray]:
     """Yield the activated output of each image, (height, width, channels) float32.
 
@@ -176,18 +174,19 @@ def predict_images(
         Side of the cores of the tiles in pixels; images up to this size go whole.
     batch_pixels : int
         Pixels that go through the network at once, at most, a tile at the least.
-    n_views : int, default=1
-        Number of flips and rotations that are averaged, 1 to 8.
     """
     network = working_copy(network, device)
 
     def run(waiting: list[_Answered]) -> Iterator[np.ndarray]:
         for tiles in tile_batches(waiting, batch_pixels):
             batch = stack_tiles(tiles).to(device)
+            batch = batch.contiguous(memory_format=torch.channels_last)
             with torch.inference_mode():
-                outputs = _forward(network, batch, activate, precision, n_views)
+                with autocast(device, precision):
+                    outputs = network(batch)
+                answers = activate(outputs.float()).float()
             for (image, index), values in zip(
-                tiles, outputs.cpu().numpy(), strict=True
+                tiles, answers.cpu().numpy(), strict=True
             ):
                 image.put(index, values)
         for image in waiting:
@@ -199,21 +198,3 @@ def predict_images(
         run,
         max(_CHUNK_PIXELS, batch_pixels),
     )
-
-
-def _forward(
-    network: nn.Module,
-    batch: torch.Tensor,
-    activate: Callable[[torch.Tensor], torch.Tensor],
-    precision: str,
-    n_views: int,
-) -> torch.Tensor:
-    """Return the mean of the activated outputs over flips and rotations."""
-    total: Any = 0.0
-    for element in range(n_views):
-        view = dihedral(batch, element)
-        view = view.contiguous(memory_format=torch.channels_last)
-        with autocast(batch.device, precision):
-            output = network(view)
-        total = total + undo_dihedral(activate(output.float()), element)
-    return (total / n_views).float()

@@ -305,9 +305,7 @@ class PixelNetworkEstimator(NetworkEstimator):
         value_range = self._frozen.value_range
         return self._check_stacks(X, reset=False, value_range=value_range)
 
-    def _predict_pixels(
-        self, images: ImageBatch, n_views: int = 1
-    ) -> Iterator[np.ndarray]:
+    def _predict_pixels(self, images: ImageBatch) -> Iterator[np.ndarray]:
         """Yield the activated outputs of each image, (height, width, channels)."""
         weights = self._frozen.weights
         activation = partial(
@@ -325,7 +323,6 @@ class PixelNetworkEstimator(NetworkEstimator):
             precision=self.precision,
             halo=own_number(self.network_, "halo", _TILE_HALO),
             stride=own_number(self.network_, "stride", _STRIDE),
-            n_views=n_views,
         )
 
     def _n_foreground(self) -> int:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 
 from psmlearn._engine._augment import random_affine
 from psmlearn._images._regions import connected_regions, regions_of_classes
-from psmlearn._sklearn_compat import Interval, _fit_context
+from psmlearn._sklearn_compat import _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, RandomState
 from psmlearn.base import AT_LEAST_0, EarlyStopping, check_value_range
 from psmlearn.io._batch import ImageBatch, check_masks
@@ -64,8 +63,6 @@ class RegionSegmenter(PixelNetworkEstimator):
         None takes any finite values: each channel of an image is standardised by its
         median and quartiles within the subject, around which empty ground is left out.
         (0.0, 1.0) takes images as they are.
-    n_views : int, default=1
-        Flips and rotations averaged in prediction, 1 to 8.
     max_epochs, steps_per_epoch, batch_size, patch_size, learning_rate, weight_decay, \
 early_stopping, tile_size, pixel_size, warm_start, device, precision, random_state, \
 verbose
@@ -98,7 +95,6 @@ best_loss_, device_, classes_
         "min_area": [AT_LEAST_0],
         "jitter": [AT_LEAST_0],
         "value_range": [tuple, list, None],
-        "n_views": [Interval(Integral, 1, 8, closed="both")],
     }
 
     def __init__(
@@ -114,7 +110,6 @@ best_loss_, device_, classes_
         threshold: float = 0.5,
         jitter: float = 3.0,
         value_range: tuple[float, float] | None = None,
-        n_views: int = 1,
         max_epochs: int = 20,
         steps_per_epoch: int = 30,
         batch_size: int = 8,
@@ -156,7 +151,6 @@ best_loss_, device_, classes_
         self.min_area = min_area
         self.jitter = jitter
         self.value_range = value_range
-        self.n_views = n_views
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Images, y: Masks | None = None) -> RegionSegmenter:
@@ -228,7 +222,7 @@ best_loss_, device_, classes_
             where there are none; they sum to 1.
         """
         images = self._images_to_predict(X)
-        return images.wrap(list(self._predict_pixels(images, self.n_views)))
+        return images.wrap(list(self._predict_pixels(images)))
 
     def detect(self, X: Images) -> list[np.ndarray]:
         """Return the centroids of the regions.
@@ -254,7 +248,7 @@ best_loss_, device_, classes_
         return class_jaccard(masks, list(self.predict(X)), self.classes_)
 
     def _predict_masks(self, images: ImageBatch) -> Iterator[np.ndarray]:
-        outputs = self._predict_pixels(images, self.n_views)
+        outputs = self._predict_pixels(images)
         for output, size in zip(outputs, self._pixel_sizes(images), strict=True):
             yield decode_regions(
                 output,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 import torch
@@ -89,8 +89,6 @@ class NucleiSegmenter(PixelNetworkEstimator):
         scan: each channel of an image is standardised by its median and quartiles
         within the subject, around which empty ground is left out. No channel is
         taken for a stain then, in training each varies by itself.
-    n_views : int, default=1
-        Flips and rotations averaged in prediction, 1 to 8.
     max_epochs : int, default=20
         Epochs of training.
     steps_per_epoch : int, default=30
@@ -168,7 +166,6 @@ class NucleiSegmenter(PixelNetworkEstimator):
         "min_area": [AT_LEAST_0],
         "stain_jitter": [AT_LEAST_0],
         "appearance_randomisation": [Interval(Real, 0, 1, closed="both")],
-        "n_views": [Interval(Integral, 1, 8, closed="both")],
     }
 
     def __init__(
@@ -187,7 +184,6 @@ class NucleiSegmenter(PixelNetworkEstimator):
         stain_jitter: float = 1.0,
         appearance_randomisation: float = 0.5,
         value_range: tuple[float, float] | None = UNIT_RANGE,
-        n_views: int = 1,
         max_epochs: int = 20,
         steps_per_epoch: int = 30,
         batch_size: int = 8,
@@ -232,7 +228,6 @@ class NucleiSegmenter(PixelNetworkEstimator):
         self.stain_jitter = stain_jitter
         self.appearance_randomisation = appearance_randomisation
         self.value_range = value_range
-        self.n_views = n_views
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Images, y: Masks | None = None) -> NucleiSegmenter:
@@ -327,7 +322,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
         """
         images = self._images_to_predict(X)
         n_channels = 1 + self._n_foreground()
-        outputs = self._predict_pixels(images, self.n_views)
+        outputs = self._predict_pixels(images)
         return images.wrap([output[..., :n_channels].copy() for output in outputs])
 
     def detect(self, X: Images) -> list[np.ndarray]:
@@ -354,7 +349,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
         return class_jaccard(masks, list(self.predict(X)), self.classes_)
 
     def _predict_masks(self, images: ImageBatch) -> Iterator[np.ndarray]:
-        outputs = self._predict_pixels(images, self.n_views)
+        outputs = self._predict_pixels(images)
         for output, size in zip(outputs, self._pixel_sizes(images), strict=True):
             yield decode_nuclei(
                 output,

@@ -10,7 +10,6 @@ from psmlearn._engine._augment import (
     random_affine,
     random_dihedral,
     stain_jitter,
-    undo_dihedral,
 )
 from psmlearn._engine._crops import PatchSampler
 from psmlearn.io import check_images
@@ -47,7 +46,6 @@ def test_the_eight_views_differ_and_are_undone():
     x = torch.arange(9.0).reshape(1, 1, 3, 3)
     views = {tuple(dihedral(x, e).flatten().tolist()) for e in range(8)}
     assert len(views) == 8
-    assert all(torch.equal(undo_dihedral(dihedral(x, e), e), x) for e in range(8))
 
 
 def test_random_views_turn_all_tensors_alike():

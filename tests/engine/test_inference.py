@@ -45,34 +45,6 @@ def test_images_of_many_sizes_share_batches_in_order():
         np.testing.assert_allclose(output, predict(network, [image])[0], atol=1e-5)
 
 
-def test_views_are_turned_back_before_the_mean():
-    class Identity(torch.nn.Module):
-        def forward(self, x):
-            return x
-
-    image = np.random.default_rng(0).random((16, 32, 2), dtype=np.float32)
-    outputs = predict_images(
-        Identity(),
-        [image],
-        lambda x: x,
-        tile_size=64,
-        batch_pixels=1,
-        device=CPU,
-        n_views=8,
-    )
-    np.testing.assert_allclose(next(outputs), image, atol=1e-6)
-
-
-def test_eight_views_make_the_answer_equivariant():
-    network = default_network()
-    image = np.random.default_rng(0).random((48, 48, 3), dtype=np.float32)
-    turned = np.ascontiguousarray(np.rot90(image))
-    output = predict(network, [image], n_views=8)[0]
-    np.testing.assert_allclose(
-        predict(network, [turned], n_views=8)[0], np.rot90(output), atol=1e-5
-    )
-
-
 def test_the_network_is_left_as_it_was():
     network = default_network()
     before = {k: v.clone() for k, v in network.state_dict().items()}

@@ -9,7 +9,6 @@ from torch.nn import functional
 
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import write_labels
-from psmlearn.metrics import aggregated_jaccard_score
 from psmlearn.segmentation import NucleiDetector, NucleiSegmenter, Voronoi
 from psmlearn.segmentation._losses import instance_loss, mask_loss, voronoi_loss
 
@@ -68,18 +67,6 @@ def test_probabilities_sum_to_one_and_agree_with_the_masks(learnt):
     np.testing.assert_allclose(proba.sum(-1), 1, atol=1e-5)
     outside = proba[..., 1][segmenter.predict(images) == 0]
     assert (outside <= segmenter.threshold).mean() > 0.98
-
-
-def test_averaged_views_change_the_answer_a_little(learnt):
-    segmenter, images, masks = learnt
-    one = segmenter.predict(images)
-    segmenter.set_params(n_views=8)
-    try:
-        eight = segmenter.predict(images)
-    finally:
-        segmenter.set_params(n_views=1)
-    assert not np.array_equal(one, eight)
-    assert aggregated_jaccard_score(one, eight) > 0.5
 
 
 @pytest.fixture(scope="module")
