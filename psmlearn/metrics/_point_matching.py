@@ -122,6 +122,9 @@ def count_matches(true: np.ndarray, pred: np.ndarray, radius: float) -> int:
     graph = sparse.csr_array(
         (np.ones(rows.size, dtype=np.int8), places), shape=(len(true), len(pred))
     )
+    # The drawn pairs hold some of the nearest once more, which SciPy 1.13.0 leaves
+    # apart and the matching does not survive.
+    graph.sum_duplicates()
     partner = csgraph.maximum_bipartite_matching(graph, perm_type="column")
     if not is_all and np.count_nonzero(partner >= 0) < min(len(true), len(pred)):
         partner = _enlarge(true, pred, radius, partner)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 
@@ -180,6 +181,7 @@ def test_bootstrap_agrees_with_scipy():
     total = rng.integers(50, 300, 14)
     positive = rng.binomial(total, rng.beta(4, 12, 14))
     level = expanded_level(0.95, 14)
+    has_rng = "rng" in inspect.signature(stats.bootstrap).parameters  # SciPy 1.15
     expected = stats.bootstrap(
         (positive, total),
         lambda k, n, axis: k.sum(axis=axis) / n.sum(axis=axis),
@@ -188,7 +190,7 @@ def test_bootstrap_agrees_with_scipy():
         n_resamples=40000,
         confidence_level=level,
         method="percentile",
-        rng=np.random.default_rng(0),
+        **{"rng" if has_rng else "random_state": np.random.default_rng(0)},
     ).confidence_interval
     ours = bootstrap_fields(positive, total, level, 40000, np.random.RandomState(0))
     assert_allclose(ours, expected, atol=0.003)
