@@ -89,16 +89,16 @@ doctest: $(READY)
 oldest: $(READY_OLDEST)
 	$(OLDEST)/$(SCRIPTS)/python -m pytest -m "not slow" $(PYTEST_OPTIONS)
 
-# The tests are those of the sdist, psmlearn is the wheel in an environment of its own:
-# run by `pytest`, not by `python -m pytest`, which would take psmlearn from the folder.
+# The tests are those of the sdist, psmlearn is the wheel in an environment of its own.
 dist: $(READY)
 	rm -rf build dist
 	$(PY) -m pip install --quiet --constraint constraints.txt build
 	$(PY) -m build
 	mkdir -p build/check && tar -xzf dist/psmlearn-*.tar.gz -C build/check --strip-components 1
+	rm -r build/check/psmlearn
 	$(PYTHON) -m venv build/check/.venv
 	build/check/.venv/$(SCRIPTS)/python -m pip install --quiet --constraint constraints.txt "$$(ls dist/psmlearn-*.whl)[test]"
-	cd build/check && .venv/$(SCRIPTS)/pytest -m "not slow" -p no:cacheprovider $(or $(DIST_TESTS),tests) $(PYTEST_OPTIONS)
+	cd build/check && .venv/$(SCRIPTS)/python -m pytest -m "not slow" -p no:cacheprovider $(or $(DIST_TESTS),tests) $(PYTEST_OPTIONS)
 
 docs: $(READY_DOCS)
 	$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html

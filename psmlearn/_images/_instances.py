@@ -273,8 +273,8 @@ def split_touching(
     >>> rows, columns = np.mgrid[:32, :50]
     >>> left = (rows - 16) ** 2 + (columns - 15) ** 2 < 100
     >>> right = (rows - 16) ** 2 + (columns - 33) ** 2 < 100
-    >>> split_touching(left | right, diameter=20).max()
-    np.int32(2)
+    >>> int(split_touching(left | right, diameter=20).max())
+    2
     """
     mask = _check_mask(mask)
     diameter = _positive(diameter, "diameter")
