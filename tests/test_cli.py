@@ -18,7 +18,7 @@ from numpy.testing import assert_array_equal
 from skimage.io import imsave
 
 import psmlearn
-from psmlearn import _cli
+from psmlearn import PseudoLabelSegmenter, _cli
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import (
     check_images,
@@ -141,13 +141,16 @@ def read_rows(path):
 def test_classes_give_points_and_the_labelling_index(
     fixed_model, folder, tmp_path, monkeypatch
 ):
-    def predict(self, images):
+    def mask_of(name):
         """One positive and two negative nuclei; none at all in b.png."""
         mask = np.zeros((16, 20, 2), dtype=np.int32)
-        if Path(images[0]).name != "b.png":
+        if name != "b.png":
             for number, (column, kind) in enumerate([(0, 1), (6, 2), (12, 2)], 1):
                 mask[2:5, column : column + 4] = number, kind
-        return [mask]
+        return mask
+
+    def predict(self, images):
+        return [mask_of(Path(path).name) for path in images.paths]
 
     monkeypatch.setattr(FixedModel, "predict", predict)
     out = tmp_path / "out"
@@ -158,13 +161,13 @@ def test_classes_give_points_and_the_labelling_index(
     files = {f"{name}_{kind}" for name in ("a", "a-2", "b") for kind in kinds}
     assert {path.name for path in out.iterdir()} == files | {"labelling_index.csv"}
     labels = read_labels(out / "a_labels.tif")
-    assert_array_equal(labels, predict(None, ["a.png"])[0])
+    assert_array_equal(labels, mask_of("a.png"))
     points = read_points(out / "a_points.csv")
     assert points.tolist() == [[3.0, 1.5, 1.0], [3.0, 7.5, 2.0], [3.0, 13.5, 2.0]]
     assert read_points(out / "b_points.csv").shape == (0, 3)
     assert [row["class"] for row in read_rows(out / "a_nuclei.csv")] == ["1", "2", "2"]
     images = [read_image(folder / name) for name in ("a.png", "a.tif", "b.png")]
-    masks = [predict(None, [name])[0] for name in ("a.png", "a.tif", "b.png")]
+    masks = [mask_of(name) for name in ("a.png", "a.tif", "b.png")]
     intensity = stain_intensity(images, masks)
     nuclei = read_rows(out / "a_nuclei.csv")
     dab = [float(row["mean_dab"]) for row in nuclei]
@@ -216,8 +219,8 @@ def small_training(monkeypatch):
         return made[-1]
 
     for name in (
-        "activation.SelfActivationMapper",
-        "segmentation._pseudo_label.default_segmenter",
+        "segmentation._defaults.SelfActivationMapper",
+        "segmentation._defaults.NucleiSegmenter",
     ):
         module, attribute = f"psmlearn.{name}".rsplit(".", 1)
         real = getattr(importlib.import_module(module), attribute)
@@ -309,3 +312,25 @@ def test_the_module_runs():
         timeout=60,
     )
     assert done.stdout.strip() == f"psmlearn, version {psmlearn.__version__}"
+
+
+@pytest.mark.parametrize("classes", [None, "ki67"])
+def test_it_fits_the_default_chain_with_its_options(monkeypatch, classes):
+    made = []
+    monkeypatch.setattr(
+        PseudoLabelSegmenter, "fit", lambda self, X: made.append((self, X)) or self
+    )
+    image = np.full((32, 32, 3), 200, np.uint8)
+    model, batch, _ = _cli._train([image], 0.5, 3, 7, "cpu", 0, classes)
+    assert made == [(model, batch)]
+    default = PseudoLabelSegmenter(classes=classes, pixel_size=0.5, device="cpu")
+    for part, expected in zip(
+        (model.labeler, model.segmenter), default._make_parts(batch), strict=True
+    ):
+        told, wanted = part.get_params(), expected.get_params()
+        assert told.keys() == wanted.keys()
+        for name, value in wanted.items():
+            if name.endswith("max_epochs"):
+                assert told[name] == 3 and value > 3
+            elif not hasattr(value, "get_params") and name != "steps":
+                assert told[name] == value, name
