@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils import get_tags
 from small_estimators import SMALL, TinyBackbone, make_small
 
 from psmlearn import (
@@ -346,7 +347,7 @@ def test_html_repr_and_clone_of_fitted(estimator_class, data):
     estimator = make_small(estimator_class, random_state=0)
     assert isinstance(estimator, BaseEstimator)
     assert estimator_class.__name__ in estimator._repr_html_()
-    y = data.masks if estimator_class.__name__.startswith("Nuclei") else None
+    y = data.masks if get_tags(estimator).target_tags.required else None
     estimator.fit(data.images, y)
     html = estimator._repr_html_()
     assert estimator_class.__name__ in html and len(html) < 200_000

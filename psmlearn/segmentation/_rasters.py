@@ -108,7 +108,7 @@ def voronoi_labels(points, shape, *, point_radius=2, edge_width=1):
 
     Examples
     --------
-    >>> from psmlearn.segmentation._targets import voronoi_labels
+    >>> from psmlearn.segmentation._rasters import voronoi_labels
     >>> voronoi_labels([(0, 1), (0, 6)], (1, 8), point_radius=1)
     array([[1, 1, 1, 0, 0, 1, 1, 1]], dtype=int32)
     """
@@ -147,7 +147,7 @@ def nearest_values(points, values, shape):
 
     Examples
     --------
-    >>> from psmlearn.segmentation._targets import nearest_values
+    >>> from psmlearn.segmentation._rasters import nearest_values
     >>> nearest_values([(0, 1), (0, 6)], [1, 2], (1, 8))
     array([[1, 1, 1, 1, 2, 2, 2, 2]], dtype=int32)
     """
@@ -179,7 +179,7 @@ def distance_target(labels):
     Examples
     --------
     >>> import numpy as np
-    >>> from psmlearn.segmentation._targets import distance_target
+    >>> from psmlearn.segmentation._rasters import distance_target
     >>> distance_target(np.array([[0, 1, 1, 1, 2, 2]])).tolist()
     [[0.0, 0.5, 1.0, 0.5, 0.5, 1.0]]
     """
@@ -228,7 +228,7 @@ def points_to_heatmap(points, shape, sigma):
 
     Examples
     --------
-    >>> from psmlearn.segmentation._targets import points_to_heatmap
+    >>> from psmlearn.segmentation._rasters import points_to_heatmap
     >>> points_to_heatmap([(0, 1)], (1, 3), sigma=1).round(3).tolist()
     [[0.6069999933242798, 1.0, 0.6069999933242798]]
     """

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from sklearn.base import clone
 
-from psmlearn.activation import Pretext, SelfActivationMapper
-from psmlearn.activation._pretexts import PretextNetwork
 from psmlearn.io import check_images, check_masks
-from psmlearn.segmentation._labelers import FunctionLabeler, as_labeler, fit_labeler
 from psmlearn.utils._check_tools import image_array, image_list, require
+
+if TYPE_CHECKING:
+    import torch
+
+    from psmlearn.activation import Pretext
 
 __all__ = ["check_labeler", "check_pretext"]
 
@@ -27,19 +28,21 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-class _Backbone(torch.nn.Module):
-    """A few channels with a stage named layer1."""
+def _make_backbone(in_channels: int, n_outputs: int) -> torch.nn.Module:
+    """Make a few channels with a stage named layer1."""
+    from torch import nn
 
-    def __init__(self, in_channels: int, n_outputs: int) -> None:
-        super().__init__()
-        self.layer1 = torch.nn.Sequential(
-            torch.nn.Conv2d(in_channels, 8, 3, stride=2, padding=1),
-            torch.nn.ReLU(),
-        )
-        self.fc = torch.nn.Linear(8, n_outputs)
+    class Backbone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            convolution = nn.Conv2d(in_channels, 8, 3, stride=2, padding=1)
+            self.layer1 = nn.Sequential(convolution, nn.ReLU())
+            self.fc = nn.Linear(8, n_outputs)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.layer1(images).mean(dim=(2, 3)))
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.fc(self.layer1(images).mean(dim=(2, 3)))
+
+    return Backbone()
 
 
 def check_pretext(pretext: Pretext) -> None:
@@ -66,6 +69,8 @@ def check_pretext(pretext: Pretext) -> None:
     >>> from psmlearn.utils.estimator_checks import check_pretext
     >>> check_pretext(Contrastive(margin=0.3))
     """
+    from psmlearn.activation import Pretext, SelfActivationMapper
+
     name = type(pretext).__name__
     require(
         isinstance(pretext, Pretext),
@@ -90,7 +95,7 @@ def check_pretext(pretext: Pretext) -> None:
     curves = []
     for _ in range(2):
         mapper = SelfActivationMapper(
-            network=_Backbone, pretext=clone(pretext), **_SETTINGS
+            network=_make_backbone, pretext=clone(pretext), **_SETTINGS
         )
         stacks = mapper.fit(images).transform(images)
         require(np.isfinite(stacks).all(), f"{name}: maps are not finite.")
@@ -104,6 +109,8 @@ def check_pretext(pretext: Pretext) -> None:
 
 def _checked_targets(pretext: Pretext, patches: np.ndarray, name: str) -> torch.Tensor:
     """Check what is told from patches; return it as a mapper hands it on."""
+    import torch
+
     before = patches.copy()
     values = pretext.targets(patches)
     require(np.array_equal(patches, before), f"{name}.targets writes to the patches.")
@@ -122,9 +129,13 @@ def _check_loss(
     pretext: Pretext, patches: np.ndarray, targets: torch.Tensor, name: str
 ) -> None:
     """Check the loss of a batch."""
+    import torch
+
+    from psmlearn.activation._pretexts import PretextNetwork
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = PretextNetwork(_Backbone, 3, pretext.n_outputs, pretext.heads)
+        network = PretextNetwork(_make_backbone, 3, pretext.n_outputs, pretext.heads)
         stream = torch.random.get_rng_state()
         crops = torch.from_numpy(patches).permute(0, 3, 1, 2)
         losses = [
@@ -174,6 +185,8 @@ def check_labeler(labeler: Any) -> None:
     >>> from psmlearn.utils.estimator_checks import check_labeler
     >>> check_labeler(lambda images: [label(x[..., 0] < 0.5) for x in images])
     """
+    from psmlearn.segmentation._labelers import FunctionLabeler, as_labeler, fit_labeler
+
     name = getattr(labeler, "__name__", type(labeler).__name__)
     for given in (image_array(3)[0], image_list()[0]):
         batch = check_images(given)
