@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Fingerprints of what every estimator gives, to see whether a change alters results.
 
-    python -m benchmarks.fingerprints --compare           # against the stored ones
+    python -m benchmarks.fingerprints --set small          # against the stored ones
     python -m benchmarks.fingerprints --set small --write  # store anew
 
 Every case fits an estimator, on synthetic images or real ones (folder in

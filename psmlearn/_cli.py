@@ -238,9 +238,7 @@ def _train(
     return model, batch, sizes
 
 
-def _segment_one(
-    model: Any, image: ImageBatch
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _segment_one(model: Any, image: ImageBatch) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the label image and, if there is one, the activation map of one image."""
     labels = model.predict(image)[0]
     if labels.ndim == 3:  # classes, by their stains

@@ -111,7 +111,7 @@ class EarlyStopping(Option):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
 
-    def split(
+    def set_aside(
         self, n_images: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the places of training and validation images.
@@ -324,7 +324,7 @@ class NetworkEstimator(BaseImageEstimator):
             training = np.arange(plan.n_images)
             held_out = training[:0]
             if stopping is not None:
-                training, held_out = plan.split(*stopping.split(plan.n_images, rng))
+                training, held_out = plan.split(*stopping.set_aside(plan.n_images, rng))
             network, recipe = self._start(plan, training, rng, continued)
             validation_seed = int(rng.integers(2**31))
 

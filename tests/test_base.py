@@ -73,7 +73,7 @@ def test_patience_and_tolerance_are_those_of_the_object(data):
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
 def test_images_set_aside_are_not_trained_on_where_there_are_enough(n_images, share):
     rng = np.random.default_rng(0)
-    split = EarlyStopping(validation_fraction=share).split(n_images, rng)
+    split = EarlyStopping(validation_fraction=share).set_aside(n_images, rng)
     training, held_out = (set(part.tolist()) for part in split)
     assert training | held_out == set(range(n_images))
     if round(n_images * share) in (0, n_images):

@@ -43,7 +43,7 @@ class NucleiDetector(PixelNetworkEstimator):
         torch.nn.Module`` whose output has the size of its input.
     weights : str or path, default=None
         Weight file to start from, read without running code.
-    targets : {"heatmap", "mask"} or Targets, default="heatmap"
+    targets : {"heatmap", "mask"}, Heatmap or Foreground, default="heatmap"
         "heatmap" (:class:`~psmlearn.segmentation.Heatmap`): Gaussians around the
         centres of the nuclei. "mask" (:class:`~psmlearn.segmentation.Foreground`): the
         foreground of the masks, the first stage of [1]_.

@@ -94,7 +94,7 @@ best_loss_, device_, classes_
         **PixelNetworkEstimator._parameter_constraints,
         "min_area": [AT_LEAST_0],
         "jitter": [AT_LEAST_0],
-        "value_range": [tuple, list, None],
+        "value_range": ["array-like", None],
     }
 
     def __init__(

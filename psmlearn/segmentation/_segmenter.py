@@ -54,7 +54,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
         sees, for images that show a subject whole, no larger than `tile_size`.
     weights : str or path, default=None
         Weight file to start from, read without running code.
-    targets : {"distance", "voronoi"} or Targets, default="distance"
+    targets : {"distance", "voronoi"}, Distance or Voronoi, default="distance"
         What the network learns: "distance"
         (:class:`~psmlearn.segmentation.Distance`), or "voronoi"
         (:class:`~psmlearn.segmentation.Voronoi`) with its defaults; an object has its
@@ -158,7 +158,7 @@ class NucleiSegmenter(PixelNetworkEstimator):
     _parameter_constraints: dict = {
         **PixelNetworkEstimator._parameter_constraints,
         "targets": [StrOptions(set(_TARGETS)), Distance, Voronoi],
-        "value_range": [tuple, list, None],
+        "value_range": ["array-like", None],
         "nucleus_diameter": [
             Interval(Real, 0, None, closed="neither"),
             StrOptions({"auto"}),

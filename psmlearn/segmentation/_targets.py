@@ -124,7 +124,7 @@ class Targets(Option):
         """Return ``f(outputs, labels, distance, *further, weights) -> scalar``."""
         raise NotImplementedError
 
-    def split(
+    def find_objects(
         self,
         output: np.ndarray,
         probability: np.ndarray,
@@ -159,7 +159,7 @@ class Distance(Targets):
         """Cross entropy, and L1 of the distance."""
         return instance_loss
 
-    def split(
+    def find_objects(
         self,
         output: np.ndarray,
         probability: np.ndarray,
@@ -383,7 +383,7 @@ def decode_nuclei(
             "min_area": round(min_area / step**2),
         }
         if classes is None:
-            return targets.split(output, output[..., 1], **how)
+            return targets.find_objects(output, output[..., 1], **how)
         return _decode_classes(output, targets, classes, **how)
 
     mask = decode(pixel_size)
@@ -406,7 +406,7 @@ def _decode_classes(
     # Class by class: touching nuclei of two classes are two, whatever their outline.
     for place, value in enumerate(classes):
         own = np.where(likeliest == place, probability, np.float32(0))
-        labels = targets.split(output, own, **how)
+        labels = targets.find_objects(output, own, **how)
         # A hole that is filled may be another's nucleus, which comes before.
         free = (labels > 0) & (mask[..., 0] == 0)
         mask[free, 0] = labels[free] + mask[..., 0].max()
