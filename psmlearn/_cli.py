@@ -108,8 +108,13 @@ def segment(
         start = time.perf_counter()
         click.echo(f"training on {_count(len(names), 'image')}, without labels")
         model, batch, sizes = _train(
-            *(sources, resolution, max_epochs, random_state, device),
-            *(int(not quiet), classes),
+            sources,
+            resolution,
+            max_epochs,
+            random_state,
+            device,
+            int(not quiet),
+            classes,
         )
         click.echo(f"trained in {time.perf_counter() - start:.0f} s")
         tables = []

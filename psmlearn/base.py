@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -27,13 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["BaseImageEstimator", "EarlyStopping", "NetworkEstimator", "Option"]
 
 UNIT_RANGE = (0.0, 1.0)
-PIXEL_SIZE = [
-    Interval(Real, 0, None, closed="neither"),
-    "array-like",
-    StrOptions({"file"}),
-]
+POSITIVE = Interval(Real, 0, None, closed="neither")
+VALUE_RANGE = ["array-like", None]
 AT_LEAST_0 = Interval(Real, 0, None, closed="left")
 AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
+PIXEL_SIZE = [POSITIVE, "array-like", StrOptions({"file"})]
 
 _O = TypeVar("_O", bound="Option")
 
@@ -173,6 +171,21 @@ class BaseImageEstimator(BaseEstimator):
             return images
         return StandardisedBatch(images)
 
+    @contextmanager
+    def _keeps_what_was(self) -> Iterator[None]:
+        """Leave a fitted estimator as it was where a new fit fails before its end.
+
+        The end is where `fit` sets ``_frozen`` anew.
+        """
+        before = dict(self.__dict__)
+        try:
+            yield
+        except BaseException:
+            if "_frozen" in before and self.__dict__["_frozen"] is before["_frozen"]:
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            raise
+
 
 class NetworkEstimator(BaseImageEstimator):
     """Base class of the estimators that train a network.
@@ -198,7 +211,7 @@ class NetworkEstimator(BaseImageEstimator):
         "steps_per_epoch": [AT_LEAST_1],
         "batch_size": [AT_LEAST_1],
         "patch_size": [AT_LEAST_1],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [POSITIVE],
         "weight_decay": [AT_LEAST_0],
         "early_stopping": ["boolean", EarlyStopping],
         "warm_start": ["boolean"],
@@ -274,18 +287,6 @@ class NetworkEstimator(BaseImageEstimator):
 
     # -- the one way to train --------------------------------------------------
 
-    @contextmanager
-    def _keeps_what_was(self) -> Iterator[None]:
-        """Leave a fitted estimator as it was where a new fit fails before its end."""
-        before = dict(self.__dict__)
-        try:
-            yield
-        except BaseException:
-            if "network_" in before and self.network_ is before["network_"]:
-                self.__dict__.clear()
-                self.__dict__.update(before)
-            raise
-
     def _continues(self) -> bool:
         """Whether `fit` starts from the weights of an earlier one."""
         return self.warm_start and hasattr(self, "network_")
@@ -304,7 +305,7 @@ class NetworkEstimator(BaseImageEstimator):
         ----------
         plan : TrainingPlan
         device : torch.device
-            From `_resolve_fit_device`, which refuses an absent one before any work.
+            From `_before_work`, which refuses an absent one before any work.
         continued : bool
             Whether the weights that are there are trained on.
         one_epoch : bool, default=False
@@ -329,9 +330,9 @@ class NetworkEstimator(BaseImageEstimator):
             validation_seed = int(rng.integers(2**31))
 
             def draw_validation():
-                draw = plan.make_draw(held_out)
+                fixed = plan.make_draw(held_out)
                 stream = np.random.default_rng(validation_seed)
-                return [draw(stream) for _ in range(plan.n_validation_batches)]
+                return [fixed(stream) for _ in range(plan.n_validation_batches)]
 
             result = TrainResult()
 
@@ -345,11 +346,12 @@ class NetworkEstimator(BaseImageEstimator):
                 self._record(result, continued)
                 self.device_ = str(device)
 
+            draw, loss = plan.make_draw(training), plan.make_loss(network, training)
             try:
                 train_network(
                     network,
-                    plan.make_draw(training),
-                    plan.make_loss(network, training),
+                    draw,
+                    loss,
                     settings=settings,
                     device=device,
                     rng=rng,
@@ -357,7 +359,9 @@ class NetworkEstimator(BaseImageEstimator):
                     draw_validation=draw_validation,
                 )
             except KeyboardInterrupt:
-                store()
+                # Not even one epoch is no reason to lose what was learnt before.
+                if result.loss_curve or not self.__sklearn_is_fitted__():
+                    store()
                 raise
             store()
 
@@ -371,8 +375,12 @@ class NetworkEstimator(BaseImageEstimator):
     ):
         from psmlearn._engine._train import TrainSettings
 
-        told = {} if stopping is None else stopping.get_params()
-        told.pop("validation_fraction", None)
+        patience: dict[str, Any] = {}
+        if stopping is not None:
+            patience = {
+                "n_iter_no_change": stopping.n_iter_no_change,
+                "tol": stopping.tol,
+            }
         return TrainSettings(
             max_epochs=1 if one_epoch else self.max_epochs,
             steps_per_epoch=self.steps_per_epoch,
@@ -384,7 +392,7 @@ class NetworkEstimator(BaseImageEstimator):
             max_gradient_norm=plan.max_gradient_norm,
             verbose=int(self.verbose),
             description=type(self).__name__,
-            **told,
+            **patience,
         )
 
     def _start(
@@ -398,26 +406,37 @@ class NetworkEstimator(BaseImageEstimator):
         from psmlearn._engine._state import load_weights
 
         if continued:
-            self._refuse_other_network(plan.recipe)
-            network, recipe = copy.deepcopy(self.network_), self._network_recipe
+            self._refuse_other_network(plan)
+            network = copy.deepcopy(self.network_)
+            recipe = {**self._network_recipe, **plan.changeable}
         else:
-            network = self._build(plan.recipe)
-            recipe = plan.start(network, places, rng)
+            network = self._build({**plan.recipe, **plan.changeable})
+            recipe = {**plan.start(network, places, rng), **plan.changeable}
+            if self.weights is not None:
+                load_weights(plan.backbone(network), self.weights)
         plan.check(network)
-        if self.weights is not None and not continued:
-            load_weights(plan.backbone(network), self.weights)
         return network, recipe
 
-    def _refuse_other_network(self, recipe: dict[str, Any]) -> None:
+    def _refuse_other_network(self, plan: TrainingPlan) -> None:
         """Refuse to go on with another network than the one that is there."""
-        for key, value in recipe.items():
-            known = self._network_recipe[key]
+        for key, value in plan.recipe.items():
+            known = self._network_recipe.get(key)
             if known != value:
+                what = plan.asked_by.get(key, key)
                 raise ValueError(
                     f"{type(self).__name__}: training cannot go on with another "
-                    f"network: {key} was {known!r} and is {value!r} now. Call fit with "
-                    "warm_start=False to start anew."
+                    f"network: {what} was {known!r} and is {value!r} now. Call fit "
+                    "with warm_start=False to start anew."
                 )
+
+    def _refuse_other_range(self, value_range: tuple[float, float] | None) -> None:
+        """Refuse to go on with images of another range than was trained on."""
+        if value_range != self._frozen.value_range:
+            raise ValueError(
+                f"{type(self).__name__}: training cannot go on with value_range="
+                f"{value_range}: it was {self._frozen.value_range}. Call fit with "
+                "warm_start=False to start anew."
+            )
 
     def _record(self, result, continued: bool) -> None:
         """Set the public attributes of a training."""
@@ -433,10 +452,31 @@ class NetworkEstimator(BaseImageEstimator):
 
     # -- for prediction --------------------------------------------------------
 
-    def _resolve_fit_device(self) -> torch.device:
+    def _before_work(self) -> torch.device:
+        """Refuse options and devices that cannot be; return the device."""
         from psmlearn._engine._device import resolve_device
 
+        self._early_stopping()
         return resolve_device(self.device)
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, those of options and parts by two underscores.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is unknown, or an option is there by name only, which has
+            no parameters to set.
+        """
+        for key in params:
+            name, _, inner = key.partition("__")
+            value = params.get(name, getattr(self, name, None))
+            if inner and isinstance(value, str):
+                raise ValueError(
+                    f"{name}={value!r} is a name, and has no {inner!r} to set; give an "
+                    f"object to begin with, as {type(self).__name__}({name}=...) takes."
+                )
+        return super().set_params(**params)
 
     def _resolve_predict_device(self) -> torch.device:
         from psmlearn._engine._device import resolve_device_or_cpu

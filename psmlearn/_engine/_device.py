@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
+
+from psmlearn._warnings import warn_user
 
 __all__ = ["available_devices", "resolve_device", "resolve_device_or_cpu"]
 
@@ -53,5 +53,5 @@ def resolve_device_or_cpu(device: str) -> torch.device:
     try:
         return resolve_device(device)
     except ValueError as error:
-        warnings.warn(f"{error} Predicting on the CPU.", UserWarning, stacklevel=2)
+        warn_user(f"{error} Predicting on the CPU.")
         return torch.device("cpu")

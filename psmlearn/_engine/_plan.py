@@ -32,6 +32,10 @@ class TrainingPlan(ABC, Generic[_N]):
     n_validation_batches : int
     schedule : {"one_cycle", "constant"}
     max_gradient_norm : float or None
+    changeable : dict
+        What of the recipe may change where training goes on.
+    asked_by : dict of {str: str}
+        What entries of the recipe are called in messages, by the parameters behind.
     takes_seed : bool
         Whether a new network is drawn from the seed itself, not from the stream that
         it starts.
@@ -41,6 +45,8 @@ class TrainingPlan(ABC, Generic[_N]):
     schedule = "one_cycle"
     max_gradient_norm: float | None = 5.0
     takes_seed = False
+    changeable: dict[str, Any] = {}
+    asked_by: dict[str, str] = {}
 
     def __init__(self, recipe: dict[str, Any], n_images: int) -> None:
         self.recipe = recipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,13 @@ from psmlearn.activation._pretexts import (
     PretextNetwork,
     measure_outputs,
 )
-from psmlearn.base import AT_LEAST_1, EarlyStopping, NetworkEstimator, resolve_option
+from psmlearn.base import (
+    AT_LEAST_1,
+    POSITIVE,
+    EarlyStopping,
+    NetworkEstimator,
+    resolve_option,
+)
 from psmlearn.io._batch import ImageBatch
 from psmlearn.networks import ResNet
 
@@ -230,7 +236,7 @@ class SelfActivationMapper(  # type: ignore[call-arg]
         "scale": [StrOptions({"fit", "image"})],
         "polarity": [StrOptions({"auto", "haematoxylin", "dark", "bright"}), None],
         "schedule": [StrOptions({"one_cycle", "constant"})],
-        "max_gradient_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "max_gradient_norm": [POSITIVE, None],
         "tile_size": [AT_LEAST_1],
     }
 
@@ -348,7 +354,7 @@ class SelfActivationMapper(  # type: ignore[call-arg]
     def _fit(
         self, X: Images, *, continued: bool, one_epoch: bool = False
     ) -> SelfActivationMapper:
-        device = self._resolve_fit_device()
+        device = self._before_work()
         pretext = resolve_option(self.pretext, PRETEXTS)
         pretext.check(self.batch_size)
         self._check_output_unit(pretext)
@@ -484,6 +490,11 @@ class _PretextPlan(TrainingPlan[PretextNetwork]):
             "heads": pretext.heads,
         }
         super().__init__(recipe, len(images))
+        self.changeable = {"input_scale": mapper.input_scale}
+        self.asked_by = {
+            "n_outputs": "the number of outputs (pretext)",
+            "heads": "the heads of the pretext",
+        }
         self.schedule = mapper.schedule
         self.max_gradient_norm = mapper.max_gradient_norm
         self.mapper = mapper

@@ -42,7 +42,6 @@ __all__ = [
     "combine_maps",
     "direction_of_outputs",
     "find_geometry",
-    "principal_direction",
     "upsample",
 ]
 

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _EMBEDDING = 128
+HEADS = ("none", "linear", "mlp", "mlp+mlp")
 _DIMENSION = [AT_LEAST_1, StrOptions({"auto"})]
 
 
@@ -79,6 +80,7 @@ class Pretext(Option):
 
     _parameter_constraints: dict = {"augment": ["boolean"]}
     train_heads: bool = True
+    augment: bool = True
 
     def __init__(self, *, augment: bool = True) -> None:
         self.augment = augment
@@ -601,6 +603,8 @@ class PretextNetwork(nn.Module):
     n_backbone_outputs : int, default=None
         Outputs that the backbone has; where they are not what was asked for, a
         linear layer (`readout`) follows. None takes `n_outputs`.
+    input_scale : {"standard", "unit", "byte"}, default="standard"
+        Scale of the images in `forward`, where none is given.
 
     Attributes
     ----------
@@ -612,11 +616,8 @@ class PretextNetwork(nn.Module):
         Of the regressed value.
     direction : tensor of shape (n_outputs,)
         The outputs' projection on it is the scalar that maps differentiate.
-    input_scale : str
-        Scale of the images in `forward`, where none is given.
     """
 
-    input_scale = "standard"
     input_mean: torch.Tensor
     input_std: torch.Tensor
     target_mean: torch.Tensor
@@ -630,8 +631,15 @@ class PretextNetwork(nn.Module):
         n_outputs: int,
         heads: str,
         n_backbone_outputs: int | None = None,
+        input_scale: str = "standard",
     ) -> None:
         super().__init__()
+        if heads not in HEADS:
+            raise ValueError(
+                f"heads={heads!r} of the pretext: one of {', '.join(HEADS)} is "
+                "expected."
+            )
+        self.input_scale = input_scale
         self.backbone = build_network(network, in_channels, n_outputs)
         self.readout: nn.Module = nn.Identity()
         self.n_outputs = n_outputs

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -21,6 +20,7 @@ from psmlearn._images._stains import (
     stain_amounts,
     stain_vector,
 )
+from psmlearn._warnings import warn_user
 from psmlearn.cluster._features import pixel_noise, smooth, wide_mean
 from psmlearn.io._batch import ImageBatch
 
@@ -323,9 +323,8 @@ _STAININGS = {
 
 def warn_of_staining(
     images: ImageBatch,
-    classes: str | Mapping[str, Stain] | None,
+    classes: Classes | None,
     caller: str,
-    stacklevel: int,
 ) -> None:
     """Warn of images that cannot hold several classes that stains tell apart."""
     if classes is None or len(resolve_classes(classes)) < 2:
@@ -337,11 +336,9 @@ def warn_of_staining(
     wrong = [i for i, kind in enumerate(found) if kind]
     if wrong:
         first = wrong[0]
-        warnings.warn(
+        warn_user(
             f"{caller}: {len(wrong)} of {len(images)} images do not look like the "
             f"stains of classes={classes!r}; {images.names[first]} looks like "
             f"{found[first]}. Classes of such images mean nothing; leave them out, or "
-            "use classes=None.",
-            UserWarning,
-            stacklevel=stacklevel,
+            "use classes=None."
         )

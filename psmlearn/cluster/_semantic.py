@@ -23,7 +23,13 @@ from psmlearn._sklearn_compat import (
     _fit_context,
 )
 from psmlearn._typing import Images, PixelSize, RandomState
-from psmlearn.base import BaseImageEstimator
+from psmlearn.base import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    PIXEL_SIZE,
+    POSITIVE,
+    BaseImageEstimator,
+)
 from psmlearn.cluster._classes import (
     PRESETS,
     Classes,
@@ -221,12 +227,12 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
 
     _parameter_constraints: dict = {
         "n_clusters": [
-            Interval(Integral, 1, None, closed="left"),
+            AT_LEAST_1,
             StrOptions({"auto"}),
         ],
         "fusion": [StrOptions({"concat", "jet"})],
-        "map_weight": [Interval(Real, 0, None, closed="left")],
-        "image_weight": [Interval(Real, 0, None, closed="left")],
+        "map_weight": [AT_LEAST_0],
+        "image_weight": [AT_LEAST_0],
         "fit_scope": [StrOptions({"image", "all"})],
         "foreground": [
             StrOptions({"auto", "paper"}),
@@ -235,27 +241,23 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         ],
         "classes": [StrOptions(set(PRESETS)), dict, None],
         "stain_vectors": [StrOptions({"image", "named"})],
-        "min_stain": [Interval(Real, 0, None, closed="neither")],
-        "min_contrast": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
-        "smoothing": [Interval(Real, 0, None, closed="left")],
-        "background_radius": [Interval(Real, 0, None, closed="neither")],
+        "min_stain": [POSITIVE],
+        "min_contrast": [AT_LEAST_0, StrOptions({"auto"})],
+        "smoothing": [AT_LEAST_0],
+        "background_radius": [POSITIVE],
         "background_weight": [Interval(Real, 0, 1, closed="both")],
         "nucleus_diameter": [
-            Interval(Real, 0, None, closed="neither"),
+            POSITIVE,
             StrOptions({"auto"}),
         ],
-        "min_area": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
-        "max_hole_area": [Interval(Real, 0, None, closed="left")],
-        "opening_radius": [Interval(Real, 0, None, closed="left")],
+        "min_area": [AT_LEAST_0, StrOptions({"auto"})],
+        "max_hole_area": [AT_LEAST_0],
+        "opening_radius": [AT_LEAST_0],
         "instances": ["boolean"],
-        "n_samples": [Interval(Integral, 1, None, closed="left")],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "pixel_size": [
-            Interval(Real, 0, None, closed="neither"),
-            "array-like",
-            StrOptions({"file"}),
-        ],
+        "n_samples": [AT_LEAST_1],
+        "n_init": [AT_LEAST_1],
+        "max_iter": [AT_LEAST_1],
+        "pixel_size": PIXEL_SIZE,
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -331,19 +333,20 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         """
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(np.iinfo(np.int32).max))
-        names = [] if self.classes is None else resolve_classes(self.classes)
-        self.class_names_ = list(names)
-        if is_table(X):
-            self._frozen = self._fit_table(X, seed)
-        else:
-            self._frozen = self._fit_images(X, seed)
+        with self._keeps_what_was():
+            names = [] if self.classes is None else resolve_classes(self.classes)
+            self.class_names_ = list(names)
+            if is_table(X):
+                self._frozen = self._fit_table(X, seed)
+            else:
+                self._frozen = self._fit_images(X, seed)
         return self
 
     def _fit_images(self, X: Images | ArrayLike, seed: int) -> _Frozen:
         """Learn the public attributes from images; return the rest."""
         self.__dict__.pop("feature_names_in_", None)
         images = self._check_stacks(X, reset=True)
-        self._warn_of_staining(images, 6)  # past `fit` and scikit-learn's fit context
+        warn_of_staining(images, self.classes, type(self).__name__)
         pixel_sizes = resolve_pixel_size(self.pixel_size, images)
         clusterer = self._image_clusterer(seed)
         shared = None
@@ -428,7 +431,7 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
             table = self._check_table(X, reset=False)
             return assign(table.T, self.cluster_centers_)
         images = self._check_stacks(X, reset=False)
-        self._warn_of_staining(images, 4)
+        warn_of_staining(images, self.classes, type(self).__name__)
         return images.wrap(self._masks(images))
 
     def transform(self, X: Images | ArrayLike) -> np.ndarray | list[np.ndarray]:
@@ -450,7 +453,7 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
             table = self._check_table(X, reset=False)
             return _with_column(table, assign(table.T, self.cluster_centers_))
         images = self._check_stacks(X, reset=False)
-        self._warn_of_staining(images, 4)
+        warn_of_staining(images, self.classes, type(self).__name__)
         return _with_masks(images, self._masks(images))
 
     def score(self, X: Images | ArrayLike, y: Any = None) -> float:
@@ -501,7 +504,7 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         return np.arange(1, len(self.class_names_) + 1)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_frozen")  # a `fit` that failed half-way is none
+        return hasattr(self, "_frozen")  # a first `fit` that failed half-way is none
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -611,9 +614,6 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
                     "colours: use it with fusion='jet', or foreground='auto'."
                 )
         return images
-
-    def _warn_of_staining(self, images: ImageBatch, stacklevel: int) -> None:
-        warn_of_staining(images, self.classes, type(self).__name__, stacklevel)
 
     def _is_table_as_fitted(self, X: Images | ArrayLike) -> bool:
         """Tell the kind of `X`; it must be the kind that `fit` saw."""

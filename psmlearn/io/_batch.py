@@ -6,7 +6,6 @@ from __future__ import annotations
 import operator
 import os
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import overload
@@ -20,7 +19,8 @@ from psmlearn._images._checks import (
     value_problem,
 )
 from psmlearn._typing import Image, Images
-from psmlearn.io._collections import raise_problems
+from psmlearn._warnings import warn_user
+from psmlearn.io._collections import prefix, raise_problems
 from psmlearn.io._inputs import ImageProblems, as_items, check_item
 from psmlearn.io._masks import check_masks
 from psmlearn.io._paths import as_path
@@ -98,6 +98,8 @@ class ImageBatch(Sequence):
     value_range : tuple of two floats or None
         Range that floats were checked for; None is any.
     label_channel : int, sequence of int or None
+    lost_alpha : bool
+        Whether a fourth channel of arrays was taken for alpha, and dropped.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class ImageBatch(Sequence):
         value_range: tuple[float, float] | None = (0.0, 1.0),
         label_channel: int | Sequence[int] | None = None,
         cache: FileCache | None = None,
+        lost_alpha: bool = False,
     ) -> None:
         self._items = items
         self._cache = FileCache() if cache is None else cache
@@ -120,6 +123,7 @@ class ImageBatch(Sequence):
         self.container = container
         self.value_range = value_range
         self.label_channel = label_channel
+        self.lost_alpha = lost_alpha
 
     @property
     def paths(self) -> list[str | None]:
@@ -196,6 +200,7 @@ class ImageBatch(Sequence):
             value_range=self.value_range,
             label_channel=self.label_channel,
             cache=self._cache,
+            lost_alpha=self.lost_alpha,
         )
 
     def checked_for(
@@ -213,6 +218,7 @@ class ImageBatch(Sequence):
             value_range=value_range,
             label_channel=label_channel,
             cache=self._cache,
+            lost_alpha=self.lost_alpha,
         )
 
     def _demands(self) -> tuple:
@@ -338,6 +344,7 @@ def check_images(
         value_range=value_range,
         label_channel=label_channel,
         cache=cache,
+        lost_alpha=found.lost_alpha,
     )
 
 
@@ -405,6 +412,13 @@ def _check_again(
         found.note_channels(batch.n_channels, name)
     raise_problems(found.problems, "image", len(batch), caller)
     labels = _label_channels(label_channel, batch.n_channels)
+    if labels and batch.lost_alpha:
+        raise ValueError(
+            f"{prefix(caller)}the fourth channel of these images was dropped as alpha "
+            "when they were checked, and label_channel="
+            f"{label_channel} is asked for now; check_images(X, label_channel=...) "
+            "keeps it."
+        )
     old_range, old_labels = batch._demands()
     same = labels == old_labels
     if same and value_range == batch.value_range:
@@ -425,9 +439,7 @@ def _check_again(
 
 def _warn_of_alpha(found: ImageProblems) -> None:
     if found.translucent:
-        warnings.warn(
+        warn_user(
             f"dropped the alpha of {len(found.translucent)} image(s) that are not "
-            f"opaque: {', '.join(found.translucent[:5])}",
-            UserWarning,
-            stacklevel=3,
+            f"opaque: {', '.join(found.translucent[:5])}"
         )

@@ -33,6 +33,7 @@ class ImageProblems:
         self.source: str | None = None
         self.problems: list[str] = []
         self.translucent: list[str] = []
+        self.lost_alpha = False
 
     def note_channels(self, n_channels: int, name: str) -> bool:
         """Compare a channel count with the one expected; tell if it agrees."""
@@ -124,7 +125,9 @@ def check_item(
         return None
     problem = kind_problem(array, any_range=value_range is None)
     if problem is None:
-        array, item_opaque = drop_alpha(array, label_channel)
+        kept, item_opaque = drop_alpha(array, label_channel)
+        found.lost_alpha |= kept.ndim == 3 and kept.shape != array.shape
+        array = kept
         if not (opaque and item_opaque):
             found.translucent.append(name)
         n_channels = array.shape[2] if array.ndim == 3 else 1

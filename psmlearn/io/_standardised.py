@@ -39,6 +39,7 @@ class StandardisedBatch(ImageBatch):
             value_range=None,
             label_channel=images.label_channel,
             cache=images._cache,
+            lost_alpha=images.lost_alpha,
         )
         self._kept = FileCache() if kept is None else kept
         self._given_range = images._demands()[0]

@@ -18,9 +18,15 @@ __all__ = [
     "class_scores",
     "class_weights",
     "forget_unsure_classes",
+    "ids_of",
     "known_classes",
     "mask_points",
 ]
+
+
+def ids_of(mask: np.ndarray) -> np.ndarray:
+    """Return the ids of a label image, with or without a plane of classes."""
+    return mask if mask.ndim == 2 else mask[..., 0]
 
 
 def known_classes(values: Iterable[np.ndarray]) -> np.ndarray:

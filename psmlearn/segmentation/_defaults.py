@@ -11,7 +11,7 @@ from psmlearn._typing import PixelSize
 from psmlearn.activation import SelfActivationMapper
 from psmlearn.base import UNIT_RANGE, NetworkEstimator
 from psmlearn.cluster import SemanticClusterer
-from psmlearn.cluster._classes import Classes, resolve_classes, warn_of_staining
+from psmlearn.cluster._classes import Classes, resolve_classes
 from psmlearn.io._batch import ImageBatch, resolve_pixel_size
 from psmlearn.segmentation._labelers import (
     last_step,
@@ -21,7 +21,7 @@ from psmlearn.segmentation._labelers import (
 from psmlearn.segmentation._region_segmenter import RegionSegmenter
 from psmlearn.segmentation._segmenter import NucleiSegmenter
 
-__all__ = ["check_staining", "default_chain", "default_labeler", "default_segmenter"]
+__all__ = ["default_chain", "default_labeler", "default_segmenter"]
 
 # Of pale nuclei a network finds more than the masks hold, most of them pale ground.
 _THRESHOLD_OF_CLASSES = 0.85
@@ -119,10 +119,3 @@ def default_segmenter(
 
 def _n_classes(classes: Classes | None) -> int:
     return 0 if classes is None else len(resolve_classes(classes))
-
-
-def check_staining(
-    images: ImageBatch, classes: Classes | None, caller: str, stacklevel: int
-) -> None:
-    """Warn of images whose stains the default labeler cannot tell apart."""
-    warn_of_staining(images, classes, caller, stacklevel + 1)

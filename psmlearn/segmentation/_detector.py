@@ -18,7 +18,7 @@ from torch import nn
 
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, Points, RandomState
-from psmlearn.base import AT_LEAST_0, EarlyStopping, resolve_option
+from psmlearn.base import AT_LEAST_0, POSITIVE, EarlyStopping, resolve_option
 from psmlearn.io._batch import ImageBatch
 from psmlearn.segmentation._appearance import vary_stains
 from psmlearn.segmentation._pixels import PixelNetworkEstimator
@@ -106,7 +106,7 @@ best_loss_, device_, classes_
         "min_distance": [AT_LEAST_0],
         "merge_distance": [AT_LEAST_0],
         "smoothing": [AT_LEAST_0],
-        "nucleus_diameter": [Interval(Real, 0, None, closed="neither")],
+        "nucleus_diameter": [POSITIVE],
         "stain_jitter": [AT_LEAST_0],
         "appearance_randomisation": [Interval(Real, 0, 1, closed="both")],
     }

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 from psmlearn._images._instances import relabel
+from psmlearn._warnings import warn_user
 from psmlearn.io._batch import ImageBatch, check_images, check_masks
 from psmlearn.io._standardised import StandardisedBatch
+from psmlearn.segmentation._classes import ids_of
 
 __all__ = ["class_planes", "refuse_forgotten_classes", "training_masks"]
 
@@ -53,13 +53,11 @@ def training_masks(
         _refuse_stencils(y, name)
         masks = check_masks(y, images, caller=name)
     _check_planes(masks, name)
-    if not any((_ids(mask) >= 0).any() for mask in masks):
+    if not any((ids_of(mask) >= 0).any() for mask in masks):
         raise ValueError(f"{name}: all pixels of all masks are unknown (-1).")
-    if not any((_ids(mask) > 0).any() for mask in masks):
-        warnings.warn(
-            f"{name}: no mask holds an object; the network learns background only.",
-            UserWarning,
-            stacklevel=5,
+    if not any((ids_of(mask) > 0).any() for mask in masks):
+        warn_user(
+            f"{name}: no mask holds an object; the network learns background only."
         )
     # Ids without gaps: tables by id stay as small as the masks.
     return [_dense(mask) for mask in masks]
@@ -123,7 +121,7 @@ def refuse_forgotten_classes(X, label_channel: int, name: str) -> None:
         )
         if n_classes > 1:
             raise ValueError(text)
-        warnings.warn(text, UserWarning, stacklevel=5)
+        warn_user(text)
 
 
 def _count_pairs(
@@ -167,10 +165,6 @@ def _are_whole(values: np.ndarray) -> bool:
     return values.dtype.kind != "f" or bool((values == np.rint(values)).all())
 
 
-def _ids(mask: np.ndarray) -> np.ndarray:
-    return mask if mask.ndim == 2 else mask[..., 0]
-
-
 def _check_planes(masks: list[np.ndarray], name: str) -> None:
     """Refuse a collection of which some have classes and some have not."""
     kinds = [mask.ndim for mask in masks]
@@ -184,7 +178,7 @@ def _check_planes(masks: list[np.ndarray], name: str) -> None:
 
 def _dense(mask: np.ndarray) -> np.ndarray:
     """Return the mask with its objects numbered from 1; -1 and 0 stay."""
-    ids = _ids(mask)
+    ids = ids_of(mask)
     dense = relabel(np.maximum(ids, 0))
     dense[ids < 0] = -1
     if mask.ndim == 2:

@@ -19,7 +19,7 @@ from psmlearn._engine._inference import predict_images
 from psmlearn._engine._plan import TrainingPlan, check_stride, own_number
 from psmlearn._engine._train import ComputeLoss, DrawBatch
 from psmlearn._sklearn_compat import Interval, StrOptions
-from psmlearn._typing import Images, Path, PixelSize, RandomState
+from psmlearn._typing import Images, Masks, Path, PixelSize, RandomState
 from psmlearn.base import (
     AT_LEAST_1,
     PIXEL_SIZE,
@@ -27,19 +27,21 @@ from psmlearn.base import (
     EarlyStopping,
     NetworkEstimator,
 )
-from psmlearn.io._batch import ImageBatch, resolve_pixel_size
+from psmlearn.io._batch import ImageBatch, check_masks, resolve_pixel_size
 from psmlearn.segmentation._appearance import ScaledNetwork, scale_images
 from psmlearn.segmentation._classes import (
     class_counts,
+    class_jaccard,
     class_places,
     class_weights,
     known_classes,
+    mask_points,
 )
 from psmlearn.segmentation._masks import refuse_forgotten_classes, training_masks
 from psmlearn.segmentation._rasters import distance_target
 from psmlearn.segmentation._targets import Examples, Targets
 
-__all__ = ["PixelNetworkEstimator"]
+__all__ = ["MaskSegmenter", "PixelNetworkEstimator", "activate"]
 
 _TILE_HALO, _STRIDE = 128, 32
 
@@ -69,9 +71,12 @@ class _Frozen:
 class PixelNetworkEstimator(NetworkEstimator):
     """Base class of detector, segmenter of nuclei and segmenter of regions.
 
-    A subclass says in `_fit_pixels` what it teaches, and by `_vary` how images are
-    varied in training.
+    A subclass hands to `_fit_pixels` what it teaches, and says by `_vary` how images
+    are varied in training.
     """
+
+    classes_: np.ndarray | None
+    _frozen: _Frozen
 
     _parameter_constraints: dict = {
         **NetworkEstimator._parameter_constraints,
@@ -228,12 +233,14 @@ class PixelNetworkEstimator(NetworkEstimator):
         if continued:
             known = self.classes_
             if (found is None) != (known is None) or (
-                found is not None and not np.isin(found, known).all()
+                found is not None
+                and known is not None
+                and not np.isin(found, known).all()
             ):
                 raise ValueError(
-                    "warm_start and partial_fit go on with the classes that are there, "
-                    f"{_listed(known)}; y now holds {_listed(found)}. Fit with "
-                    "warm_start=False to start anew."
+                    f"{type(self).__name__}: training goes on with the classes that "
+                    f"are there, {_listed(known)}; y now holds {_listed(found)}. Call "
+                    "fit with warm_start=False to start anew."
                 )
             return known
         if found is not None and not len(found):
@@ -269,14 +276,11 @@ class PixelNetworkEstimator(NetworkEstimator):
         one_epoch: bool = False,
     ) -> None:
         """Check all that came, and train a network on the targets."""
-        device = self._resolve_fit_device()
+        device = self._before_work()
         with self._keeps_what_was():
-            if continued and value_range != self._frozen.value_range:
-                raise ValueError(
-                    f"warm_start goes on with value_range={self._frozen.value_range}, "
-                    f"and value_range={value_range} is asked for. Fit with "
-                    "warm_start=False to start anew."
-                )
+            if continued:
+                self._refuse_other_range(value_range)
+                self._refuse_other_targets(targets)
             images = self._check_stacks(X, reset=not continued, value_range=value_range)
             self._pixel_sizes(images)
             channels = self._input_channels(images.n_channels)
@@ -286,6 +290,14 @@ class PixelNetworkEstimator(NetworkEstimator):
             frozen = _Frozen(channels, targets, value_range, kept)
             plan = _PixelPlan(self, images, examples, frozen)
             self._fit_plan(plan, device, continued=continued, one_epoch=one_epoch)
+
+    def _refuse_other_targets(self, targets: Targets) -> None:
+        known = self._frozen.targets
+        if type(targets) is not type(known):
+            raise ValueError(
+                f"{type(self).__name__}: training cannot go on with targets={targets}: "
+                f"they were {known}. Call fit with warm_start=False to start anew."
+            )
 
     def _vary(
         self,
@@ -330,11 +342,98 @@ class PixelNetworkEstimator(NetworkEstimator):
         return 1 if self.classes_ is None else len(self.classes_)
 
 
+class MaskSegmenter(PixelNetworkEstimator):
+    """Base class of the estimators that give label images.
+
+    A subclass says by `_decode` how objects are read from the outputs of an image.
+    """
+
+    def _decode(self, output: np.ndarray, pixel_size: float) -> np.ndarray:
+        """Return the label image of activated outputs (height, width, channels)."""
+        raise NotImplementedError
+
+    def _predict_masks(self, images: ImageBatch) -> Iterator[np.ndarray]:
+        outputs = self._predict_pixels(images)
+        for output, size in zip(outputs, self._pixel_sizes(images), strict=True):
+            yield self._decode(output, size)
+
+    def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
+        """Return the label image of each image.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width, n_channels) or list
+            Images as in `fit`, of any size.
+
+        Returns
+        -------
+        masks : array or list of ndarray of shape (height, width[, 2]), int32
+            0 background, 1..n one id per object; in the container of X. Where
+            classes were learnt the second plane holds that of each object.
+        """
+        images = self._images_to_predict(X)
+        return images.wrap(list(self._predict_masks(images)))
+
+    def predict_proba(self, X: Images) -> np.ndarray | list[np.ndarray]:
+        """Return the probabilities of background and objects at each pixel.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width, n_channels) or list
+            Images as in `fit`, of any size.
+
+        Returns
+        -------
+        probabilities : array or list of ndarray of shape \
+(height, width, 1 + n_classes), float32
+            Background first, then the classes in the order of `classes_`, or objects
+            where there are none; they sum to 1.
+        """
+        images = self._images_to_predict(X)
+        n_channels = 1 + self._n_foreground()
+        outputs = self._predict_pixels(images)
+        return images.wrap([output[..., :n_channels].copy() for output in outputs])
+
+    def detect(self, X: Images) -> list[np.ndarray]:
+        """Return the centroids of the objects.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width, n_channels) or list
+            Images as in `fit`, of any size.
+
+        Returns
+        -------
+        points : list of ndarray of shape (n_points, 2 or 3), float64
+            Row and column in pixels, and the class where classes were learnt.
+        """
+        images = self._images_to_predict(X)
+        return [mask_points(mask) for mask in self._predict_masks(images)]
+
+    def score(self, X: Images, y: Masks) -> float:
+        """Return the aggregated Jaccard index, the mean over images.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width, n_channels) or list
+            Images as in `fit`, of any size.
+        y : array or list of ndarray of shape (height, width[, 2])
+            True label images. Where they have classes and classes were learnt, it is
+            the mean over the classes too; images without a class do not count in it.
+        """
+        masks = check_masks(y, None, caller=f"{type(self).__name__}.score")
+        return class_jaccard(masks, list(self.predict(X)), self.classes_)
+
+
 class _PixelPlan(TrainingPlan):
     """What a pixel network is trained on: crops of images and of their masks."""
 
-    # As before there was one way to train: results stay those of that time.
+    # The seed itself starts the network; the stream that it starts draws crops.
     takes_seed = True
+    asked_by = {
+        "name_or_factory": "network",
+        "out_channels": "the number of outputs (targets, classes of y)",
+    }
 
     def __init__(
         self,

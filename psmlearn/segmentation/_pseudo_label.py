@@ -16,18 +16,15 @@ from sklearn.utils.validation import check_is_fitted
 from psmlearn._sklearn_compat import HasMethods, Interval, StrOptions, _fit_context
 from psmlearn._typing import ImageLabels, Images, Masks, PixelSize, RandomState
 from psmlearn.base import PIXEL_SIZE, UNIT_RANGE, BaseImageEstimator
-from psmlearn.cluster._classes import Classes
+from psmlearn.cluster._classes import Classes, warn_of_staining
 from psmlearn.io._batch import ImageBatch, check_images, check_masks
 from psmlearn.segmentation._classes import (
     class_jaccard,
     forget_unsure_classes,
+    ids_of,
     mask_points,
 )
-from psmlearn.segmentation._defaults import (
-    check_staining,
-    default_labeler,
-    default_segmenter,
-)
+from psmlearn.segmentation._defaults import default_labeler, default_segmenter
 from psmlearn.segmentation._labelers import (
     as_labeler,
     check_image_labels,
@@ -61,11 +58,12 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
     Parameters
     ----------
     labeler : estimator or callable, default=None
-        Its ``fit(X)`` and ``predict(X)``, or its ``fit_predict(X)``, give label
-        images. A plain function takes a list of images, each (height, width,
-        n_channels) float32 in [0, 1], and returns a label image of each. An estimator
-        that learns from labels of whole images has a keyword `image_labels` in `fit`;
-        if in `fit_predict` as well, its masks of the training images are those of
+        Its ``fit(X)`` and ``predict(X)`` give label images; where it has a
+        ``fit_predict(X)``, that gives those of the training images. A plain function
+        takes a list of images, each (height, width, n_channels) float32, integers
+        scaled to [0, 1], and returns a label image of each. An estimator that learns
+        from labels of whole images has a keyword `image_labels` in `fit`; if in
+        `fit_predict` as well, its masks of the training images are those of
         ``fit_predict``. In a Pipeline the last step gets them. None takes the pipeline
         of :class:`SelfActivationMapper` ("maps") and :class:`SemanticClusterer`
         ("clusters") with their defaults; with several classes the clusterer alone,
@@ -198,16 +196,17 @@ default=None
             not one an image or are given to a labeler that takes none (all before
             training); or if the labeler finds nothing at all.
         """
-        images = self._check_fit_images(X)
-        labeler, segmenter = self._make_parts(images)
-        for part in (labeler, segmenter):
-            _check_devices(part)
-        if image_labels is not None:
-            check_image_labels(image_labels, len(images), labeler)
-        masks = fit_labeler(labeler, for_part(labeler, X, images), image_labels)
-        n_objects = _count_objects(masks)
-        if not n_objects:
-            raise _nothing_found(len(images), weak=image_labels is not None)
+        with self._keeps_what_was():
+            images = self._check_fit_images(X)
+            labeler, segmenter = self._make_parts(images)
+            for part in (labeler, segmenter):
+                _check_devices(part)
+            if image_labels is not None:
+                check_image_labels(image_labels, len(images), labeler)
+            masks = fit_labeler(labeler, for_part(labeler, X, images), image_labels)
+            n_objects = _count_objects(masks)
+            if not n_objects:
+                raise _nothing_found(len(images), weak=image_labels is not None)
         # Only now: a fit that ends before leaves what an earlier one learnt.
         self.labeler_, self.segmenter_ = labeler, segmenter
         self._frozen = _Frozen(images.value_range)
@@ -304,7 +303,7 @@ default=None
         With ``class_source="stain"`` and several classes, nuclei of chromogens are
         those of the labeler.
         """
-        images = self._images_to_predict(X, stacklevel=4)
+        images = self._images_to_predict(X, warns=True)
         return self._masks(X, images)
 
     def _masks(self, X: Images, images: ImageBatch, *, warns: bool = True) -> Any:
@@ -321,13 +320,13 @@ default=None
     @available_if(_segmenter_has("predict_proba"))
     def predict_proba(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Return the class probabilities of each pixel, as the segmenter does."""
-        images = self._images_to_predict(X, stacklevel=4)
+        images = self._images_to_predict(X, warns=True)
         return self.segmenter_.predict_proba(for_part(self.segmenter_, X, images))
 
     @available_if(_segmenter_has("detect"))
     def detect(self, X: Images) -> list[np.ndarray]:
         """Return the points of each image, as the segmenter does; see `predict`."""
-        images = self._images_to_predict(X, stacklevel=4)
+        images = self._images_to_predict(X, warns=True)
         if self._stained() is not None:
             return [mask_points(mask) for mask in self._masks(X, images)]
         return self.segmenter_.detect(for_part(self.segmenter_, X, images))
@@ -347,14 +346,14 @@ default=None
         found = list(self._masks(X, images, warns=False))
         return class_jaccard(masks, found, stained.classes)
 
-    def _images_to_predict(self, X: Images, stacklevel: int | None = None):
+    def _images_to_predict(self, X: Images, *, warns: bool = False) -> ImageBatch:
         """Check images once for all parts; those of another staining are warned of."""
         check_is_fitted(self)
         images = self._check_images(
             X, reset=False, value_range=self._frozen.value_range
         )
-        if stacklevel is not None and self.labeler is None:
-            check_staining(images, self.classes, type(self).__name__, stacklevel)
+        if warns and self.labeler is None:
+            warn_of_staining(images, self.classes, type(self).__name__)
         return images
 
     def _stained(self) -> StainedNuclei | None:
@@ -392,9 +391,7 @@ def _nothing_found(n_images: int, *, weak: bool) -> ValueError:
 
 def _count_objects(masks: Any) -> int:
     """Return the number of objects in label images, with or without classes."""
-    planes = [
-        mask if mask.ndim == 2 else mask[..., 0] for mask in map(np.asarray, masks)
-    ]
+    planes = [ids_of(np.asarray(mask)) for mask in masks]
     return int(sum(np.unique(ids[ids > 0]).size for ids in planes))
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,17 +13,15 @@ from psmlearn._engine._augment import random_affine
 from psmlearn._images._regions import connected_regions, regions_of_classes
 from psmlearn._sklearn_compat import _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, RandomState
-from psmlearn.base import AT_LEAST_0, EarlyStopping, check_value_range
-from psmlearn.io._batch import ImageBatch, check_masks
+from psmlearn.base import AT_LEAST_0, VALUE_RANGE, EarlyStopping, check_value_range
 from psmlearn.segmentation._appearance import vary_channels
-from psmlearn.segmentation._classes import class_jaccard, mask_points
-from psmlearn.segmentation._pixels import PixelNetworkEstimator
+from psmlearn.segmentation._pixels import MaskSegmenter
 from psmlearn.segmentation._targets import Regions
 
 __all__ = ["RegionSegmenter"]
 
 
-class RegionSegmenter(PixelNetworkEstimator):
+class RegionSegmenter(MaskSegmenter):
     """Find connected regions of any size with a network trained on masks.
 
     For what is no nucleus, such as tumours and lesions, in images of any range, such
@@ -91,10 +89,10 @@ best_loss_, device_, classes_
     """
 
     _parameter_constraints: dict = {
-        **PixelNetworkEstimator._parameter_constraints,
+        **MaskSegmenter._parameter_constraints,
         "min_area": [AT_LEAST_0],
         "jitter": [AT_LEAST_0],
-        "value_range": ["array-like", None],
+        "value_range": VALUE_RANGE,
     }
 
     def __init__(
@@ -199,64 +197,14 @@ best_loss_, device_, classes_
         )
         return images, planes[0], planes[1:]
 
-    def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
-        """Return the label image of each image.
-
-        Returns
-        -------
-        masks : array or list of ndarray of shape (height, width[, 2]), int32
-            0 background, 1..n one id per region; in the container of X. Where classes
-            were learnt the second plane holds that of each region.
-        """
-        images = self._images_to_predict(X)
-        return images.wrap(list(self._predict_masks(images)))
-
-    def predict_proba(self, X: Images) -> np.ndarray | list[np.ndarray]:
-        """Return the probabilities of background and region at each pixel.
-
-        Returns
-        -------
-        probabilities : array or list of ndarray of shape \
-(height, width, 1 + n_classes), float32
-            Background first, then the classes in the order of `classes_`, or region
-            where there are none; they sum to 1.
-        """
-        images = self._images_to_predict(X)
-        return images.wrap(list(self._predict_pixels(images)))
-
-    def detect(self, X: Images) -> list[np.ndarray]:
-        """Return the centroids of the regions.
-
-        Returns
-        -------
-        points : list of ndarray of shape (n_points, 2 or 3), float64
-            Row and column in pixels, and the class where classes were learnt.
-        """
-        images = self._images_to_predict(X)
-        return [mask_points(mask) for mask in self._predict_masks(images)]
-
-    def score(self, X: Images, y: Masks) -> float:
-        """Return the aggregated Jaccard index, the mean over images.
-
-        Parameters
-        ----------
-        y : array or list of ndarray of shape (height, width[, 2])
-            True label images. Where they have classes and classes were learnt, it is
-            the mean over the classes too; images without a class do not count in it.
-        """
-        masks = check_masks(y, None, caller=f"{type(self).__name__}.score")
-        return class_jaccard(masks, list(self.predict(X)), self.classes_)
-
-    def _predict_masks(self, images: ImageBatch) -> Iterator[np.ndarray]:
-        outputs = self._predict_pixels(images)
-        for output, size in zip(outputs, self._pixel_sizes(images), strict=True):
-            yield decode_regions(
-                output,
-                classes=self.classes_,
-                threshold=self.threshold,
-                min_area=self.min_area,
-                pixel_size=size,
-            )
+    def _decode(self, output: np.ndarray, pixel_size: float) -> np.ndarray:
+        return decode_regions(
+            output,
+            classes=self.classes_,
+            threshold=self.threshold,
+            min_area=self.min_area,
+            pixel_size=pixel_size,
+        )
 
 
 def decode_regions(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from numbers import Real
 
 import numpy as np
@@ -14,16 +14,17 @@ from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, RandomState
 from psmlearn.base import (
     AT_LEAST_0,
+    POSITIVE,
     UNIT_RANGE,
+    VALUE_RANGE,
     EarlyStopping,
     check_value_range,
     resolve_option,
 )
-from psmlearn.io._batch import ImageBatch, check_masks
+from psmlearn.io._batch import ImageBatch
 from psmlearn.segmentation._appearance import vary_channels, vary_stains
-from psmlearn.segmentation._classes import class_jaccard, mask_points
 from psmlearn.segmentation._detector import NucleiDetector
-from psmlearn.segmentation._pixels import PixelNetworkEstimator
+from psmlearn.segmentation._pixels import MaskSegmenter
 from psmlearn.segmentation._targets import Distance, Targets, Voronoi, decode_nuclei
 
 __all__ = ["NucleiSegmenter"]
@@ -33,7 +34,7 @@ _TARGETS: dict[str, type[Targets]] = {"distance": Distance, "voronoi": Voronoi}
 _OF_ITS_OWN = {"targets", "threshold", "label_channel", "class_channel", "map_channel"}
 
 
-class NucleiSegmenter(PixelNetworkEstimator):
+class NucleiSegmenter(MaskSegmenter):
     """Find the outline of every nucleus with a network trained on masks.
 
     The masks may be pseudo masks: nothing here asks where they come from. With
@@ -156,11 +157,11 @@ class NucleiSegmenter(PixelNetworkEstimator):
     """
 
     _parameter_constraints: dict = {
-        **PixelNetworkEstimator._parameter_constraints,
+        **MaskSegmenter._parameter_constraints,
         "targets": [StrOptions(set(_TARGETS)), Distance, Voronoi],
-        "value_range": ["array-like", None],
+        "value_range": VALUE_RANGE,
         "nucleus_diameter": [
-            Interval(Real, 0, None, closed="neither"),
+            POSITIVE,
             StrOptions({"auto"}),
         ],
         "min_area": [AT_LEAST_0],
@@ -298,65 +299,13 @@ class NucleiSegmenter(PixelNetworkEstimator):
             return [np.ascontiguousarray(image[..., channels]) for image in images]
         return images
 
-    def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
-        """Return the label image of each image.
-
-        Returns
-        -------
-        masks : array or list of ndarray of shape (height, width[, 2]), int32
-            0 background, 1..n one id per nucleus; in the container of X. Where
-            classes were learnt the second plane holds that of each nucleus.
-        """
-        images = self._images_to_predict(X)
-        return images.wrap(list(self._predict_masks(images)))
-
-    def predict_proba(self, X: Images) -> np.ndarray | list[np.ndarray]:
-        """Return the probabilities of background and nucleus at each pixel.
-
-        Returns
-        -------
-        probabilities : array or list of ndarray of shape \
-(height, width, 1 + n_classes), float32
-            Background first, then the classes in the order of `classes_`, or nucleus
-            where there are none; they sum to 1.
-        """
-        images = self._images_to_predict(X)
-        n_channels = 1 + self._n_foreground()
-        outputs = self._predict_pixels(images)
-        return images.wrap([output[..., :n_channels].copy() for output in outputs])
-
-    def detect(self, X: Images) -> list[np.ndarray]:
-        """Return the centroids of the nuclei.
-
-        Returns
-        -------
-        points : list of ndarray of shape (n_points, 2 or 3), float64
-            Row and column in pixels, and the class where classes were learnt.
-        """
-        images = self._images_to_predict(X)
-        return [mask_points(mask) for mask in self._predict_masks(images)]
-
-    def score(self, X: Images, y: Masks) -> float:
-        """Return the aggregated Jaccard index, the mean over images.
-
-        Parameters
-        ----------
-        y : array or list of ndarray of shape (height, width[, 2])
-            True label images. Where they have classes and classes were learnt, it is
-            the mean over the classes too; images without a class do not count in it.
-        """
-        masks = check_masks(y, None, caller=f"{type(self).__name__}.score")
-        return class_jaccard(masks, list(self.predict(X)), self.classes_)
-
-    def _predict_masks(self, images: ImageBatch) -> Iterator[np.ndarray]:
-        outputs = self._predict_pixels(images)
-        for output, size in zip(outputs, self._pixel_sizes(images), strict=True):
-            yield decode_nuclei(
-                output,
-                self._frozen.targets,
-                classes=self.classes_,
-                threshold=self.threshold,
-                nucleus_diameter=self.nucleus_diameter,
-                min_area=self.min_area,
-                pixel_size=size,
-            )
+    def _decode(self, output: np.ndarray, pixel_size: float) -> np.ndarray:
+        return decode_nuclei(
+            output,
+            self._frozen.targets,
+            classes=self.classes_,
+            threshold=self.threshold,
+            nucleus_diameter=self.nucleus_diameter,
+            min_area=self.min_area,
+            pixel_size=pixel_size,
+        )

@@ -29,7 +29,12 @@ from psmlearn._sklearn_compat import HasMethods
 from psmlearn.base import AT_LEAST_0, Option
 from psmlearn.io._batch import ImageBatch
 from psmlearn.io._point_checks import are_points, check_points
-from psmlearn.segmentation._classes import class_counts, class_places, mask_points
+from psmlearn.segmentation._classes import (
+    class_counts,
+    class_places,
+    ids_of,
+    mask_points,
+)
 from psmlearn.segmentation._losses import (
     heatmap_loss,
     instance_loss,
@@ -88,6 +93,10 @@ class Examples:
 class Targets(Option):
     """Base class of what a pixel network is taught.
 
+    One's own derive from :class:`Distance` or :class:`Voronoi` for
+    :class:`NucleiSegmenter`, from :class:`Heatmap` or :class:`Foreground` for
+    :class:`NucleiDetector`, and change a part of them.
+
     Attributes
     ----------
     with_distance : bool
@@ -122,7 +131,10 @@ class Targets(Option):
 
     def loss(self) -> Loss:
         """Return ``f(outputs, labels, distance, *further, weights) -> scalar``."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} has no loss: targets need a method loss() that "
+            "returns a function of outputs, labels, distance and further targets."
+        )
 
     def find_objects(
         self,
@@ -236,6 +248,9 @@ class Voronoi(Targets):
         own = self.detector
         detector = learner._first_stage() if own is None else clone(own)
         pictures = learner._pictures(images)
+        if isinstance(pictures, list) and getattr(detector, "pixel_size", 0) == "file":
+            # Arrays know no file.
+            detector.set_params(pixel_size=learner._pixel_sizes(images).tolist())
         points = detector.fit(pictures, masks).predict(pictures)
         weights = None
         if classes is not None:
@@ -315,7 +330,7 @@ class Heatmap(Targets):
             return masks, check_points(y, images, caller=type(learner).__name__)
         masks = learner._training_masks(images, y)
         points = [mask_points(mask) for mask in masks]
-        return [mask if mask.ndim == 2 else mask[..., 0] for mask in masks], points
+        return [ids_of(mask) for mask in masks], points
 
     def further(self, crops: np.ndarray) -> list[np.ndarray]:
         """Return heat map and places of the classes."""
@@ -389,7 +404,7 @@ def decode_nuclei(
     mask = decode(pixel_size)
     if is_known:
         return mask
-    zoom = nuclear_zoom(mask if mask.ndim == 2 else mask[..., 0], pixel_size)
+    zoom = nuclear_zoom(ids_of(mask), pixel_size)
     return mask if zoom == 1 else decode(pixel_size / zoom)
 
 

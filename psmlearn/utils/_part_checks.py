@@ -168,9 +168,9 @@ def check_labeler(labeler: Any) -> None:
     Parameters
     ----------
     labeler : estimator or callable
-        What `PseudoLabelSegmenter` takes: ``fit`` and ``predict`` (or
-        ``fit_predict``), or a function of a list of images, each (height, width, 3)
-        float32 in [0, 1], that returns a label image of each.
+        What `PseudoLabelSegmenter` takes: ``fit`` and ``predict``, or a function of a
+        list of images, each (height, width, 3) float32 in [0, 1], that returns a label
+        image of each.
 
     Raises
     ------

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,10 +21,12 @@ from psmlearn._engine._plan import TrainingPlan, check_stride
 from psmlearn._engine._train import DrawBatch, autocast
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import ImageLabels, Images, Masks, Path, PixelSize, RandomState
+from psmlearn._warnings import warn_user
 from psmlearn.base import (
     AT_LEAST_0,
     AT_LEAST_1,
     PIXEL_SIZE,
+    VALUE_RANGE,
     EarlyStopping,
     NetworkEstimator,
     Option,
@@ -60,7 +61,7 @@ _O = TypeVar("_O", bound=Option)
 
 @dataclass(frozen=True)
 class _Parts:
-    """The options of a fit, checked; one that is left out has a weight of 0."""
+    """The options of a fit, checked; what is left out has a weight or sigma of 0."""
 
     resupervision: ClusterResupervision
     reconstruction: Reconstruction
@@ -251,7 +252,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         "resupervision": [StrOptions({"cluster"}), ClusterResupervision, None],
         "reconstruction": [StrOptions({"channel"}), Reconstruction, None],
         "refinement": [StrOptions({"cluster"}), ClusterRefinement, None],
-        "value_range": ["array-like", None],
+        "value_range": VALUE_RANGE,
         "augment": ["boolean"],
         "threshold": [Interval(Real, 0, 1, closed="neither")],
         "min_area": [AT_LEAST_0],
@@ -390,7 +391,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         self, X: Images, labels: ImageLabels | Masks | None
     ) -> tuple[ImageBatch, np.ndarray]:
         """Train; return the checked images and which classes they show."""
-        device = self._resolve_fit_device()
+        device = self._before_work()
         continued = self._continues()
         caller = type(self).__name__
         value_range = check_value_range(self.value_range)
@@ -441,12 +442,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
                 f"and are {code.classes.tolist()}, with maps of {code.shown.tolist()}, "
                 "now; call fit with warm_start=False to start anew."
             )
-        if check_value_range(self.value_range) != self._frozen.value_range:
-            raise ValueError(
-                f"{type(self).__name__}: training cannot go on with "
-                f"value_range={self.value_range}: it was {self._frozen.value_range}; "
-                "call fit with warm_start=False to start anew."
-            )
+        self._refuse_other_range(check_value_range(self.value_range))
 
     def _warn_of_dark_maps(self, images: ImageBatch, shown: np.ndarray) -> None:
         """Warn where few images that show a class would have any object of it."""
@@ -459,7 +455,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         for place, own in enumerate(rows):
             n_lit = lit[np.searchsorted(seen, own), place].sum()
             if n_lit < 0.5 * len(own):
-                warnings.warn(
+                warn_user(
                     f"{type(self).__name__}: the maps of class "
                     f"{self.map_classes_[place]!s} pass threshold={self.threshold} in "
                     f"{n_lit} of {len(own)} training images that show it, so that "
@@ -467,7 +463,6 @@ class ClassActivationMapper(  # type: ignore[call-arg]
                     "longer, lower threshold, or see whether plain maps "
                     "(resupervision=None, reconstruction=None) show more.",
                     ConvergenceWarning,
-                    stacklevel=5,  # of who calls fit or fit_predict
                 )
 
     # -- mapping ---------------------------------------------------------------

@@ -291,7 +291,6 @@ class ResupervisionLoss:
         self.n_warm_up = n_warm_up
         self.clusters = PixelClusters(option.n_clusters)
         self.votes = ClusterVotes(option.voting, option.vote_threshold)
-        self.states_: torch.Tensor | None = None
 
     def __call__(
         self,
@@ -336,7 +335,6 @@ class ResupervisionLoss:
         with torch.no_grad():
             self.votes.forget(self.clusters.started)
             states = self.votes(means, counts, presence)
-        self.states_ = states
         if self.area == "image":
             # Sums stand for those of all pixels of an image, of which some are drawn.
             scale = n_inside / (len(places) * height * width)
