@@ -115,7 +115,19 @@ class EarlyStopping(Option):
         """Return the places of training and validation images.
 
         Images that are too few to be set aside serve both: then the fixed validation
-        batches come from the training images.
+        batches come from the training images. A subclass may choose them otherwise,
+        by patient say.
+
+        Parameters
+        ----------
+        n_images : int
+        rng : numpy.random.Generator
+            All that is random comes from it.
+
+        Returns
+        -------
+        training, held_out : ndarray of int
+            Places among the images, ascending.
         """
         everything = np.arange(n_images)
         n_validation = round(n_images * self.validation_fraction)

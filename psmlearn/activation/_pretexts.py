@@ -96,16 +96,44 @@ class Pretext(Option):
         return 1
 
     def check(self, batch_size: int) -> None:
-        """Refuse parameters, or batches, that do not go together."""
+        """Refuse parameters that do not go together, before any training.
+
+        Parameters
+        ----------
+        batch_size : int
+            Crops in a batch.
+
+        Raises
+        ------
+        ValueError
+        """
 
     def targets(self, patches: np.ndarray) -> np.ndarray | None:
-        """Return what is told from each patch (n, h, w, c) in [0, 1], or None."""
+        """Return what is told from each patch before it is augmented.
+
+        Parameters
+        ----------
+        patches : ndarray of shape (n, size, size, channels), float32
+            In [0, 1]; not to be written to.
+
+        Returns
+        -------
+        ndarray of shape (n,), or None
+            One number a patch; None where nothing is told.
+        """
         return None
 
     def target_scale(self, values: np.ndarray, input_scale: str) -> tuple[float, float]:
         """Return mean and spread that targets of training crops are standardised by.
 
         They are ``network.target_mean`` and ``network.target_std`` in `loss`.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n,)
+            What `targets` gave for some training crops.
+        input_scale : {"standard", "unit", "byte"}
+            Scale of the images that the network sees.
         """
         if input_scale != "standard":
             return 0.0, 1.0
@@ -140,7 +168,17 @@ class Pretext(Option):
     def view(
         self, crops: torch.Tensor, generator: torch.Generator, *, turn: bool = True
     ) -> torch.Tensor:
-        """Return a random view of the crops, or the crops where nothing is varied."""
+        """Return a random view of the crops, or the crops where nothing is varied.
+
+        Parameters
+        ----------
+        crops : tensor of shape (n, channels, size, size)
+            In [0, 1].
+        generator : torch.Generator
+            Of the CPU.
+        turn : bool, default=True
+            Whether crops are flipped and turned, besides the jitter of their stains.
+        """
         if not self.augment:
             return crops
         if turn:
@@ -150,7 +188,17 @@ class Pretext(Option):
     def two_views(
         self, crops: torch.Tensor, generator: torch.Generator, n_turns: int = 2
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return two random views, or the crops and their turned copies."""
+        """Return two random views, or the crops and their turned copies.
+
+        Parameters
+        ----------
+        crops : tensor of shape (n, channels, size, size)
+            In [0, 1].
+        generator : torch.Generator
+            Of the CPU.
+        n_turns : int, default=2
+            Quarter turns of the copies where nothing is varied.
+        """
         if self.augment:
             first = self.view(crops, generator)
             return first, self.view(crops, generator)

@@ -397,13 +397,13 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
     def fit_predict(
         self, X: Images | ArrayLike, y: Any = None
     ) -> np.ndarray | list[np.ndarray]:
-        """Fit on `X` and return its masks; see `predict`."""
+        """Fit on `X` and return its masks; parameters and result as of `predict`."""
         return self.fit(X).labels_
 
     def fit_transform(
         self, X: Images | ArrayLike, y: Any = None
     ) -> np.ndarray | list[np.ndarray]:
-        """Fit on `X` and transform it; the same as ``fit(X).transform(X)``."""
+        """Fit on `X` and transform it, as ``fit(X).transform(X)`` does."""
         self.fit(X)
         if self._frozen.on_table:
             table = self._check_table(X, reset=False)

@@ -200,7 +200,20 @@ default=None
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Images, y: Masks | Points | None = None) -> NucleiDetector:
-        """Train one epoch more, on all images at a constant rate; see `fit`."""
+        """Train for one epoch on the given images, at a constant learning rate.
+
+        The first call starts a network, later ones go on with it; no image is set
+        aside.
+
+        Parameters
+        ----------
+        X, y
+            As in `fit`.
+
+        Returns
+        -------
+        self : NucleiDetector
+        """
         return self._fit(X, y, continued=hasattr(self, "network_"), one_epoch=True)
 
     def _fit(
@@ -235,6 +248,11 @@ default=None
     def predict(self, X: Images) -> list[np.ndarray]:
         """Return the points of each image.
 
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width, n_channels) or list
+            Images as in `fit`, of any size.
+
         Returns
         -------
         points : list of ndarray of shape (n_points, 2 or 3), float64
@@ -252,6 +270,11 @@ default=None
 
     def predict_proba(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Return the probability of each pixel to be a nucleus' centre.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width, n_channels) or list
+            Images as in `fit`, of any size.
 
         Returns
         -------

@@ -300,6 +300,19 @@ default=None
     def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Return the label image of each image, as the segmenter does.
 
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width, n_channels) or list
+            Images as in `fit`, of any size.
+
+        Returns
+        -------
+        masks : array or list of ndarray of shape (height, width[, 2]), int32
+            0 background, 1..n one id per object; in the container of X. With classes
+            the second plane holds that of each object.
+
+        Notes
+        -----
         With ``class_source="stain"`` and several classes, nuclei of chromogens are
         those of the labeler.
         """
@@ -319,13 +332,36 @@ default=None
 
     @available_if(_segmenter_has("predict_proba"))
     def predict_proba(self, X: Images) -> np.ndarray | list[np.ndarray]:
-        """Return the class probabilities of each pixel, as the segmenter does."""
+        """Return the class probabilities of each pixel, as the segmenter does.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width, n_channels) or list
+            Images as in `fit`, of any size.
+
+        Returns
+        -------
+        probabilities : array or list of ndarray of shape \
+(height, width, 1 + n_classes), float32
+            Background first; they sum to 1.
+        """
         images = self._images_to_predict(X, warns=True)
         return self.segmenter_.predict_proba(for_part(self.segmenter_, X, images))
 
     @available_if(_segmenter_has("detect"))
     def detect(self, X: Images) -> list[np.ndarray]:
-        """Return the points of each image, as the segmenter does; see `predict`."""
+        """Return the points of each image, as the segmenter does; see `predict`.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width, n_channels) or list
+            Images as in `fit`, of any size.
+
+        Returns
+        -------
+        points : list of ndarray of shape (n_points, 2 or 3), float64
+            Row and column in pixels, and the class where there are classes.
+        """
         images = self._images_to_predict(X, warns=True)
         if self._stained() is not None:
             return [mask_points(mask) for mask in self._masks(X, images)]
@@ -337,6 +373,13 @@ default=None
 
         Where the stain tells classes it is that index of what `predict` returns, the
         mean over the classes.
+
+        Parameters
+        ----------
+        X : array of shape (n_images, height, width, n_channels) or list
+            Images as in `fit`, of any size.
+        y : array or list of ndarray of shape (height, width[, 2])
+            True label images.
         """
         images = self._images_to_predict(X)
         stained = self._stained()

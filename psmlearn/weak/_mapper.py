@@ -579,7 +579,17 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         return self._frozen.code.probabilities(self._logits(images))
 
     def predict_image(self, X: Images) -> np.ndarray:
-        """Return the likeliest label of each image, shaped as those of `fit`."""
+        """Return the likeliest label of each image, shaped as those of `fit`.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_images, height, width, n_channels) or list
+            Images as arrays or paths, of any size.
+
+        Returns
+        -------
+        ndarray of shape (n_images,), or (n_images, n_classes) of 0 and 1
+        """
         probabilities = self.predict_image_proba(X)
         if not self._frozen.code.exclusive:
             return (probabilities > 0.5).astype(int)
