@@ -323,14 +323,10 @@ class NetworkEstimator(BaseImageEstimator):
         one_epoch : bool, default=False
             As `partial_fit` does: one epoch at a constant rate, on all images.
         """
-        from psmlearn._engine._seed import draw_seed, isolated_torch
+        from psmlearn._engine._seed import isolated_torch
         from psmlearn._engine._train import TrainResult, train_network
 
-        seed = draw_seed(self.random_state)
-        # Later calls with the same seed go on to other batches.
-        rng = np.random.default_rng([seed, self.n_epochs_ if continued else 0])
-        if continued or not plan.takes_seed:
-            seed = int(rng.integers(2**31))
+        seed, rng = self._streams(plan, continued)
         stopping = None if one_epoch else self._early_stopping()
         settings = self._train_settings(plan, stopping, one_epoch)
         with isolated_torch(seed, device):
@@ -376,6 +372,19 @@ class NetworkEstimator(BaseImageEstimator):
                     store()
                 raise
             store()
+
+    def _streams(
+        self, plan: TrainingPlan, continued: bool
+    ) -> tuple[int, np.random.Generator]:
+        """Return the seed of torch, and the stream that all else is drawn from."""
+        from psmlearn._engine._seed import draw_seed
+
+        seed = draw_seed(self.random_state)
+        # Later calls with the same seed go on to other batches.
+        rng = np.random.default_rng([seed, self.n_epochs_ if continued else 0])
+        if continued or not plan.takes_seed:
+            seed = int(rng.integers(2**31))
+        return seed, rng
 
     def _early_stopping(self) -> EarlyStopping | None:
         if isinstance(self.early_stopping, EarlyStopping):
