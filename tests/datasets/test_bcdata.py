@@ -148,9 +148,9 @@ def test_h5py_is_asked_for(folder, monkeypatch):
 @pytest.mark.data
 def test_the_real_images(data_dir):
     data = load_bcdata(data_dir / "bcdata", subset="test")
-    assert data.names == [str(n) for n in range(6)]
+    assert data.names == [str(n) for n in range(14)]
     points = np.concatenate(data.points)
-    assert np.bincount(points[:, 2].astype(int)).tolist() == [0, 247, 295]
+    assert np.bincount(points[:, 2].astype(int)).tolist() == [0, 690, 768]
     assert points[:, :2].min() >= 0 and points[:, :2].max() < 640
     for path, points in zip(data.images, data.points, strict=True):
         # Positive nuclei are brown, which turned coordinates would not meet.

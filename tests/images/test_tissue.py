@@ -310,7 +310,11 @@ def test_real_images_in_black_borders_or_in_grey_are_no_fluorescence(data_dir):
 
 @pytest.mark.data
 def test_real_images_are_tissue_with_hardly_an_artefact(data_dir):
-    """By eye, ki67_fields has glass, black borders and folds in two fields."""
+    """By eye, ki67_fields has glass, black borders and folds in two fields.
+
+    So have four of BCData's images glass, and only these.
+    """
+    with_glass = {"3.png", "8.png", "10.png", "11.png"}
     for path, _, size, image in real_images(data_dir):
         inner = image[16:-16, 16:-16]
         share = tissue_mask(inner, pixel_size=size).mean()
@@ -320,7 +324,7 @@ def test_real_images_are_tissue_with_hardly_an_artefact(data_dir):
             folded = path.stem in ("7468-03", "9817-05")
             assert spoilt < (0.08 if folded else 1e-4), path.name
         else:
-            assert share > (0.6 if path.name == "3.png" else 0.98), path.name
+            assert share > (0.6 if path.name in with_glass else 0.98), path.name
             assert spoilt == 0, path.name
 
 

@@ -259,7 +259,7 @@ class LosesInterrupted(TinySegmenter):
 
 
 class FallsBackToCPU(TinySegmenter):
-    def _resolve_fit_device(self):
+    def _before_work(self):
         from psmlearn._engine._device import resolve_device
 
         return resolve_device("cpu")
