@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
@@ -232,7 +232,7 @@ def _train(
     sizes = resolve_pixel_size(pixel_size, batch)
     labeler, segmenter = default_chain(
         batch,
-        classes="ki67" if classes == "ki67" else None,
+        classes=cast("Literal['ki67'] | None", classes),  # click has checked it
         pixel_size=pixel_size,
         device=device,
         verbose=verbose,
