@@ -24,6 +24,7 @@ _SUBMODULES = (
     "base",
     "cluster",
     "datasets",
+    "exceptions",
     "inspection",
     "io",
     "measure",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 
 from psmlearn._warnings import warn_user
+from psmlearn.exceptions import DeviceWarning
 
 __all__ = ["available_devices", "resolve_device", "resolve_device_or_cpu"]
 
@@ -53,5 +54,5 @@ def resolve_device_or_cpu(device: str) -> torch.device:
     try:
         return resolve_device(device)
     except ValueError as error:
-        warn_user(f"{error} Predicting on the CPU.")
+        warn_user(f"{error} Predicting on the CPU.", DeviceWarning)
         return torch.device("cpu")

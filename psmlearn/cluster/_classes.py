@@ -22,6 +22,7 @@ from psmlearn._images._stains import (
 )
 from psmlearn._warnings import warn_user
 from psmlearn.cluster._features import pixel_noise, smooth, wide_mean
+from psmlearn.exceptions import StainWarning
 from psmlearn.io._batch import ImageBatch
 
 # The name of a stain, or its optical densities.
@@ -340,5 +341,6 @@ def warn_of_staining(
             f"{caller}: {len(wrong)} of {len(images)} images do not look like the "
             f"stains of classes={classes!r}; {images.names[first]} looks like "
             f"{found[first]}. Classes of such images mean nothing; leave them out, or "
-            "use classes=None."
+            "use classes=None.",
+            StainWarning,
         )

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from psmlearn._typing import Points, Regions
+from psmlearn.exceptions import CountWarning
 from psmlearn.measure._cells import ImageCells, check_classes, check_number, read_cells
 from psmlearn.measure._result import NOTICE, percent, plain
 
@@ -196,7 +197,7 @@ def find_hotspot(
         )
     texts = _texts(best is None, n_left_out, area, min_cells, fullest)
     if best is None:
-        warnings.warn(texts[0], UserWarning, stacklevel=2)
+        warnings.warn(texts[0], CountWarning, stacklevel=2)
     index, found = (None, _NOWHERE) if best is None else best
     share, n_cells, n_positive, row, column = found
     return Hotspot(

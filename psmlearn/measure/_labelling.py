@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from psmlearn._typing import Points, RandomState, Regions
+from psmlearn.exceptions import CountWarning
 from psmlearn.measure._cells import (
     ImageCells,
     check_classes,
@@ -151,7 +152,7 @@ def labelling_index(
     n_cells, n_other = n_positive + n_negative, int(others.sum())
     told = _texts_of_counts(n_cells, n_other, min_cells)
     if n_cells < min_cells:
-        warnings.warn(told[0], UserWarning, stacklevel=2)
+        warnings.warn(told[0], CountWarning, stacklevel=2)
     texts[:0] = told
     kept = None
     if values is not None:

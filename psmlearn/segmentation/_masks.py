@@ -7,6 +7,7 @@ import numpy as np
 
 from psmlearn._images._instances import relabel
 from psmlearn._warnings import warn_user
+from psmlearn.exceptions import TrainingWarning
 from psmlearn.io._batch import ImageBatch, check_images, check_masks
 from psmlearn.io._standardised import StandardisedBatch
 from psmlearn.segmentation._classes import ids_of
@@ -57,7 +58,8 @@ def training_masks(
         raise ValueError(f"{name}: all pixels of all masks are unknown (-1).")
     if not any((ids_of(mask) > 0).any() for mask in masks):
         warn_user(
-            f"{name}: no mask holds an object; the network learns background only."
+            f"{name}: no mask holds an object; the network learns background only.",
+            TrainingWarning,
         )
     # Ids without gaps: tables by id stay as small as the masks.
     return [_dense(mask) for mask in masks]
@@ -121,7 +123,7 @@ def refuse_forgotten_classes(X, label_channel: int, name: str) -> None:
         )
         if n_classes > 1:
             raise ValueError(text)
-        warn_user(text)
+        warn_user(text, TrainingWarning)
 
 
 def _count_pairs(

@@ -13,7 +13,6 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from psmlearn._engine._inference import working_copy
@@ -33,6 +32,7 @@ from psmlearn.base import (
     check_value_range,
     resolve_option,
 )
+from psmlearn.exceptions import TrainingWarning
 from psmlearn.io._batch import ImageBatch, check_masks, resolve_pixel_size
 from psmlearn.weak._labels import LabelCode, as_image_labels, learn_labels
 from psmlearn.weak._maps import class_maps, cut, grow, image_logits, surely_above
@@ -462,7 +462,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
                     "predict would find nothing in most. Look at transform(X); train "
                     "longer, lower threshold, or see whether plain maps "
                     "(resupervision=None, reconstruction=None) show more.",
-                    ConvergenceWarning,
+                    TrainingWarning,
                 )
 
     # -- mapping ---------------------------------------------------------------
