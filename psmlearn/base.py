@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from psmlearn._sklearn_compat import Interval, StrOptions
+from psmlearn._images._checks import UNIT_RANGE
 from psmlearn.io._batch import ImageBatch, check_images
 from psmlearn.io._standardised import StandardisedBatch
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseImageEstimator", "EarlyStopping", "NetworkEstimator", "Option"]
 
-UNIT_RANGE = (0.0, 1.0)
 POSITIVE = Interval(Real, 0, None, closed="neither")
 VALUE_RANGE = ["array-like", None]
 AT_LEAST_0 = Interval(Real, 0, None, closed="left")
@@ -34,19 +34,6 @@ AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
 PIXEL_SIZE = [POSITIVE, "array-like", StrOptions({"file"})]
 
 _O = TypeVar("_O", bound="Option")
-
-
-def check_value_range(value_range) -> tuple[float, float] | None:
-    """Return the range of images, (0.0, 1.0) or None, or say what is wrong."""
-    if value_range is None:
-        return None
-    numbers = tuple(value_range)
-    if all(isinstance(each, Real) for each in numbers) and numbers == UNIT_RANGE:
-        return UNIT_RANGE
-    raise ValueError(
-        f"value_range={value_range!r}: (0.0, 1.0) is expected, or None for images of "
-        "any finite values, which are then standardised one by one."
-    )
 
 
 class Option(BaseEstimator):

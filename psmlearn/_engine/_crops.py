@@ -19,8 +19,17 @@ def to_batch(patches: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(patches)).permute(0, 3, 1, 2)
 
 
+# A patch of which less is shown is drawn again, so many times at most.
+_LEAST_SHOWN = 0.5
+_N_TRIES = 20
+_N_KEPT = 64
+
+
 class PatchSampler:
     """Draw square patches at random places of random images.
+
+    Patches in which the image shows little are drawn again; where it shows nothing
+    their masks are unknown (-1).
 
     Parameters
     ----------
@@ -42,14 +51,15 @@ class PatchSampler:
         self.images = images
         self.patch_size = patch_size
         self.masks = masks
+        self._kept: dict[int, np.ndarray | None] = {}
+        self._with_something: list[int] | None = None
 
     def draw(self, rng: np.random.Generator, n_patches: int) -> tuple[np.ndarray, Any]:
         """Return patches (n, size, size, c) float32 and their masks, or None."""
         patches, crops = [], []
-        for index in rng.integers(len(self.images), size=n_patches):
-            height, width = self.images.shapes[index]
-            rows, above = _cut(rng, height, self.patch_size)
-            columns, left = _cut(rng, width, self.patch_size)
+        for drawn in rng.integers(len(self.images), size=n_patches):
+            index = self._with_content(int(drawn), rng)
+            (rows, above), (columns, left) = self._place(index, rng)
             patch = self.images.crop(
                 index,
                 rows.start,
@@ -61,8 +71,48 @@ class PatchSampler:
             patches.append(_pad(patch, padding, mode="symmetric"))
             if self.masks is not None:
                 mask = self.masks[index][rows, columns]
+                shown = self._shown(index)
+                if shown is not None:  # unknown, not background
+                    outside = ~shown[rows, columns]
+                    mask = mask.copy()
+                    mask[outside] = -1
                 crops.append(_pad(mask, padding, constant_values=-1))
         return np.stack(patches), np.stack(crops) if crops else None
+
+    def _with_content(self, index: int, rng: np.random.Generator) -> int:
+        """Return the image, or one drawn in its place where it shows nothing."""
+        if not self.images.shows_nothing(index):
+            return index
+        if self._with_something is None:
+            every = range(len(self.images))
+            self._with_something = [
+                i for i in every if not self.images.shows_nothing(i)
+            ]
+        if not self._with_something:
+            return index
+        return self._with_something[rng.integers(len(self._with_something))]
+
+    def _place(
+        self, index: int, rng: np.random.Generator
+    ) -> tuple[tuple[slice, int], tuple[slice, int]]:
+        """Draw rows and columns; again, while they show little of the image."""
+        height, width = self.images.shapes[index]
+        shown = self._shown(index)
+        for _ in range(_N_TRIES):
+            rows, columns = (
+                _cut(rng, side, self.patch_size) for side in (height, width)
+            )
+            if shown is None or shown[rows[0], columns[0]].mean() >= _LEAST_SHOWN:
+                break
+        return rows, columns
+
+    def _shown(self, index: int) -> np.ndarray | None:
+        """Return where an image shows something; the last ones are kept."""
+        if index not in self._kept:
+            if len(self._kept) >= _N_KEPT:
+                self._kept.clear()
+            self._kept[index] = self.images.shown(index)
+        return self._kept[index]
 
     def _padding(self, cut: slice, before: int) -> tuple[int, int]:
         return before, self.patch_size - (cut.stop - cut.start) - before

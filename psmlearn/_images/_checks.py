@@ -4,12 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 from scipy import ndimage
 
 _MAX_INTEGER = {1: np.float32(255), 2: np.float32(65535)}
 _MAX_ID = np.iinfo(np.int32).max
+UNIT_RANGE = (0.0, 1.0)
+# A brightfield image is pale somewhere. One whose brightest value is below this part of
+# full light is of another range, or of something else.
+_LEAST_LIGHT = 0.25
+_LEAST_LIGHT_OF_16_BITS = 0.5
+_USUAL_WHITES = (255, 1023, 4095, 16383, 32767)
 
 
 def describe(array: np.ndarray) -> str:
@@ -21,6 +28,13 @@ def is_foreign_tensor(value: object) -> bool:
     """Tell a tensor of another library (torch, jax, tensorflow) by its type."""
     module = type(value).__module__.split(".")[0]
     return module in ("torch", "jax", "jaxlib", "tensorflow")
+
+
+def is_own_range(
+    value_range: tuple[float, float] | None,
+) -> TypeGuard[tuple[float, float]]:
+    """Tell a range that the user gave from [0, 1], and from any range (None)."""
+    return value_range is not None and tuple(value_range) != UNIT_RANGE
 
 
 def _dtype_problem(array: np.ndarray, any_range: bool) -> str | None:
@@ -39,10 +53,14 @@ def _dtype_problem(array: np.ndarray, any_range: bool) -> str | None:
         low, high = (array.min(), array.max()) if array.size else (0, 0)
         if low >= 0 and high <= 65535:
             target = "uint8" if high <= 255 else "uint16"
-            advice = f"its values fit: use image.astype(numpy.{target})"
+            advice = f"its values fit: use image.astype(numpy.{target}), or give"
         else:
-            advice = f"its values run from {low} to {high}: scale to floats in [0, 1]"
-        return f"dtype {array.dtype} has no known white; {advice}"
+            advice = f"its values run from {low} to {high}: give"
+        return (
+            f"dtype {array.dtype} has no known white; {advice} the range, as with "
+            f"psmlearn.io.check_images(images, value_range=({min(low, 0)}, "
+            f"{_usual_white(int(high))}))"
+        )
     advice = (
         "give a list of numeric arrays, one per image"
         if kind == "O"
@@ -80,15 +98,54 @@ def _range_problem(
         return f"holds values from {low:.6g} to {high:.6g}, too large for float32"
     if value_range is None or (low >= value_range[0] and high <= value_range[1]):
         return None
-    came = f"holds values from {low:.6g} to {high:.6g}; expected floats within "
-    came += f"[{value_range[0]:g}, {value_range[1]:g}]: "
-    if tuple(value_range) != (0.0, 1.0) or low < 0:
+    came = f"holds values from {low:.6g} to {high:.6g}; expected "
+    if is_own_range(value_range):
+        limits = f"({value_range[0]:g}, {value_range[1]:g})"
+        return came + f"what is within value_range={limits}: clip it, or widen the range"
+    came += "floats within [0, 1]: "
+    if low < 0:
         return came + "rescale the image"
     if high <= 2:
         return came + "use numpy.clip(image, 0, 1), or rescale the image"
     if high <= 65535:
         return came + f"divide by {255 if high <= 255 else 65535}"
     return came + "rescale the image"
+
+
+def _usual_white(highest: int) -> int:
+    """Return the largest value of as many bits as are usual and needed."""
+    fitting = [white for white in (*_USUAL_WHITES, 65535) if white >= highest]
+    return fitting[0] if fitting else highest
+
+
+def range_doubt(array: np.ndarray) -> str | None:
+    """Say which white is likelier where an image fills but a part of its range.
+
+    Returns
+    -------
+    str or None
+        What it looks like, and the `value_range` to give; None where nothing is odd.
+    """
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if array.size == 0 or kind not in "uf":
+        return None
+    top = array.max()
+    if kind == "f":
+        if top > _LEAST_LIGHT or array.min() == top:
+            return None
+        twice = 1 / 255 if top <= 1 / 255 else None
+        if twice is None:
+            return f"its brightest value is {top:.3g} of 1"
+        return (
+            f"its brightest value is {top:.3g} of 1, as if it had been divided twice: "
+            "value_range=(0, 1 / 255)"
+        )
+    full = int(np.iinfo(array.dtype).max)
+    least = _LEAST_LIGHT_OF_16_BITS if size == 2 else _LEAST_LIGHT
+    if top > least * full or array.min() == top:
+        return None
+    likely = "" if size == 1 else f": value_range=(0, {_usual_white(int(top))})"
+    return f"its brightest value is {top} of {full}{likely}"
 
 
 def _label_channel_problem(channel: np.ndarray) -> str | None:
@@ -126,11 +183,13 @@ def value_problem(
 ) -> str | None:
     """Say why the values of an image of a sound kind are refused, or None.
 
-    Only floats are looked at, by their extremes: no copy is made.
+    Floats, and what has a range of its own, are looked at by their extremes: no copy
+    is made.
     """
     n_channels = array.shape[2] if array.ndim == 3 else 1
     if label_channel is None:
-        if array.dtype.kind != "f":
+        looked_at = "fiu" if is_own_range(value_range) else "f"
+        if array.dtype.kind not in looked_at:
             return None
         return _range_problem(float(array.min()), float(array.max()), value_range)
     labels = _label_channels(label_channel)
@@ -152,8 +211,8 @@ def value_problem(
 
 def drop_alpha(
     array: np.ndarray, label_channel: int | Sequence[int] | None = None
-) -> tuple[np.ndarray, bool]:
-    """Drop the alpha of an RGBA image; also tell whether it was opaque.
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Drop the alpha of an RGBA image; return it as well, None where there is none.
 
     Four channels of uint8 or uint16 are RGBA; four channels of floats are an
     image and a map, and are kept, as is a stack that has a label channel.
@@ -164,29 +223,35 @@ def drop_alpha(
         or array.shape[2] != 4
         or array.dtype.kind != "u"
     ):
-        return array, True
-    opaque = bool(array[..., 3].min() == np.iinfo(array.dtype).max)
-    return array[..., :3], opaque
+        return array, None
+    return array[..., :3], array[..., 3]
 
 
 def scale_image(
-    array: np.ndarray, label_channel: int | Sequence[int] | None = None
+    array: np.ndarray,
+    label_channel: int | Sequence[int] | None = None,
+    value_range: tuple[float, float] | None = UNIT_RANGE,
 ) -> np.ndarray:
     """Convert a checked image to a fresh float32 array (height, width, channels).
 
     uint8 and uint16 are divided (not multiplied by the inverse), so that they
-    agree bit for bit with floats that the caller has divided himself.
+    agree bit for bit with floats that the caller has divided himself. What is within
+    a range of its own, of floats or integers, is brought to [0, 1].
     """
     if array.ndim == 2:
         array = array[..., np.newaxis]
     scaled = np.empty(array.shape, dtype=np.float32)
     white = _MAX_INTEGER.get(array.dtype.itemsize)
-    if array.dtype.kind == "u" and white is not None:
+    if is_own_range(value_range) and array.dtype.kind != "b":
+        low, high = np.float32(value_range[0]), np.float32(value_range[1])
+        np.subtract(array, low, out=scaled, dtype=np.float32)
+        scaled /= high - low
+    elif array.dtype.kind == "u" and white is not None:
         np.true_divide(array, white, out=scaled, dtype=np.float32)
-        if label_channel is not None:
-            scaled[..., label_channel] = array[..., label_channel]
     else:
         scaled[...] = array
+    if label_channel is not None:
+        scaled[..., label_channel] = array[..., label_channel]
     return scaled
 
 
@@ -233,7 +298,7 @@ def as_float_image(
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} is a {type(array).__name__}; expected a numpy array")
-    problem = kind_problem(array, any_range=value_range is None)
+    problem = kind_problem(array, any_range=value_range != UNIT_RANGE)
     if problem is None:
         array, _ = drop_alpha(array, label_channel)
         problem = value_problem(
@@ -241,7 +306,7 @@ def as_float_image(
         )
     if problem is not None:
         raise ValueError(f"{name}: {problem}.")
-    return scale_image(array, label_channel)
+    return scale_image(array, label_channel, value_range)
 
 
 def is_stencil(mask: np.ndarray) -> bool:

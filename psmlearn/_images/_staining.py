@@ -24,6 +24,10 @@ _LEAST_GROUND = 0.1
 _LEAST_GREY_GROUND = 0.27
 _PALEST = 0.3
 _MOST_GREY = 0.06
+# Of images without colour, inverted ones among them: half is darker, and nothing as
+# pale as glass; or half is far darker and what is brighter is far so.
+_DARKER_HALF, _PALE_AS_GLASS = 0.5, 0.8
+_DARK_HALF, _BRIGHT_TAIL = 0.35, 0.2
 _BLOCK = 4  # averaged, so that noise is no colour
 _BLACK = 0.05
 _LEAST_INSIDE = 0.1
@@ -35,7 +39,7 @@ _BROWN = 0.1
 _LEAST_COLOUR = 0.08
 
 
-def guess_staining(image: np.ndarray) -> str:
+def guess_staining(image: np.ndarray, shown: np.ndarray | None = None) -> str:
     """Guess the staining of one image.
 
     Eosin, and its mixtures with haematoxylin, take far more green light than red and
@@ -46,6 +50,8 @@ def guess_staining(image: np.ndarray) -> str:
     ----------
     image : ndarray of shape (height, width[, 1 or 3]), float
         Values in [0, 1].
+    shown : ndarray of shape (height, width), bool, default=None
+        Where the image shows something; rows and columns that do not are cut off.
 
     Returns
     -------
@@ -69,6 +75,10 @@ def guess_staining(image: np.ndarray) -> str:
     'he'
     """
     image = check_brightfield(image)
+    if shown is not None:
+        if not shown.any():
+            return "blank"
+        image = image[shown.any(axis=1)][:, shown.any(axis=0)]
     light = shrink(image, max(1, min(2, min(image.shape[:2]) // _SIDE)))
     light = _without_border(light)
     if _is_fluorescence(light):
@@ -102,6 +112,8 @@ def _is_fluorescence(light: np.ndarray) -> bool:
     high = highest(light)
     if np.median(high) < _DARK:
         return True
+    if _is_grey(light) and _is_bright_on_dark(average(light)):
+        return True
     dark = float((high < _GROUND).mean())
     if dark < _LEAST_GROUND:
         return False
@@ -110,6 +122,14 @@ def _is_fluorescence(light: np.ndarray) -> bool:
         return True
     # A dark stain has a colour where it is less dark; light on a dark ground has none.
     return dark > _LEAST_GREY_GROUND and _is_grey(light)
+
+
+def _is_bright_on_dark(level: np.ndarray) -> bool:
+    """Tell a ground that is dark, and nothing as pale as glass, without a colour."""
+    low, middle, high = np.percentile(level, [2, 50, 98])
+    if middle < _DARKER_HALF and high < _PALE_AS_GLASS:
+        return True
+    return middle < _DARK_HALF and high - middle > middle - low + _BRIGHT_TAIL
 
 
 def _is_grey(light: np.ndarray) -> bool:

@@ -430,16 +430,18 @@ class SelfActivationMapper(  # type: ignore[call-arg]
             network = working_copy(self.network_, device)
             runner = MapRunner(network, spec, frozen.geometries, device, frozen.weights)
             results = [
-                self._result(image, raw)
-                for image, raw in zip(images, runner(images), strict=True)
+                self._result(images[index], raw, images.shown(index))
+                for index, raw in enumerate(runner(images))
             ]
         return images.wrap(results)
 
-    def _result(self, image: np.ndarray, raw: list[np.ndarray]) -> np.ndarray:
+    def _result(
+        self, image: np.ndarray, raw: list[np.ndarray], shown: np.ndarray | None
+    ) -> np.ndarray:
         height, width, n_channels = image.shape
         geometries, calibration = self._frozen.geometries, self._frozen.calibration
         combined = combine_maps(
-            raw, (height, width), geometries, calibration, self.scale
+            raw, (height, width), geometries, calibration, self.scale, shown
         )
         if self.output == "maps":
             return combined[..., np.newaxis]

@@ -422,8 +422,9 @@ def calibrate(
     return Calibration(np.array(signs, np.int8), np.array(ranges))
 
 
-def _stretch(values: np.ndarray) -> np.ndarray:
-    low, high = values.min(), values.max()
+def _stretch(values: np.ndarray, shown: np.ndarray | None = None) -> np.ndarray:
+    seen = values if shown is None or not shown.any() else values[shown]
+    low, high = seen.min(), seen.max()
     return (values - low) / (high - low + 1e-7)
 
 
@@ -433,8 +434,12 @@ def combine_maps(
     geometries: Sequence[LayerGeometry],
     calibration: Calibration,
     scale: str,
+    shown: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the mean map of all layers in [0, 1], (height, width) float32."""
+    """Return the mean map of all layers in [0, 1], (height, width) float32.
+
+    Where the image shows nothing it is 0, and does not count in the range.
+    """
     total = np.zeros(shape, np.float32)
     for layer, (cells, geometry) in enumerate(zip(raw, geometries, strict=True)):
         cells = cells * np.float32(calibration.polarity[layer])
@@ -446,5 +451,7 @@ def combine_maps(
         total += upsample(cells, *shape, geometry)
     total /= len(raw)
     if scale == "image":
-        total = _stretch(total)
+        total = _stretch(total, shown)
+    if shown is not None:
+        total[~shown] = 0
     return np.clip(total, 0, 1, out=total)

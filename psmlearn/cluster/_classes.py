@@ -127,6 +127,7 @@ def stain_image(
     background_sigma: float,
     pixel_size: float,
     clean: Callable[[np.ndarray], np.ndarray],
+    shown: np.ndarray | None = None,
 ) -> StainedImage:
     """Unmix an image and find the nuclei of its chromogens; lengths in pixels.
 
@@ -143,8 +144,10 @@ def stain_image(
         Micrometres per pixel.
     clean : callable
         Takes a mask and returns it without specks and holes.
+    shown : ndarray of shape (height, width), bool, default=None
+        Where the image shows something.
     """
-    light = _even_light(colors)
+    light = _even_light(colors, shown)
     vectors = np.stack([stain_vector(stain) for stain in stains])
     if estimate:
         vectors = estimate_vectors(light, vectors)
@@ -158,6 +161,9 @@ def stain_image(
     chromogen = _find_chromogens(planes[:-1], min_stain, background_sigma, clean)
     artefacts = _find_artefacts(colors, smoothing, pixel_size)
     chromogen[artefacts] = 0
+    if shown is not None:
+        chromogen[~shown] = 0
+        artefacts |= ~shown
     hidden = ((chromogen > 0) | artefacts).astype(np.float32)
     kept = smooth(hidden, _RIM / pixel_size) < _TRACE
     noise = pixel_noise(raw, counterstain, smoothing, kept)
@@ -213,9 +219,12 @@ def _cleaned(chromogen: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(mask, chromogen, 0).astype(np.uint8, copy=False)
 
 
-def _even_light(colors: np.ndarray) -> np.ndarray:
+def _even_light(colors: np.ndarray, shown: np.ndarray | None) -> np.ndarray:
     """Divide by the light of the empty slide, if there is some."""
-    white = np.quantile(colors[::3, ::3].reshape(-1, 3), _PALE, axis=0)
+    thinned = colors[::3, ::3].reshape(-1, 3)
+    if shown is not None and shown[::3, ::3].any():
+        thinned = thinned[shown[::3, ::3].ravel()]
+    white = np.quantile(thinned, _PALE, axis=0)
     return np.minimum(colors / np.maximum(white, _LEAST_LIGHT).astype(np.float32), 1)
 
 
@@ -327,20 +336,37 @@ def warn_of_staining(
     classes: Classes | None,
     caller: str,
 ) -> None:
-    """Warn of images that cannot hold several classes that stains tell apart."""
-    if classes is None or len(resolve_classes(classes)) < 2:
-        return
+    """Warn of images that are no brightfield, or cannot hold the classes' stains."""
+    n_classes = 0 if classes is None else len(resolve_classes(classes))
     kinds = dict(_STAININGS)
-    if set(map(str, resolve_classes(classes).values())) != {"dab", "haematoxylin"}:
+    if n_classes < 2 or classes is None:
+        del kinds["he"]
+    elif set(map(str, resolve_classes(classes).values())) != {"dab", "haematoxylin"}:
         del kinds["he"]  # a stain of one's own may be pink
-    found = [kinds.get(guess_staining(image[..., :3])) for image in images]
+    found = [
+        kinds.get(guess_staining(_colours(images[i]), images.shown(i)))
+        for i in range(len(images))
+    ]
     wrong = [i for i, kind in enumerate(found) if kind]
-    if wrong:
-        first = wrong[0]
-        warn_user(
-            f"{caller}: {len(wrong)} of {len(images)} images do not look like the "
-            f"stains of classes={classes!r}; {images.names[first]} looks like "
-            f"{found[first]}. Classes of such images mean nothing; leave them out, or "
-            "use classes=None.",
-            StainWarning,
+    if not wrong:
+        return
+    first = wrong[0]
+    told = f"{caller}: {len(wrong)} of {len(images)} images do not look like "
+    if n_classes < 2:
+        told += (
+            f"brightfield; {images.names[first]} looks like {found[first]}. Nuclei are "
+            "looked for where it is dark, so that masks of such images mean nothing; "
+            "leave them out, or invert them (1 - image) if nuclei alone are bright."
         )
+    else:
+        told += (
+            f"the stains of classes={classes!r}; {images.names[first]} looks like "
+            f"{found[first]}. Classes of such images mean nothing; leave them out, or "
+            "use classes=None."
+        )
+    warn_user(told, StainWarning)
+
+
+def _colours(image: np.ndarray) -> np.ndarray:
+    """Return an image without its map."""
+    return image[..., :3] if image.shape[2] >= 3 else image[..., :1]

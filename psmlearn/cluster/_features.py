@@ -43,6 +43,8 @@ class PixelFeatures:
         Deviation that single-pixel noise alone would leave in `stain`.
     stained : StainedImage or None
         What several stains tell, where they tell classes.
+    shown : ndarray of shape (height, width), bool, or None
+        Where the image shows something; the rest counts for nothing.
     score : ndarray of shape (n_pixels,), float32
         How much a pixel looks like a nucleus, by stain and map; clusters are named
         by it. There after `put_on_scale`.
@@ -53,7 +55,17 @@ class PixelFeatures:
     map: np.ndarray | None
     noise: float
     stained: StainedImage | None = None
+    shown: np.ndarray | None = None
     score: np.ndarray = field(init=False)
+
+    @property
+    def seen_planes(self) -> np.ndarray:
+        """The features of the pixels that show something."""
+        return self.seen(self.planes)
+
+    def seen(self, values: np.ndarray) -> np.ndarray:
+        """Return those of the pixels that show something; pixels are the last axis."""
+        return values if self.shown is None else values[..., self.shown.ravel()]
 
     def put_on_scale(self, scale: FeatureScale | None, map_weight: float) -> None:
         """Scale the planes of "concat" in place and score the pixels."""
@@ -62,7 +74,8 @@ class PixelFeatures:
             return
         means = [self.stain] if self.map is None else [self.stain, self.map]
         planes = np.stack([plane.ravel() for plane in means])
-        self.score = fit_scale(planes, map_weight).apply(planes).sum(axis=0)
+        own = fit_scale(self.seen(planes), map_weight)
+        self.score = own.apply(planes).sum(axis=0)
 
 
 def split_map(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -186,6 +199,7 @@ def pixel_features(
     image_weight: float,
     amount: Callable[[np.ndarray], np.ndarray] = haematoxylin,
     unmix: Callable[[np.ndarray], StainedImage] | None = None,
+    shown: np.ndarray | None = None,
 ) -> PixelFeatures:
     """Compute the features of one image; lengths in pixels.
 
@@ -198,13 +212,15 @@ def pixel_features(
     unmix : callable, default=None
         Given where several stains tell classes; then `amount` is not asked. Takes the
         colours and gives a `StainedImage`.
+    shown : ndarray of shape (height, width), bool, default=None
+        Where the image shows something.
     """
     colors, heat = split_map(image)
     stained = None
     if unmix is None:
         raw = amount(colors)
         stain = smooth(raw, smoothing)
-        noise = pixel_noise(raw, stain, smoothing)
+        noise = pixel_noise(raw, stain, smoothing, shown)
     else:
         stained = unmix(np.ascontiguousarray(colors))
         stain, noise = stained.counterstain, stained.noise
@@ -219,7 +235,7 @@ def pixel_features(
             background_weight=background_weight,
             is_relative=unmix is not None,
         )
-    return PixelFeatures(planes, stain, heat, noise, stained)
+    return PixelFeatures(planes, stain, heat, noise, stained, shown)
 
 
 def pixel_noise(

@@ -33,20 +33,26 @@ def cluster_statistics(
     from skimage.filters import threshold_otsu
 
     n_clusters = len(centers)
+    labels = features.seen(labels)
     counts = np.bincount(labels, minlength=n_clusters)
-    score = features.score
+    score = features.seen(features.score)
     thinned = score[:: max(1, score.size // _N_OTSU)]
     statistics = {
         "centers": centers,
         "n_pixels": counts,
         "threshold": threshold_otsu(thinned),
     }
-    planes = {"haematoxylin": features.stain, "map": features.map, "score": score}
+    planes = {
+        "haematoxylin": features.stain,
+        "map": features.map,
+        "score": features.score,
+    }
     for name, plane in planes.items():
         if plane is None:
             statistics[name] = np.zeros(n_clusters)
             continue
-        sums = np.bincount(labels, weights=plane.ravel(), minlength=n_clusters)
+        values = features.seen(plane.ravel())
+        sums = np.bincount(labels, weights=values, minlength=n_clusters)
         statistics[name] = sums / np.maximum(counts, 1)
     return statistics
 
@@ -121,14 +127,20 @@ def stands_out(features: PixelFeatures, mask: np.ndarray, min_contrast: float) -
     if min_contrast == 0:
         return True
     least = least_contrast(features, min_contrast)
+    if features.shown is not None:
+        seen = features.shown
+        return contrast(features.stain[seen], mask[seen]) >= least
     return contrast(features.stain, mask) >= least
 
 
 def rare_foreground(features: PixelFeatures, min_contrast: float) -> np.ndarray:
     """Find nuclei too few to draw a cluster: pixels far above the image's median."""
     least = least_contrast(features, min_contrast)
-    median = np.median(features.stain[::2, ::2])
-    return features.stain > median + np.float32(_RARE * least)
+    thinned = features.stain[::2, ::2]
+    if features.shown is not None and features.shown[::2, ::2].any():
+        thinned = thinned[features.shown[::2, ::2]]
+    high = features.stain > np.median(thinned) + np.float32(_RARE * least)
+    return high if features.shown is None else high & features.shown
 
 
 def contrast(stain: np.ndarray, mask: np.ndarray) -> float:

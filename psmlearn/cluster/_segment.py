@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 from scipy import ndimage as ndi
 
-from psmlearn._images._frame import inner_box, is_black
 from psmlearn._images._instances import (
     clean_mask,
     relabel,
@@ -155,9 +154,12 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         n_each = max(1, -(-self.n_samples // len(images)))
         drawn = []
         for i in progress(len(images)):
-            image = images[i]
-            planes = self._features(image[self._box(image)], pixel_sizes[i]).planes
-            drawn.append(planes[:, draw_pixels(planes.shape[1], n_each, rng)])
+            features = self._features(images[i], pixel_sizes[i], images.shown(i))
+            planes = features.seen_planes
+            if planes.shape[1]:
+                drawn.append(planes[:, draw_pixels(planes.shape[1], n_each, rng)])
+        if not drawn:
+            raise ValueError("SemanticClusterer: none of the images shows anything.")
         sample = np.concatenate(drawn, axis=1)
         scale = None
         if self.fusion == "concat":
@@ -166,37 +168,59 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         centers, n_iter = self._k_means(sample, rng)
         statistics = []
         for i in progress(len(images)):
-            image = images[i]
-            features = self._features(image[self._box(image)], pixel_sizes[i])
+            features = self._features(images[i], pixel_sizes[i], images.shown(i))
             features.put_on_scale(scale, self.map_weight)
             labels = assign(features.planes, centers)
             statistics.append(cluster_statistics(features, labels, centers))
         foreground = self._named_foreground(pool_statistics(statistics))
         return SharedClusters(centers, foreground, n_iter, scale)
 
-    def cluster(self, image: np.ndarray, pixel_size: float) -> ClusteredImage:
-        """Cluster the pixels of an image and make its mask."""
-        box = self._box(image)
-        part = image[box]
-        zoom = self._zoom(part, pixel_size)
-        found = self._cluster_part(part, pixel_size / zoom, zoom)
+    def cluster(
+        self, image: np.ndarray, pixel_size: float, shown: np.ndarray | None = None
+    ) -> ClusteredImage:
+        """Cluster the pixels of an image and make its mask.
+
+        Parameters
+        ----------
+        image : ndarray of shape (height, width, 1 to 4), float32
+        pixel_size : float
+            Micrometres per pixel.
+        shown : ndarray of shape (height, width), bool, default=None
+            Where the image shows something; the rest counts for nothing.
+        """
+        if shown is not None and not shown.any():
+            return self._nothing(image)
+        box = _box(shown)
+        part, seen = image[box], None if shown is None else shown[box]
+        zoom = self._zoom(part, pixel_size, seen)
+        found = self._cluster_part(part, pixel_size / zoom, zoom, seen)
         mask = found.mask
-        if self._has_classes and is_black(part[..., :3]):
-            mask = np.zeros_like(mask)
         if mask.shape[:2] != image.shape[:2]:
             inner, mask = mask, np.zeros((*image.shape[:2], *mask.shape[2:]), np.int32)
             mask[box] = inner
         return replace(found, mask=mask)
 
-    def score(self, image: np.ndarray, pixel_size: float) -> float:
+    def score(
+        self, image: np.ndarray, pixel_size: float, shown: np.ndarray | None = None
+    ) -> float:
         """Give the silhouette of the clusters of an image, by a sample of pixels."""
-        part = image[self._box(image)]
-        zoom = self._zoom(part, pixel_size)
-        planes = self._scaled(part, pixel_size / zoom, zoom).planes
+        if shown is not None and not shown.any():
+            return -1.0
+        box = _box(shown)
+        part, seen = image[box], None if shown is None else shown[box]
+        zoom = self._zoom(part, pixel_size, seen)
+        planes = self._scaled(part, pixel_size / zoom, zoom, seen).seen_planes
         rng = np.random.default_rng(self.seed)
         centers = self._centers(planes, rng)[0]
         places = draw_pixels(planes.shape[1], self.n_samples, rng)
         return silhouette(planes[:, places], centers)
+
+    def _nothing(self, image: np.ndarray) -> ClusteredImage:
+        """Return the answer for an image that shows nothing at all."""
+        shape = (*image.shape[:2], 2) if self.stains else image.shape[:2]
+        n_features = 3 if self.fusion == "jet" else 1 + (image.shape[2] in (2, 4))
+        centers = np.full((1, n_features), np.nan, np.float32)
+        return ClusteredImage(np.zeros(shape, np.int32), centers, np.zeros(1, bool), 0, 0)
 
     # -- one image, as a whole ------------------------------------------------
 
@@ -205,58 +229,72 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         """Whether there are several classes, told apart by their stains."""
         return len(self.stains) > 1
 
-    def _box(self, image: np.ndarray) -> tuple[slice, slice]:
-        """Return where an image lies within its black border."""
-        if not self._has_classes:  # black may be fluorescence's ground
-            return np.s_[:, :]
-        return inner_box(image[..., :3])
-
-    def _zoom(self, image: np.ndarray, pixel_size: float) -> float:
+    def _zoom(
+        self, image: np.ndarray, pixel_size: float, shown: np.ndarray | None
+    ) -> float:
         """Tell how much larger than usual the nuclei of an image are, at first look."""
         is_known = not self.find_diameter or self.shared is not None
         # Without instances, what is found are clumps.
         if is_known or not (self._has_classes and self.instances):
             return 1.0
-        mask = self._cluster_part(image, pixel_size).mask
+        mask = self._cluster_part(image, pixel_size, 1.0, shown).mask
         return nuclear_zoom(mask[..., 0], pixel_size)
 
     def _cluster_part(
-        self, image: np.ndarray, pixel_size: float, zoom: float = 1.0
+        self,
+        image: np.ndarray,
+        pixel_size: float,
+        zoom: float,
+        shown: np.ndarray | None,
     ) -> ClusteredImage:
-        """As `cluster`, within the black border and at one size of nuclei."""
-        features = self._scaled(image, pixel_size, zoom)
-        planes = features.planes
-        centers, n_iter = self._centers(planes, np.random.default_rng(self.seed))
-        labels, inertia = assign(planes, centers, return_inertia=True)
+        """As `cluster`, of what an image shows and at one size of nuclei."""
+        features = self._scaled(image, pixel_size, zoom, shown)
+        rng = np.random.default_rng(self.seed)
+        centers, n_iter = self._centers(features.seen_planes, rng)
+        labels, inertia = assign(features.planes, centers, return_inertia=True)
+        if shown is not None:
+            inertia = assign(features.seen_planes, centers, return_inertia=True)[1]
         if self.shared is not None:
             chosen = self.shared.foreground
         else:
             statistics = cluster_statistics(features, labels, centers)
             chosen = self._named_foreground(statistics)
         foreground = chosen[labels].reshape(image.shape[:2])
+        if shown is not None:
+            foreground &= shown
         mask = self._objects(features, foreground, pixel_size)
         if self.stains:
             mask = self._with_classes(mask, features.stained, pixel_size)
+        if shown is not None:  # cleaning and splitting fill what lies within
+            mask[~shown] = 0
         return ClusteredImage(mask, centers, chosen, inertia, n_iter)
 
     # -- features -------------------------------------------------------------
 
     def _scaled(
-        self, image: np.ndarray, pixel_size: float, zoom: float
+        self,
+        image: np.ndarray,
+        pixel_size: float,
+        zoom: float,
+        shown: np.ndarray | None,
     ) -> PixelFeatures:
         """Return the features of an image, on one scale."""
-        features = self._features(image, pixel_size, zoom)
+        features = self._features(image, pixel_size, shown, zoom)
         if self.fusion == "jet":
             scale = None
         elif self.shared is not None:
             scale = self.shared.scale
         else:
-            scale = fit_scale(features.planes, self.map_weight)
+            scale = fit_scale(features.seen_planes, self.map_weight)
         features.put_on_scale(scale, self.map_weight)
         return features
 
     def _features(
-        self, image: np.ndarray, pixel_size: float, zoom: float = 1.0
+        self,
+        image: np.ndarray,
+        pixel_size: float,
+        shown: np.ndarray | None,
+        zoom: float = 1.0,
     ) -> PixelFeatures:
         reach = _COUNTERSTAIN_REACH if self._has_classes else 1.0
         return pixel_features(
@@ -266,10 +304,13 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
             background_sigma=reach * self.background_radius / pixel_size,
             background_weight=self.background_weight,
             image_weight=self.image_weight,
-            **self._stain_options(pixel_size, zoom),
+            shown=shown,
+            **self._stain_options(pixel_size, zoom, shown),
         )
 
-    def _stain_options(self, pixel_size: float, zoom: float) -> dict[str, Callable]:
+    def _stain_options(
+        self, pixel_size: float, zoom: float, shown: np.ndarray | None
+    ) -> dict[str, Callable]:
         """Say how the stain of nuclei is found: one stain, or one for each class.
 
         Artefacts are as large as they are, however large the nuclei: there `zoom`,
@@ -288,6 +329,7 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
             background_sigma=self._chromogen_sigma(pixel_size),
             clean=partial(self._cleaned, pixel_size=pixel_size, min_area=self.min_area),
             pixel_size=pixel_size * zoom,
+            shown=shown,
         )
         return {"unmix": unmix}
 
@@ -423,3 +465,11 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
             sigma=self._chromogen_sigma(pixel_size),
             diameter=self.nucleus_diameter / pixel_size,
         )
+
+
+def _box(shown: np.ndarray | None) -> tuple[slice, slice]:
+    """Return the rows and columns in which anything is shown."""
+    if shown is None:
+        return np.s_[:, :]
+    rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

@@ -354,7 +354,7 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
             shared = clusterer.share(images, pixel_sizes, self._progress)
             clusterer = replace(clusterer, shared=shared)
         found = [
-            clusterer.cluster(images[i], pixel_sizes[i])
+            clusterer.cluster(images[i], pixel_sizes[i], images.shown(i))
             for i in self._progress(len(images))
         ]
         self.labels_ = images.wrap([each.mask for each in found])
@@ -480,7 +480,8 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         sizes = resolve_pixel_size(self.pixel_size, images)
         clusterer = self._fitted_clusterer()
         scores = [
-            clusterer.score(images[i], sizes[i]) for i in self._progress(len(images))
+            clusterer.score(images[i], sizes[i], images.shown(i))
+            for i in self._progress(len(images))
         ]
         return float(np.mean(scores))
 
@@ -572,7 +573,7 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         pixel_sizes = resolve_pixel_size(self.pixel_size, images)
         clusterer = self._fitted_clusterer()
         return [
-            clusterer.cluster(images[i], pixel_sizes[i]).mask
+            clusterer.cluster(images[i], pixel_sizes[i], images.shown(i)).mask
             for i in self._progress(len(images))
         ]
 

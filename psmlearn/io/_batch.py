@@ -13,13 +13,14 @@ from typing import overload
 import numpy as np
 
 from psmlearn._images._checks import (
+    UNIT_RANGE,
     drop_alpha,
+    is_own_range,
     kind_problem,
     scale_image,
     value_problem,
 )
 from psmlearn._typing import Image, Images
-from psmlearn._warnings import warn_user
 from psmlearn.io._collections import prefix, raise_problems
 from psmlearn.io._inputs import ImageProblems, as_items, check_item
 from psmlearn.io._masks import check_masks
@@ -74,8 +75,26 @@ class FileCache:
         return FileCache, (self.max_bytes,)
 
 
+class PackedMask:
+    """A boolean mask of eight pixels a byte."""
+
+    def __init__(self, mask: np.ndarray) -> None:
+        self.shape = mask.shape
+        self._bits = np.packbits(mask)
+        self.is_empty = not self._bits.any()
+
+    def unpack(self) -> np.ndarray:
+        """Return the mask, (height, width) bool."""
+        n_pixels = self.shape[0] * self.shape[1]
+        bits = np.unpackbits(self._bits, count=n_pixels)
+        return bits.astype(bool).reshape(self.shape)
+
+
 class ImageBatch(Sequence):
     """Images that have passed `check_images`; `batch[i]` is a float32 array.
+
+    Where an image shows nothing (transparent, not stored, or black padding; see
+    `shown`) it comes white, as empty glass.
 
     Arrays are kept as references and converted when asked for; files are
     decoded when asked for, and kept in their own dtype in a bounded cache.
@@ -96,7 +115,7 @@ class ImageBatch(Sequence):
     container : {"array", "list"}
         What the images came in, and what `wrap` makes of results.
     value_range : tuple of two floats or None
-        Range that floats were checked for; None is any.
+        Range that values were checked for, and are scaled from; None is any.
     label_channel : int, sequence of int or None
     lost_alpha : bool
         Whether a fourth channel of arrays was taken for alpha, and dropped.
@@ -114,8 +133,10 @@ class ImageBatch(Sequence):
         label_channel: int | Sequence[int] | None = None,
         cache: FileCache | None = None,
         lost_alpha: bool = False,
+        shown: list[PackedMask | None] | None = None,
     ) -> None:
         self._items = items
+        self._shown = [None] * len(items) if shown is None else shown
         self._cache = FileCache() if cache is None else cache
         self.names = names
         self.shapes = shapes
@@ -141,7 +162,11 @@ class ImageBatch(Sequence):
     def __getitem__(self, index: int | slice) -> np.ndarray | ImageBatch:
         if isinstance(index, slice):
             return self.subset(range(len(self))[index])
-        return scale_image(self.stored(index), self.label_channel)
+        return self._scaled(self.stored(index))
+
+    def _scaled(self, array: np.ndarray) -> np.ndarray:
+        """Convert what is stored, or a part of it, to float32."""
+        return scale_image(array, self.label_channel, self.value_range)
 
     def __repr__(self) -> str:
         return (
@@ -149,12 +174,46 @@ class ImageBatch(Sequence):
             f"container={self.container!r})"
         )
 
+    def shown(self, index: int) -> np.ndarray | None:
+        """Return where image `index` shows something, bool (height, width).
+
+        None where it does everywhere.
+        """
+        mask = self._shown[operator.index(index)]
+        return None if mask is None else mask.unpack()
+
+    def shows_nothing(self, index: int) -> bool:
+        """Tell whether image `index` is empty all over."""
+        mask = self._shown[operator.index(index)]
+        return mask is not None and mask.is_empty
+
     def stored(self, index: int) -> np.ndarray:
         """Return image `index` in its own dtype, (height, width, channels).
 
-        A read-only view, without alpha; nothing is converted.
+        A read-only view, without alpha; nothing is converted, but where nothing is
+        shown it is white.
         """
-        return self._as_came(index)
+        array = self._as_came(index)
+        shown = self.shown(index)
+        return array if shown is None else self._painted(array, shown)
+
+    def _painted(self, array: np.ndarray, shown: np.ndarray) -> np.ndarray:
+        """Return a copy with white where nothing is shown; a map is 0 there."""
+        labels = self.label_channels()
+        lights = [i for i in range(self.n_channels) if i not in labels]
+        has_map = len(lights) in (2, 4)
+        white = self._white(array.dtype)
+        array = array.copy()
+        for place, channel in enumerate(lights):
+            is_map = has_map and place == len(lights) - 1
+            array[..., channel][~shown] = 0 if is_map else white
+        array.flags.writeable = False
+        return array
+
+    def _white(self, dtype: np.dtype) -> float:
+        if is_own_range(self.value_range):
+            return self.value_range[1]
+        return np.iinfo(dtype).max if dtype.kind in "iu" else 1
 
     def _as_came(self, index: int) -> np.ndarray:
         """Return image `index` as `stored` does, whatever a subclass makes of it."""
@@ -170,15 +229,19 @@ class ImageBatch(Sequence):
         self, index: int, top: int, left: int, height: int, width: int
     ) -> np.ndarray:
         """Return a part of image `index` as float32, converting only that part."""
-        part = self.stored(index)[top : top + height, left : left + width]
-        return scale_image(part, self.label_channel)
+        box = np.s_[top : top + height, left : left + width]
+        part = self._as_came(index)[box]
+        shown = self.shown(index)
+        if shown is not None and not shown[box].all():
+            part = self._painted(part, shown[box])
+        return self._scaled(part)
 
     def _load(self, index: int, path: str) -> np.ndarray:
         """Decode a file, or take it from the cache."""
         array = self._cache.get(path)
         if array is not None:
             return array
-        array = _as_stored(decode_image(path)[0], self.label_channel)
+        array = _as_stored(decode_image(path).array, self.label_channel)
         expected = (*self.shapes[index], self.n_channels)
         if array.shape != expected:
             raise ValueError(
@@ -193,6 +256,7 @@ class ImageBatch(Sequence):
         chosen = [operator.index(i) for i in indices]
         return ImageBatch(
             [self._items[i] for i in chosen],
+            shown=[self._shown[i] for i in chosen],
             names=[self.names[i] for i in chosen],
             shapes=[self.shapes[i] for i in chosen],
             n_channels=self.n_channels,
@@ -211,6 +275,7 @@ class ImageBatch(Sequence):
         """Return the same images, noted down as checked for other demands."""
         return ImageBatch(
             self._items,
+            shown=self._shown,
             names=self.names,
             shapes=self.shapes,
             n_channels=self.n_channels,
@@ -237,11 +302,37 @@ class ImageBatch(Sequence):
         return results
 
 
+def check_range(
+    value_range: tuple[float, float] | None, caller: str = ""
+) -> tuple[float, float] | None:
+    """Return a range of values as two floats, or None, or say what is wrong.
+
+    Raises
+    ------
+    ValueError
+        If it is neither None nor two finite numbers, of which the first is lower.
+    """
+    if value_range is None:
+        return None
+    try:
+        low, high = (float(each) for each in value_range)
+        is_range = -np.inf < low < high < np.inf
+    except (TypeError, ValueError):
+        is_range = False
+    if not is_range or isinstance(value_range, str):
+        raise ValueError(
+            f"{prefix(caller)}value_range={value_range!r}: the values of black and "
+            "white are expected, such as (0, 1) or (0, 4095), or None for images of "
+            "any finite values."
+        )
+    return low, high
+
+
 def _as_stored(
     array: np.ndarray, label_channel: int | Sequence[int] | None
 ) -> np.ndarray:
     """Return a read-only view with a channel axis and without alpha."""
-    array, _ = drop_alpha(array, label_channel)
+    array = drop_alpha(array, label_channel)[0]
     view = array[..., np.newaxis] if array.ndim == 2 else array[...]
     view.flags.writeable = False
     return view
@@ -277,13 +368,18 @@ def check_images(
         paths is taken too. uint8, uint16 and bool are scaled to [0, 1]; floats
         must be finite and within `value_range`. The alpha of RGBA images
         (files, or uint8 and uint16 arrays of four channels) is dropped, with a
-        warning where it is not opaque.
+        warning where it is not opaque. What is transparent, was not stored (missing
+        tiles), or is black where a brightfield image was not scanned, is left out:
+        see `ImageBatch.shown`.
     caller : str, default=""
         Name put before errors, such as the estimator's.
     n_channels : int or None, default=None
         Number of channels expected; None takes what the first image has.
     value_range : tuple of two floats or None, default=(0.0, 1.0)
-        Range of floats; None takes any finite value, and integers of all kinds.
+        Range of floats; None takes any finite value, and integers of all kinds. Any
+        other range, such as (0, 4095) for 12 bits in uint16, holds for integers as
+        well, and is scaled to [0, 1]; a batch so checked is what to hand to
+        estimators and measures.
     label_channel : int, sequence of int or None, default=None
         Channels that hold labels: neither scaled nor held to the range.
     cache_bytes : int, default=1073741824
@@ -300,6 +396,15 @@ def check_images(
     ValueError
         If there is no image, or any image is bad: the first five are named.
 
+    Warns
+    -----
+    NoDataWarning
+        If parts of images are left out.
+    ValueRangeWarning
+        If an image is so dark for its type that its white may be another one.
+    OrientationWarning
+        If a file says that it is to be turned.
+
     Examples
     --------
     >>> import numpy as np
@@ -312,31 +417,37 @@ def check_images(
     """
     if isinstance(X, ImageBatch):
         return _check_again(X, caller, n_channels, value_range, label_channel)
+    value_range = check_range(value_range, caller)
     cache = FileCache(cache_bytes)
-    items, container = as_items(X, caller, any_range=value_range is None)
+    items, container = as_items(X, caller, any_range=value_range != UNIT_RANGE)
     found = ImageProblems(n_channels)
-    names, shapes = [], []
+    names: list[str] = []
+    shapes: list[tuple[int, int]] = []
+    shown: list[PackedMask | None] = []
     for index, item in enumerate(items):
         is_file = isinstance(item, str)
         names.append(f"image {index} ({item})" if is_file else f"image {index}")
-        array = check_item(
+        checked = check_item(
             item,
             names[-1],
             found,
             value_range=value_range,
             label_channel=label_channel,
         )
-        if array is None:
+        if checked is None:
             continue
+        array = checked.array
+        shown.append(None if checked.shown is None else PackedMask(checked.shown))
         shapes.append((array.shape[0], array.shape[1]))
         if is_file:
             cache.put(item, _as_stored(array, label_channel))
         else:
             items[index] = array
     raise_problems(found.problems, "image", len(items), caller)
-    _warn_of_alpha(found)
+    found.warn(len(items), caller)
     return ImageBatch(
         items,
+        shown=shown,
         names=names,
         shapes=shapes,
         n_channels=found.n_channels or 0,
@@ -384,6 +495,7 @@ def check_image(
     >>> check_image(np.full((1, 2), 255, dtype=np.uint8)).tolist()
     [[[1.0], [1.0]]]
     """
+    value_range = check_range(value_range, "")
     found = ImageProblems(n_channels)
     item: np.ndarray | str
     if isinstance(image, str | os.PathLike):
@@ -391,12 +503,24 @@ def check_image(
         name = f"{name} ({item})"
     else:
         item = image
-    array = check_item(
+    checked = check_item(
         item, name, found, value_range=value_range, label_channel=label_channel
     )
     raise_problems(found.problems, "image", 1, "")
-    _warn_of_alpha(found)
-    return scale_image(np.asarray(array), label_channel)
+    found.warn(1, "")
+    if checked is None:
+        raise AssertionError("a bad image has raised")
+    array = _as_stored(checked.array, label_channel)
+    batch = ImageBatch(
+        [checked.array],
+        names=[name],
+        shapes=[(array.shape[0], array.shape[1])],
+        n_channels=array.shape[2],
+        value_range=value_range,
+        label_channel=label_channel,
+        shown=[None if checked.shown is None else PackedMask(checked.shown)],
+    )
+    return batch[0]
 
 
 def _check_again(
@@ -419,14 +543,17 @@ def _check_again(
             f"{label_channel} is asked for now; check_images(X, label_channel=...) "
             "keeps it."
         )
+    value_range = check_range(value_range, caller)
     old_range, old_labels = batch._demands()
     same = labels == old_labels
+    if is_own_range(old_range) and value_range == UNIT_RANGE:
+        value_range = old_range  # from there it is scaled to [0, 1]
     if same and value_range == batch.value_range:
         return batch
     if not (same and value_range in (None, old_range)):
         for index, name in enumerate(batch.names):
             array = batch._as_came(index)
-            problem = kind_problem(array, any_range=value_range is None)
+            problem = kind_problem(array, any_range=value_range != UNIT_RANGE)
             if problem is None:
                 problem = value_problem(
                     array, value_range=value_range, label_channel=label_channel
@@ -435,11 +562,3 @@ def _check_again(
                 found.problems.append(f"{name}: {problem}")
         raise_problems(found.problems, "image", len(batch), caller)
     return batch.checked_for(value_range, label_channel)
-
-
-def _warn_of_alpha(found: ImageProblems) -> None:
-    if found.translucent:
-        warn_user(
-            f"dropped the alpha of {len(found.translucent)} image(s) that are not "
-            f"opaque: {', '.join(found.translucent[:5])}"
-        )

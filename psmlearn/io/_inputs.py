@@ -4,25 +4,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from psmlearn._images._checks import (
+    UNIT_RANGE,
     describe,
     drop_alpha,
     is_foreign_tensor,
+    is_own_range,
     kind_problem,
+    range_doubt,
     value_problem,
 )
+from psmlearn._images._frame import shown_mask
 from psmlearn.io._collections import (
     is_collection,
     path_array_as_list,
     prefix,
     refuse_kind,
 )
+from psmlearn._warnings import warn_user
+from psmlearn.exceptions import NoDataWarning, OrientationWarning, ValueRangeWarning
+from psmlearn.io._decoded import Decoded
 from psmlearn.io._paths import as_path, is_path
 from psmlearn.io._read import decode_image
+
+
+_N_TOLD = 5
+
+
+class CheckedImage(NamedTuple):
+    """One image that has passed the checks.
+
+    Attributes
+    ----------
+    array : ndarray of shape (height, width[, n_channels])
+        As stored, without alpha.
+    shown : ndarray of shape (height, width), bool, or None
+        False where nothing is shown: transparent, not stored, or black padding. None
+        where all is.
+    """
+
+    array: np.ndarray
+    shown: np.ndarray | None
 
 
 class ImageProblems:
@@ -33,6 +59,9 @@ class ImageProblems:
         self.source: str | None = None
         self.problems: list[str] = []
         self.translucent: list[str] = []
+        self.empty: list[str] = []
+        self.doubts: list[str] = []
+        self.turned: list[str] = []
         self.lost_alpha = False
 
     def note_channels(self, n_channels: int, name: str) -> bool:
@@ -48,6 +77,45 @@ class ImageProblems:
             f"{name} has {n_channels} channel(s); {expected}{_advice(n_channels, self)}"
         )
         return False
+
+
+    def warn(self, n_images: int, caller: str) -> None:
+        """Tell, once each, what was left out and what cannot be known."""
+        start = prefix(caller)
+        if self.translucent:
+            warn_user(
+                f"{start}dropped the alpha of {len(self.translucent)} image(s) that "
+                f"are not opaque: {_first(self.translucent)}",
+                NoDataWarning,
+            )
+        if self.empty:
+            warn_user(
+                f"{start}{len(self.empty)} of {n_images} image(s) show nothing in "
+                "parts (transparent, not stored, or black padding), which are left "
+                f"out: {_first(self.empty)}",
+                NoDataWarning,
+            )
+        if self.doubts:
+            warn_user(
+                f"{start}{len(self.doubts)} of {n_images} image(s) are very dark for "
+                "their type, so that their white may be another one: "
+                f"{_first(self.doubts)}. If it is, give "
+                "psmlearn.io.check_images(images, value_range=(0, white)), or scale "
+                "them.",
+                ValueRangeWarning,
+            )
+        if self.turned:
+            warn_user(
+                f"{start}{len(self.turned)} of {n_images} file(s) say that they are "
+                "to be turned or mirrored when shown; their pixels are taken as they "
+                f"are stored, and masks must fit that: {_first(self.turned)}",
+                OrientationWarning,
+            )
+
+
+def _first(names: list[str]) -> str:
+    more = len(names) - _N_TOLD
+    return ", ".join(names[:_N_TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
 def _advice(n_channels: int, found: ImageProblems) -> str:
@@ -118,18 +186,20 @@ def check_item(
     *,
     value_range: tuple[float, float] | None,
     label_channel: int | Sequence[int] | None,
-) -> np.ndarray | None:
+) -> CheckedImage | None:
     """Check one image; return it as stored, or None with the problem noted."""
-    array, opaque = _as_array(item, name, found)
-    if array is None:
+    decoded = _as_array(item, name, found)
+    if decoded is None:
         return None
-    problem = kind_problem(array, any_range=value_range is None)
+    array, shown = decoded.array, decoded.shown
+    translucent = not decoded.opaque and shown is None
+    problem = kind_problem(array, any_range=value_range != UNIT_RANGE)
     if problem is None:
-        kept, item_opaque = drop_alpha(array, label_channel)
-        found.lost_alpha |= kept.ndim == 3 and kept.shape != array.shape
-        array = kept
-        if not (opaque and item_opaque):
-            found.translucent.append(name)
+        kept, alpha = drop_alpha(array, label_channel)
+        if alpha is not None:
+            found.lost_alpha = True
+            shown, translucent = _shown_by_alpha(alpha)
+            array = kept
         n_channels = array.shape[2] if array.ndim == 3 else 1
         if not found.note_channels(n_channels, name):
             return None
@@ -139,21 +209,63 @@ def check_item(
     if problem is not None:
         found.problems.append(f"{name}: {problem}")
         return None
-    return array
+    if value_range is not None and label_channel is None:
+        shown = _and(shown, _shown_by_value(array, value_range))
+    if translucent:
+        found.translucent.append(name)
+    if decoded.orientation != 1:
+        found.turned.append(f"{name} (orientation {decoded.orientation})")
+    if shown is not None:
+        found.empty.append(f"{name} ({_percent(shown)})")
+    elif value_range == UNIT_RANGE and label_channel is None:
+        doubt = range_doubt(array)
+        if doubt is not None:
+            found.doubts.append(f"{name}: {doubt}")
+    return CheckedImage(array, shown)
 
 
-def _as_array(item, name: str, found: ImageProblems) -> tuple[np.ndarray | None, bool]:
+def _shown_by_alpha(alpha: np.ndarray) -> tuple[np.ndarray | None, bool]:
+    """Tell where an alpha channel is not 0, and whether it is between 0 and full."""
+    full = np.iinfo(alpha.dtype).max
+    lowest = alpha.min()
+    if lowest == full:
+        return None, False
+    shown = alpha > 0
+    return (None if lowest else shown), bool((alpha[shown] < full).any())
+
+
+def _percent(shown: np.ndarray) -> str:
+    share = 100 * (1 - float(shown.mean()))
+    return f"{share:.0f} %" if share >= 1 else f"{share:.1g} %"
+
+
+def _and(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
+
+
+def _shown_by_value(
+    array: np.ndarray, value_range: tuple[float, float]
+) -> np.ndarray | None:
+    """Find black padding; images of more channels than colours have no black."""
+    if array.dtype.kind == "b" or (array.ndim == 3 and array.shape[2] > 4):
+        return None
+    return shown_mask(array, value_range if is_own_range(value_range) else None)
+
+
+def _as_array(item, name: str, found: ImageProblems) -> Decoded | None:
     """Decode or convert one item; a wrong kind is noted and gives None."""
     if isinstance(item, str):
         try:
             return decode_image(item)
         except (OSError, ValueError) as error:
             found.problems.append(f"{name}: {str(error).rstrip('.')}")
-            return None, True
+            return None
     if isinstance(item, np.ma.MaskedArray):
         problem = "is a masked array; use image.filled(value)"
     elif isinstance(item, np.ndarray):
-        return np.asarray(item), True
+        return Decoded(np.asarray(item))
     elif is_foreign_tensor(item):
         problem = (
             f"is a {type(item).__module__.split('.')[0]} {type(item).__name__}; use "
@@ -162,11 +274,11 @@ def _as_array(item, name: str, found: ImageProblems) -> tuple[np.ndarray | None,
     elif hasattr(item, "tocsr"):
         problem = "is a sparse matrix; use .toarray()"
     elif hasattr(item, "__array__") and not np.isscalar(item):
-        return np.asarray(item), True
+        return Decoded(np.asarray(item))
     else:
         problem = (
             f"is a {type(item).__name__}; expected an array (height, width[, "
             "channels]) or a path"
         )
     found.problems.append(f"{name} {problem}")
-    return None, True
+    return None

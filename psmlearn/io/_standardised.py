@@ -32,6 +32,7 @@ class StandardisedBatch(ImageBatch):
     def __init__(self, images: ImageBatch, kept: FileCache | None = None) -> None:
         super().__init__(
             images._items,
+            shown=images._shown,
             names=images.names,
             shapes=images.shapes,
             n_channels=images.n_channels,
@@ -57,20 +58,27 @@ class StandardisedBatch(ImageBatch):
         if image is None:
             # uint8, and floats that are it divided by 255, give the same bit for bit.
             given = scale_image(self._as_came(index), self.label_channel)
-            image = standardise(given, self._subject(name, given))
+            image = standardise(given, self._subject(index, given))
             for channel in self.label_channels():
                 image[..., channel] = given[..., channel]
             image.flags.writeable = False
             self._kept.put(name, image)
         return image
 
+    def crop(
+        self, index: int, top: int, left: int, height: int, width: int
+    ) -> np.ndarray:
+        """Return a part of image `index`, standardised by the whole of it."""
+        part = self.stored(index)[top : top + height, left : left + width]
+        return self._scaled(part)
+
     def foreground(self, index: int) -> np.ndarray:
         """Return where the subject of image `index` is, bool (height, width)."""
         given = scale_image(self._as_came(index), self.label_channel)
-        return self._subject(self.names[index], given)
+        return self._subject(index, given)
 
-    def _subject(self, name: str, given: np.ndarray) -> np.ndarray:
-        key = f"subject of {name}"
+    def _subject(self, index: int, given: np.ndarray) -> np.ndarray:
+        key = f"subject of {self.names[index]}"
         subject = self._kept.get(key)
         if subject is None:
             labels = self.label_channels()
@@ -78,6 +86,9 @@ class StandardisedBatch(ImageBatch):
             subject = np.ones(given.shape[:2], bool)
             if shown:
                 subject = foreground(given[..., shown] if labels else given)
+            seen = self.shown(index)
+            if seen is not None:
+                subject = subject & seen
             subject.flags.writeable = False
             self._kept.put(key, subject)
         return subject

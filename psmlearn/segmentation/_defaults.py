@@ -108,7 +108,8 @@ def default_segmenter(
         "device": device,
         "verbose": verbose,
     }
-    value_range = None if value_range_of(labeler) is None else UNIT_RANGE
+    of_labeler = value_range_of(labeler)
+    value_range = UNIT_RANGE if isinstance(of_labeler, str) else of_labeler
     if takes_image_labels(labeler):
         return RegionSegmenter(value_range=value_range, **common)
     last = last_step(labeler)

@@ -15,8 +15,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from psmlearn._sklearn_compat import _num_samples
 from psmlearn._typing import ImageLabels
-from psmlearn.base import UNIT_RANGE
-from psmlearn.io._batch import ImageBatch, check_masks
+from psmlearn.io._batch import ImageBatch, check_masks, check_range
 from psmlearn.io._standardised import StandardisedBatch
 
 __all__ = [
@@ -107,7 +106,7 @@ def value_range_of(part: Any) -> tuple[float, float] | None | str:
     part = first_step(part)
     if not hasattr(part, "value_range"):
         return "unknown"
-    return None if part.value_range is None else UNIT_RANGE
+    return check_range(part.value_range)
 
 
 def check_image_labels(image_labels: ImageLabels, n_images: int, labeler: Any) -> None:

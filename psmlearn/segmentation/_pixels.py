@@ -318,7 +318,19 @@ class PixelNetworkEstimator(NetworkEstimator):
         return self._check_stacks(X, reset=False, value_range=value_range)
 
     def _predict_pixels(self, images: ImageBatch) -> Iterator[np.ndarray]:
-        """Yield the activated outputs of each image, (height, width, channels)."""
+        """Yield the activated outputs of each image, (height, width, channels).
+
+        Where an image shows nothing it is background.
+        """
+        for index, output in enumerate(self._network_outputs(images)):
+            shown = images.shown(index)
+            if shown is not None:
+                output = output.copy()
+                output[~shown] = 0
+                output[~shown, 0] = 1
+            yield output
+
+    def _network_outputs(self, images: ImageBatch) -> Iterator[np.ndarray]:
         weights = self._frozen.weights
         activation = partial(
             activate,

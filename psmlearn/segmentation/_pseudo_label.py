@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from psmlearn._sklearn_compat import HasMethods, Interval, StrOptions, _fit_context
 from psmlearn._typing import ImageLabels, Images, Masks, PixelSize, RandomState
+from psmlearn._images._checks import is_own_range
 from psmlearn.base import PIXEL_SIZE, UNIT_RANGE, BaseImageEstimator
 from psmlearn.cluster._classes import Classes, warn_of_staining
 from psmlearn.io._batch import ImageBatch, check_images, check_masks
@@ -225,8 +226,10 @@ default=None
         """Check the images for both parts, before either is trained."""
         ranges = self._value_ranges()
         known = {each for each in ranges.values() if each != "unknown"}
-        if known == {None}:
-            return self._check_images(X, reset=True, value_range=None)
+        own = {each for each in known if is_own_range(each)}
+        if known == {None} or (len(own) == 1 and None not in known):
+            value_range = own.pop() if own else None
+            return self._check_images(X, reset=True, value_range=value_range)
         try:
             return self._check_images(X, reset=True)
         except ValueError as error:
@@ -243,7 +246,7 @@ default=None
         if self.segmenter is not None:
             of_segmenter = value_range_of(self.segmenter)
         else:  # the default one follows the labeler
-            of_segmenter = None if of_labeler is None else UNIT_RANGE
+            of_segmenter = UNIT_RANGE if isinstance(of_labeler, str) else of_labeler
         return {"labeler": of_labeler, "segmenter": of_segmenter}
 
     def _make_parts(self, images: ImageBatch) -> tuple[Any, Any]:

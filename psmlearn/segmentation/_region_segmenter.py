@@ -13,7 +13,8 @@ from psmlearn._engine._augment import random_affine
 from psmlearn._images._regions import connected_regions, regions_of_classes
 from psmlearn._sklearn_compat import _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, RandomState
-from psmlearn.base import AT_LEAST_0, VALUE_RANGE, EarlyStopping, check_value_range
+from psmlearn.io._batch import check_range
+from psmlearn.base import AT_LEAST_0, VALUE_RANGE, EarlyStopping
 from psmlearn.segmentation._appearance import vary_channels
 from psmlearn.segmentation._pixels import MaskSegmenter
 from psmlearn.segmentation._targets import Regions
@@ -57,10 +58,10 @@ class RegionSegmenter(MaskSegmenter):
     jitter : float, default=3.0
         Strength of the variation of each channel's contrast and brightness in
         training; 1 is up to 10 per cent, 0 none.
-    value_range : (0.0, 1.0) or None, default=None
+    value_range : tuple of two floats or None, default=None
         None takes any finite values: each channel of an image is standardised by its
         median and quartiles within the subject, around which empty ground is left out.
-        (0.0, 1.0) takes images as they are.
+        (0.0, 1.0) takes images as they are; any other range is brought to it.
     max_epochs, steps_per_epoch, batch_size, patch_size, learning_rate, weight_decay, \
 early_stopping, tile_size, pixel_size, warm_start, device, precision, random_state, \
 verbose
@@ -172,7 +173,7 @@ best_loss_, device_, classes_
         ValueError
             If images or masks are not what was expected; before training.
         """
-        value_range = check_value_range(self.value_range)
+        value_range = check_range(self.value_range)
         self._fit_pixels(
             X, y, Regions(), value_range=value_range, continued=self._continues()
         )

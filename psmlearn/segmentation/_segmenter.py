@@ -18,10 +18,9 @@ from psmlearn.base import (
     UNIT_RANGE,
     VALUE_RANGE,
     EarlyStopping,
-    check_value_range,
     resolve_option,
 )
-from psmlearn.io._batch import ImageBatch
+from psmlearn.io._batch import ImageBatch, check_range
 from psmlearn.segmentation._appearance import vary_channels, vary_stains
 from psmlearn.segmentation._detector import NucleiDetector
 from psmlearn.segmentation._pixels import MaskSegmenter
@@ -85,8 +84,9 @@ class NucleiSegmenter(MaskSegmenter):
     appearance_randomisation : float, default=0.5
         Share of the nuclei whose inside is made pale in training, so that vesicular
         nuclei are learnt from solid ones.
-    value_range : (0.0, 1.0) or None, default=(0.0, 1.0)
-        Range of floats in X. None takes any finite values, such as those of an MRI
+    value_range : tuple of two floats or None, default=(0.0, 1.0)
+        Range of floats in X; any other range than [0, 1], such as (0, 4095), holds
+        for integers as well. None takes any finite values, such as those of an MRI
         scan: each channel of an image is standardised by its median and quartiles
         within the subject, around which empty ground is left out. No channel is
         taken for a stain then, in training each varies by itself.
@@ -253,7 +253,7 @@ class NucleiSegmenter(MaskSegmenter):
             If images or masks are not what was expected; before training.
         """
         targets = resolve_option(self.targets, _TARGETS)
-        value_range = check_value_range(self.value_range)
+        value_range = check_range(self.value_range)
         self._fit_pixels(
             X, y, targets, value_range=value_range, continued=self._continues()
         )

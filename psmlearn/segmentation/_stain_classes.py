@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from skimage.measure import label
 
-from psmlearn._images._frame import inner_box
 from psmlearn._images._instances import relabel
 from psmlearn.cluster import SemanticClusterer
 from psmlearn.io._batch import ImageBatch
@@ -75,11 +74,8 @@ class StainedNuclei:
                 warnings.filterwarnings("ignore", ".* do not look like the stains")
             stained = self.labeler.predict(X)
         merged = []
-        for image, mask, own in zip(images, masks, stained, strict=True):
-            rows, columns = inner_box(image[..., :3])
-            inside = np.zeros_like(mask)  # in a black border is no nucleus
-            inside[rows, columns] = mask[rows, columns]
-            merged.append(put_stained_first(inside, own, self.n_classes))
+        for mask, own in zip(masks, stained, strict=True):
+            merged.append(put_stained_first(mask, own, self.n_classes))
         return images.wrap(merged)
 
     def of_network(self, mask: np.ndarray) -> np.ndarray:

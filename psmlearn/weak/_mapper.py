@@ -29,11 +29,10 @@ from psmlearn.base import (
     EarlyStopping,
     NetworkEstimator,
     Option,
-    check_value_range,
     resolve_option,
 )
 from psmlearn.exceptions import TrainingWarning
-from psmlearn.io._batch import ImageBatch, check_masks, resolve_pixel_size
+from psmlearn.io._batch import ImageBatch, check_masks, check_range, resolve_pixel_size
 from psmlearn.weak._labels import LabelCode, as_image_labels, learn_labels
 from psmlearn.weak._maps import class_maps, cut, grow, image_logits, surely_above
 from psmlearn.weak._reconstruction import Reconstruction
@@ -131,10 +130,10 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         How maps are refined: "cluster" with the defaults of
         :class:`~psmlearn.weak.ClusterRefinement`, an object of it, or not, as in [1]_.
         Its `sigma`, and None, take effect without a new `fit`.
-    value_range : (0.0, 1.0) or None, default=None
+    value_range : tuple of two floats or None, default=None
         None standardises each channel of each image within its foreground, by median
         and quartiles, and takes any finite values; (0.0, 1.0) takes images as they
-        are, all of them foreground.
+        are, all of them foreground; any other range is brought to it.
     augment : bool, default=True
         Whether images are flipped, turned, and changed in contrast in training.
     threshold : float, default=0.6
@@ -394,7 +393,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         device = self._before_work()
         continued = self._continues()
         caller = type(self).__name__
-        value_range = check_value_range(self.value_range)
+        value_range = check_range(self.value_range)
         parts = self._parts()
         with self._keeps_what_was():
             images = self._check_images(X, reset=not continued, value_range=value_range)
@@ -442,7 +441,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
                 f"and are {code.classes.tolist()}, with maps of {code.shown.tolist()}, "
                 "now; call fit with warm_start=False to start anew."
             )
-        self._refuse_other_range(check_value_range(self.value_range))
+        self._refuse_other_range(check_range(self.value_range))
 
     def _warn_of_dark_maps(self, images: ImageBatch, shown: np.ndarray) -> None:
         """Warn where few images that show a class would have any object of it."""
@@ -484,10 +483,11 @@ class ClassActivationMapper(  # type: ignore[call-arg]
                 maps = refinement.refine(maps, features, inside, centers)
             logits = _level_logits(raw)
             for index, shape in enumerate(part.shapes):
-                yield (
-                    grow(maps[index].cpu(), working.sides[index], shape),
-                    logits[index],
-                )
+                grown = grow(maps[index].cpu(), working.sides[index], shape)
+                shown = part.shown(index)
+                if shown is not None:
+                    grown[~shown] = 0
+                yield grown, logits[index]
 
     def _seen(
         self, images: ImageBatch, device: torch.device, decode: bool
@@ -732,7 +732,7 @@ class _MapPlan(TrainingPlan[CAMNetwork]):
             "map_classes_": self.code.shown,
             "refine_centers_": centers,
         }
-        value_range = check_value_range(mapper.value_range)
+        value_range = check_range(mapper.value_range)
         frozen = _Frozen(
             self.code, mapper.patch_size, value_range, mapper.map_scale, centers
         )

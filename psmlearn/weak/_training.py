@@ -56,8 +56,11 @@ class WorkingImages:
             planes = _resize(planes, (height, width))
             self.images[index, :, :height, :width] = planes.half()
             inside = torch.ones(1, *image.shape[:2])
+            shown = images.shown(index)
             if isinstance(images, StandardisedBatch):
                 inside = torch.tensor(images.foreground(index))[None].float()
+            elif shown is not None:
+                inside = torch.tensor(shown)[None].float()
             inside = _resize(inside, (height, width))[0] > 0.5
             self.inside[index, :height, :width] = inside
 
