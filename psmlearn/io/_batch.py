@@ -178,7 +178,7 @@ class ImageBatch(Sequence):
         array = self._cache.get(path)
         if array is not None:
             return array
-        array = _as_stored(decode_image(path)[0], self.label_channel)
+        array = _as_stored(decode_image(path).array, self.label_channel)
         expected = (*self.shapes[index], self.n_channels)
         if array.shape != expected:
             raise ValueError(
