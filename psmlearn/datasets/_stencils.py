@@ -29,7 +29,7 @@ def read_stencil(path: str, size: tuple[int, int], image: str) -> np.ndarray:
     ValueError
         If the file is broken, of another size, in colours, or of more values.
     """
-    mask, _ = decode_image(path, as_labels=True)
+    mask = decode_image(path, as_labels=True).array
     if mask.shape != size:
         raise ValueError(
             f"{path!r} has shape {mask.shape}, but its image {image!r} has size "

@@ -258,7 +258,8 @@ def _as_array(item, name: str, found: ImageProblems) -> Decoded | None:
     """Decode or convert one item; a wrong kind is noted and gives None."""
     if isinstance(item, str):
         try:
-            return decode_image(item)
+            decoded = decode_image(item)
+            return decoded.array, decoded.opaque
         except (OSError, ValueError) as error:
             found.problems.append(f"{name}: {str(error).rstrip('.')}")
             return None

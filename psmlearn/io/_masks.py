@@ -142,7 +142,7 @@ def load_mask(item: Any, name: str) -> np.ndarray:
     if not is_path(item):
         return as_array(item, name, "expected a label image")
     try:
-        return decode_image(as_path(item), as_labels=True)[0]
+        return decode_image(as_path(item), as_labels=True).array
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{name}: {error}") from error
     except (OSError, ValueError) as error:

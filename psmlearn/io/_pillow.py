@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import importlib
+import re
+from typing import Any
 
 import numpy as np
 
+from psmlearn.io._decoded import Decoded, as_orientation, split_alpha
 from psmlearn.io._limits import RefusedError, check_declared_size
 
 # The classes are opened directly: Image.open warns above 89 Mpixel, and the
@@ -19,32 +22,73 @@ _READERS = {
     "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
 }
 _PLAIN_MODES = ("1", "L", "RGB", "RGBA", "LA", "I", "F")
+_ORIENTATION = 0x0112
 
 
 def read_with_pillow(
     path: str, kind: str, *, as_labels: bool, max_pixels: int
-) -> tuple[np.ndarray, bool]:
-    """Decode a file; return the array without alpha, and if it was opaque."""
+) -> Decoded:
+    """Decode a file, without alpha."""
     with open(path, "rb") as file, _reader(kind)(file, path) as image:
         check_declared_size(image.height, image.width, max_pixels)
         if getattr(image, "n_frames", 1) > 1:
             raise RefusedError(f"holds {image.n_frames} frames; save the one you need")
-        if _is_reduced(image, kind):
-            if kind != "PNG":
-                raise RefusedError(_sixteen_bit_advice())
-            return split_alpha(_read_deep_png(path))
-        if image.mode in ("P", "PA"):
-            return _read_palette(image, as_labels)
-        if image.mode not in _PLAIN_MODES and not image.mode.startswith("I;16"):
-            raise RefusedError(
-                f"has colour mode {image.mode}, which needs a colour profile to be "
-                "turned into RGB; convert it first, as with "
-                "PIL.ImageCms or image.convert('RGB')"
-            )
+        decoded = _decode(image, path, kind, as_labels)
+        return decoded._replace(orientation=_orientation(image), lossy=kind == "JPEG")
+
+
+def _decode(image: Any, path: str, kind: str, as_labels: bool) -> Decoded:
+    """Decode an opened file of one frame."""
+    if _is_reduced(image, kind):
+        if kind != "PNG":
+            raise RefusedError(_sixteen_bit_advice())
+        array, steps = _read_deep_png(path), 1
+    elif image.mode in ("P", "PA"):
+        return _read_palette(image, as_labels)
+    elif image.mode in _PLAIN_MODES or image.mode.startswith("I;16"):
+        steps = _grey_steps(image)
         array = np.array(image)
+    else:
+        raise RefusedError(
+            f"has colour mode {image.mode}, which needs a colour profile to be "
+            "turned into RGB; convert it first, as with "
+            "PIL.ImageCms or image.convert('RGB')"
+        )
     if kind == "PNG" and array.dtype == np.int32:
         array = array.astype(np.uint16)  # older Pillow widens 16-bit grey
-    return split_alpha(array)
+    if array.ndim == 3 and array.shape[2] in (2, 4):
+        if kind == "BMP" and not array[..., -1].any():
+            return Decoded(np.ascontiguousarray(array[..., :-1]))  # never filled in
+        return split_alpha(array)
+    if as_labels:
+        return Decoded(array // steps if steps > 1 else array)
+    return _apply_colour_key(array, image.info.get("transparency"), steps)
+
+
+def _grey_steps(image: Any) -> int:
+    """Return by how much Pillow stretches greys of 2 and 4 bits, else 1."""
+    layout = str(image.tile[0][3]) if image.tile else ""
+    found = re.search(r"L;([24])", layout)
+    return 255 // (2 ** int(found[1]) - 1) if found else 1
+
+
+def _apply_colour_key(array: np.ndarray, key: Any, steps: int) -> Decoded:
+    """Tell pixels of the one colour that stands for transparent, if there is one."""
+    if key is None or isinstance(key, bytes):
+        return Decoded(array)
+    key = np.asarray(key)
+    hidden = array == (key > 0 if array.dtype == bool else key * steps)
+    if array.ndim == 3:
+        hidden = hidden.all(axis=2)
+    return Decoded(array, False, ~hidden) if hidden.any() else Decoded(array)
+
+
+def _orientation(image: Any) -> int:
+    """Return the orientation tag; what cannot be read is none."""
+    try:
+        return as_orientation(image.getexif().get(_ORIENTATION))
+    except Exception:  # broken EXIF raises nearly anything, and spoils no pixel
+        return 1
 
 
 def read_pillow_size(path: str, kind: str) -> tuple[int, int]:
@@ -58,19 +102,7 @@ def _reader(kind: str) -> type:
     return getattr(importlib.import_module(module), name)
 
 
-def split_alpha(array: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Drop the last channel of grey-alpha and RGBA; tell if it was opaque."""
-    if array.ndim != 3 or array.shape[2] not in (2, 4):
-        return array, True
-    if array.dtype.kind == "u":
-        opaque = array[..., -1].min() == np.iinfo(array.dtype).max
-    else:
-        opaque = array[..., -1].min() >= 1
-    colours = array[..., 0] if array.shape[2] == 2 else array[..., :3]
-    return np.ascontiguousarray(colours), bool(opaque)
-
-
-def _is_reduced(image, kind: str) -> bool:
+def _is_reduced(image: Any, kind: str) -> bool:
     """Tell if Pillow would cut 16-bit colours to 8 bit without a word."""
     if kind not in ("PNG", "TIFF") or image.mode not in ("RGB", "RGBA", "LA"):
         return False
@@ -94,10 +126,10 @@ def _read_deep_png(path: str) -> np.ndarray:
         return png_decode(file.read())
 
 
-def _read_palette(image, as_labels: bool) -> tuple[np.ndarray, bool]:
+def _read_palette(image: Any, as_labels: bool) -> Decoded:
     """Return the colours of a palette image, or its indices as labels."""
     if as_labels:
-        return np.array(image if image.mode == "P" else image.getchannel(0)), True
+        return Decoded(np.array(image if image.mode == "P" else image.getchannel(0)))
     if image.mode == "PA" or "transparency" in image.info:
         return split_alpha(np.array(image.convert("RGBA")))
-    return np.array(image.convert("RGB")), True
+    return Decoded(np.array(image.convert("RGB")))

@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 
 from psmlearn._images._checks import as_label_image
+from psmlearn.io._decoded import Decoded
 from psmlearn.io._limits import MAX_PIXELS, RefusedError
 from psmlearn.io._paths import as_path
 from psmlearn.io._pillow import read_pillow_size, read_with_pillow
@@ -73,8 +74,8 @@ def read_size(path: str) -> tuple[int, int]:
 
 def decode_image(
     path: str, *, as_labels: bool = False, max_pixels: int = MAX_PIXELS
-) -> tuple[np.ndarray, bool]:
-    """Decode a file as stored, without alpha; tell also whether it is opaque."""
+) -> Decoded:
+    """Decode a file as stored, without alpha."""
     kind = sniff_format(path)
     try:
         if kind == "TIFF":
@@ -132,14 +133,14 @@ def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.n
     (4, 5)
     """
     path = as_path(path)
-    array, opaque = decode_image(path, max_pixels=max_pixels)
-    if not opaque:
+    decoded = decode_image(path, max_pixels=max_pixels)
+    if not decoded.opaque:
         warnings.warn(
             f"dropped the alpha of {path!r}, which is not opaque",
             UserWarning,
             stacklevel=2,
         )
-    return array
+    return decoded.array
 
 
 def read_labels(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -179,5 +180,5 @@ def read_labels(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.
            [2, 2]], dtype=int32)
     """
     path = as_path(path)
-    array, _ = decode_image(path, as_labels=True, max_pixels=max_pixels)
-    return as_label_image(array, repr(path))
+    decoded = decode_image(path, as_labels=True, max_pixels=max_pixels)
+    return as_label_image(decoded.array, repr(path))
