@@ -156,10 +156,10 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         for i in progress(len(images)):
             features = self._features(images[i], pixel_sizes[i], images.shown(i))
             planes = features.seen_planes
+            if not planes.shape[1] and i == len(images) - 1 and not drawn:
+                planes = features.planes  # no image shows anything
             if planes.shape[1]:
                 drawn.append(planes[:, draw_pixels(planes.shape[1], n_each, rng)])
-        if not drawn:
-            raise ValueError("SemanticClusterer: none of the images shows anything.")
         sample = np.concatenate(drawn, axis=1)
         scale = None
         if self.fusion == "concat":
@@ -190,8 +190,8 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         """
         if shown is not None and not shown.any():
             return self._nothing(image)
-        box = _box(shown)
-        part, seen = image[box], None if shown is None else shown[box]
+        box, seen = _box(shown)
+        part = image[box]
         zoom = self._zoom(part, pixel_size, seen)
         found = self._cluster_part(part, pixel_size / zoom, zoom, seen)
         mask = found.mask
@@ -206,8 +206,8 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         """Give the silhouette of the clusters of an image, by a sample of pixels."""
         if shown is not None and not shown.any():
             return -1.0
-        box = _box(shown)
-        part, seen = image[box], None if shown is None else shown[box]
+        box, seen = _box(shown)
+        part = image[box]
         zoom = self._zoom(part, pixel_size, seen)
         planes = self._scaled(part, pixel_size / zoom, zoom, seen).seen_planes
         rng = np.random.default_rng(self.seed)
@@ -467,9 +467,13 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         )
 
 
-def _box(shown: np.ndarray | None) -> tuple[slice, slice]:
-    """Return the rows and columns in which anything is shown."""
+def _box(
+    shown: np.ndarray | None,
+) -> tuple[tuple[slice, slice], np.ndarray | None]:
+    """Return the rows and columns in which anything is shown, and what is, in them."""
     if shown is None:
-        return np.s_[:, :]
+        return np.s_[:, :], None
     rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    inner = shown[box]
+    return box, None if inner.all() else inner

@@ -209,15 +209,19 @@ def check_item(
     if problem is not None:
         found.problems.append(f"{name}: {problem}")
         return None
+    is_black = False
     if value_range is not None and label_channel is None:
-        shown = _and(shown, _shown_by_value(array, value_range))
+        by_value = _shown_by_value(array, value_range)
+        # Like a white one, an image black all over is blank: its result tells it.
+        is_black = shown is None and by_value is not None and not by_value.any()
+        shown = _and(shown, by_value)
     if translucent:
         found.translucent.append(name)
     if decoded.orientation != 1:
         found.turned.append(f"{name} (orientation {decoded.orientation})")
-    if shown is not None:
+    if shown is not None and not is_black:
         found.empty.append(f"{name} ({_percent(shown)})")
-    elif value_range == UNIT_RANGE and label_channel is None:
+    elif not is_black and value_range == UNIT_RANGE and label_channel is None:
         doubt = range_doubt(array)
         if doubt is not None:
             found.doubts.append(f"{name}: {doubt}")
@@ -258,8 +262,7 @@ def _as_array(item, name: str, found: ImageProblems) -> Decoded | None:
     """Decode or convert one item; a wrong kind is noted and gives None."""
     if isinstance(item, str):
         try:
-            decoded = decode_image(item)
-            return decoded.array, decoded.opaque
+            return decode_image(item)
         except (OSError, ValueError) as error:
             found.problems.append(f"{name}: {str(error).rstrip('.')}")
             return None

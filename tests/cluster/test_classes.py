@@ -13,6 +13,7 @@ from psmlearn._images._stains import STAINS
 from psmlearn.cluster import SemanticClusterer
 from psmlearn.cluster._classes import drop_faint, estimate_vectors, resolve_classes
 from psmlearn.datasets import make_nuclei
+from psmlearn.exceptions import NoDataWarning
 from psmlearn.metrics import detection_f1_score
 
 
@@ -279,7 +280,8 @@ def test_a_black_border_is_no_nucleus(ki67):
     image = _as_floats(ki67.images[0])
     framed = np.pad(image, ((3, 0), (3, 1), (0, 0)))
     model = _clusterer()
-    mask = model.fit_predict([framed])[0]
+    with pytest.warns(NoDataWarning, match=r"image 0 \(3 %\)"):
+        mask = model.fit_predict([framed])[0]
     assert not mask[:3].any() and not mask[:, :3].any() and not mask[:, -1].any()
     np.testing.assert_array_equal(mask[3:, 3:-1], model.fit_predict([image])[0])
 
@@ -383,6 +385,7 @@ def test_a_black_image_is_empty():
     black = np.zeros((50, 50, 3), np.float32)
     stray = black.copy()
     stray[3, 4] = 1
-    for image in (black, black + np.float32(0.05), stray):
+    assert not _clusterer().fit_predict([black])[0].any()
+    for image in (black + np.float32(0.05), stray):
         with pytest.warns(UserWarning, match="dark ground"):
             assert not _clusterer().fit_predict([image])[0].any()

@@ -15,6 +15,7 @@ import pytest
 from scipy import sparse
 from sklearn.utils import Bunch
 
+from psmlearn.exceptions import NoDataWarning
 from psmlearn.io import ImageBatch, _inputs, check_images, check_masks, write_image
 
 RNG = np.random.default_rng(1)
@@ -228,8 +229,11 @@ def test_alpha_of_arrays():
     assert batch.n_channels == 3
     np.testing.assert_array_equal(batch[0], check_images(STACK)[0])
     assert check_images(rgba / 255).n_channels == 4
+    rgba[1, 0, 0, 3] = 9
+    with pytest.warns(NoDataWarning, match="alpha of 1 image.*image 1"):
+        check_images(rgba)
     rgba[1, 0, 0, 3] = 0
-    with pytest.warns(UserWarning, match="1 image.*image 1"):
+    with pytest.warns(NoDataWarning, match="show nothing in parts.*image 1"):
         check_images(rgba)
 
 
