@@ -86,6 +86,11 @@ def shown_mask(
     return ~empty if _is_brightfield(colours, high, empty, dark, full) else None
 
 
+def is_black(image: np.ndarray) -> bool:
+    """Tell whether a float image is black all over, but for stray pixels."""
+    return bool(np.quantile(highest(image), 1 - _STRAY) < _DARK)
+
+
 def _colours(image: np.ndarray) -> np.ndarray:
     """Return the channels of light: without alpha, a map or ids."""
     if image.ndim == 2:

@@ -41,6 +41,12 @@ _LEAST_LIGHT = 0.5
 _COUNTERSTAIN_RANGE = (0.08, 0.6)
 _CHROMOGEN_RANGE = (0.2, 1.0)
 _MARGIN = 0.04  # of the cosine
+# Of an object of a chromogen with its rim, what is not too pale or dark to have a colour
+# has its colour in this part at least: of 234 nuclei marked positive in 7 fields all but
+# one have 0.03 and more, of neutral grains none has any.
+_COLOUR_RANGE = (0.1, 1.0)
+_LEAST_COLOURED = 0.02
+_LEAST_DEGREES = 10.0
 _LEAST_PIXELS = 200
 _MOST_DEGREES = 30.0
 _STEP = 5
@@ -160,6 +166,7 @@ def stain_image(
     raw, counterstain = np.maximum(amounts[..., -1], 0), planes[-1]
     chromogen = _find_chromogens(planes[:-1], min_stain, background_sigma, clean)
     artefacts = _find_artefacts(colors, smoothing, pixel_size)
+    artefacts |= _find_neutral(chromogen, light, vectors, smoothing, _RIM / pixel_size)
     chromogen[artefacts] = 0
     if shown is not None:
         chromogen[~shown] = 0
@@ -206,6 +213,41 @@ def _find_chromogens(
         chromogen[mask] = number
         strongest[mask] = above[mask]
     return _cleaned(chromogen, clean(chromogen > 0))
+
+
+def _find_neutral(
+    chromogen: np.ndarray,
+    light: np.ndarray,
+    vectors: np.ndarray,
+    smoothing: float,
+    rim: float,
+) -> np.ndarray:
+    """Find objects, dark enough for a chromogen's, that nowhere show its colour.
+
+    A saturated nucleus is black within, but its rim has the colour; carbon, dust and
+    ink are grey all over.
+    """
+    neutral = np.zeros(chromogen.shape, bool)
+    if not chromogen.any():
+        return neutral
+    density = optical_density(
+        ndi.gaussian_filter(light, (smoothing, smoothing, 0), mode="reflect")
+    )
+    mean = density.mean(axis=-1)
+    is_readable = (mean > _COLOUR_RANGE[0]) & (mean < _COLOUR_RANGE[1])
+    for number, vector in enumerate(vectors[:-1], start=1):
+        if vector.sum() / np.sqrt(3) > np.cos(np.deg2rad(_LEAST_DEGREES)):
+            continue  # itself a grey
+        away = (vector - 1 / np.sqrt(3)).astype(np.float32)
+        is_own = is_readable & (density @ away > 0)  # nearer to it than to grey
+        parts, n_parts = ndi.label(chromogen == number)
+        grown = ndi.grey_dilation(parts, size=2 * max(1, round(rim)) + 1)
+        n_readable = np.bincount(grown[is_readable], minlength=n_parts + 1)
+        n_own = np.bincount(grown[is_own], minlength=n_parts + 1)
+        is_grey = n_own < _LEAST_COLOURED * n_readable
+        is_grey[0] = False
+        neutral |= is_grey[parts]
+    return neutral
 
 
 def _cleaned(chromogen: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 from scipy import ndimage as ndi
 
+from psmlearn._images._frame import is_black
 from psmlearn._images._instances import (
     clean_mask,
     relabel,
@@ -152,12 +153,16 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         """Find the clusters that all images share, from a sample of their pixels."""
         rng = np.random.default_rng(self.seed)
         n_each = max(1, -(-self.n_samples // len(images)))
+        # Something must be clustered, even if no image shows anything.
+        none_shows = all(images.shows_nothing(i) for i in range(len(images)))
+
+        def features_of(i: int) -> PixelFeatures:
+            shown = None if none_shows else images.shown(i)
+            return self._features(images[i], pixel_sizes[i], shown)
+
         drawn = []
         for i in progress(len(images)):
-            features = self._features(images[i], pixel_sizes[i], images.shown(i))
-            planes = features.seen_planes
-            if not planes.shape[1] and i == len(images) - 1 and not drawn:
-                planes = features.planes  # no image shows anything
+            planes = features_of(i).seen_planes
             if planes.shape[1]:
                 drawn.append(planes[:, draw_pixels(planes.shape[1], n_each, rng)])
         sample = np.concatenate(drawn, axis=1)
@@ -168,7 +173,7 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         centers, n_iter = self._k_means(sample, rng)
         statistics = []
         for i in progress(len(images)):
-            features = self._features(images[i], pixel_sizes[i], images.shown(i))
+            features = features_of(i)
             features.put_on_scale(scale, self.map_weight)
             labels = assign(features.planes, centers)
             statistics.append(cluster_statistics(features, labels, centers))
@@ -195,6 +200,8 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         zoom = self._zoom(part, pixel_size, seen)
         found = self._cluster_part(part, pixel_size / zoom, zoom, seen)
         mask = found.mask
+        if self._has_classes and is_black(part[..., :3]):
+            mask = np.zeros_like(mask)
         if mask.shape[:2] != image.shape[:2]:
             inner, mask = mask, np.zeros((*image.shape[:2], *mask.shape[2:]), np.int32)
             mask[box] = inner
@@ -220,6 +227,8 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         shape = (*image.shape[:2], 2) if self.stains else image.shape[:2]
         n_features = 3 if self.fusion == "jet" else 1 + (image.shape[2] in (2, 4))
         centers = np.full((1, n_features), np.nan, np.float32)
+        if self.shared is not None:
+            centers = self.shared.centers
         return ClusteredImage(np.zeros(shape, np.int32), centers, np.zeros(1, bool), 0, 0)
 
     # -- one image, as a whole ------------------------------------------------
@@ -471,8 +480,8 @@ def _box(
     shown: np.ndarray | None,
 ) -> tuple[tuple[slice, slice], np.ndarray | None]:
     """Return the rows and columns in which anything is shown, and what is, in them."""
-    if shown is None:
-        return np.s_[:, :], None
+    if shown is None or not shown.any():
+        return np.s_[:, :], shown
     rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     inner = shown[box]

@@ -294,7 +294,7 @@ def test_the_dark_edge_of_a_section_hides_no_pale_nuclei(ki67):
         len(np.unique(mask[:170, :, 0][mask[:170, :, 1] == 2]))
         for mask in (_clusterer().fit_predict([each])[0] for each in (image, dark))
     )
-    assert beside > 0.85 * alone
+    assert beside >= 0.85 * alone
 
 
 def test_lengths_follow_the_size_of_nuclei(ki67):
