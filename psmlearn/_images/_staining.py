@@ -23,6 +23,7 @@ _GROUND = 0.25
 _LEAST_GROUND = 0.1
 _LEAST_GREY_GROUND = 0.27
 _PALEST = 0.3
+_NOWHERE_PALE = 0.15  # of one colour, that all others are dark in
 _MOST_GREY = 0.06
 # Of images without colour, inverted ones among them: half is darker, and nothing as
 # pale as glass; or half is far darker and what is brighter is far so.
@@ -111,6 +112,8 @@ def _is_fluorescence(light: np.ndarray) -> bool:
     """Tell a dark ground, even where nuclei cover most of it."""
     high = highest(light)
     if np.median(high) < _DARK:
+        return True
+    if np.percentile(lowest(light), 98) < _NOWHERE_PALE:
         return True
     if _is_grey(light) and _is_bright_on_dark(average(light)):
         return True

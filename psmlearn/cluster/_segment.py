@@ -157,8 +157,8 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         none_shows = all(images.shows_nothing(i) for i in range(len(images)))
 
         def features_of(i: int) -> PixelFeatures:
-            shown = None if none_shows else images.shown(i)
-            return self._features(images[i], pixel_sizes[i], shown)
+            box, shown = _box(None if none_shows else images.shown(i))
+            return self._features(images[i][box], pixel_sizes[i], shown)
 
         drawn = []
         for i in progress(len(images)):

@@ -136,7 +136,9 @@ class ImageBatch(Sequence):
         shown: list[PackedMask | None] | None = None,
     ) -> None:
         self._items = items
-        self._shown = [None] * len(items) if shown is None else shown
+        self._shown: list[PackedMask | None] = [None] * len(items)
+        if shown is not None:
+            self._shown = shown
         self._cache = FileCache() if cache is None else cache
         self.names = names
         self.shapes = shapes

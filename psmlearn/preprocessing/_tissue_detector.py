@@ -115,7 +115,7 @@ default=("pen", "fold", "dirt")
         images = self._check_images(X, reset=False)
         sizes = resolve_pixel_size(self.pixel_size, images)
         return images.wrap(
-            _usable(images[index], float(size), kinds)
+            _usable(images[index], float(size), kinds, images.shown(index))
             for index, size in enumerate(sizes)
         )
 
@@ -132,9 +132,11 @@ default=("pen", "fold", "dirt")
         return hasattr(self, "n_features_in_")
 
 
-def _usable(image: np.ndarray, pixel_size: float, kinds: list[int]) -> np.ndarray:
+def _usable(
+    image: np.ndarray, pixel_size: float, kinds: list[int], shown: np.ndarray | None
+) -> np.ndarray:
     image = image[..., : 3 if image.shape[2] >= 3 else 1]
     tissue = tissue_mask(image, pixel_size=pixel_size)
     if kinds and tissue.any():
         tissue &= ~np.isin(artefact_mask(image, pixel_size=pixel_size), kinds)
-    return tissue
+    return tissue if shown is None else tissue & shown
