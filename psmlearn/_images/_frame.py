@@ -29,7 +29,9 @@ _SOFT = 3
 # The rest is brightfield: pale somewhere, and not dark in the middle.
 _PALEST = 0.3
 _MIDDLE = 0.4
-# Of fluorescence on an even black ground the rest is in many pieces.
+# What is told where the rest has no colour: so much of the border is shown, within whole
+# rows and columns of black, and so much of what is shown is one piece.
+_LEAST_BORDER = 0.5
 _LARGEST_PIECE = 0.5
 _GREY = 0.03
 
@@ -83,7 +85,14 @@ def shown_mask(
     if not empty.any():
         return None
     empty = _softened(empty, high, dark + _DARK * (full - dark))
-    return ~empty if _is_brightfield(colours, high, empty, dark, full) else None
+    if not _is_brightfield(colours, high, empty, dark, full):
+        return None
+    # Without colour light on a dark ground looks alike; but a scan lies amid its air,
+    # and objects that shine are many.
+    if _has_no_colour(colours, high, empty, dark, full):
+        if _border(empty[box]).mean() > 1 - _LEAST_BORDER or _is_scattered(~empty):
+            return None
+    return ~empty
 
 
 def is_black(image: np.ndarray) -> bool:
@@ -200,13 +209,23 @@ def _is_brightfield(
     low = lowest(colours)[shown]
     if np.median(rest) < dark + _MIDDLE * span:
         return False
-    if np.percentile(low, 98) < dark + _PALEST * span:
-        return False
-    middle = (rest > dark + 0.2 * span) & (rest < dark + 0.9 * span)
-    spread = (rest[middle].astype(float) - low[middle]) if middle.any() else np.zeros(1)
-    if np.percentile(spread, 90) > _GREY * span:
+    return bool(np.percentile(low, 98) >= dark + _PALEST * span)
+
+
+def _has_no_colour(
+    colours: np.ndarray, high: np.ndarray, empty: np.ndarray, dark: float, full: float
+) -> bool:
+    """Tell whether what is neither dark nor glaring is grey."""
+    span = full - dark
+    middle = ~empty & (high > dark + 0.2 * span) & (high < dark + 0.9 * span)
+    if not middle.any():
         return True
-    # Without colour light on a dark ground looks alike; but it is in many pieces.
+    spread = high[middle].astype(float) - lowest(colours)[middle]
+    return bool(np.percentile(spread, 90) <= _GREY * span)
+
+
+def _is_scattered(shown: np.ndarray) -> bool:
+    """Tell whether no piece is most of what is shown."""
     pieces, _ = ndimage.label(shown)
     areas = np.bincount(pieces.ravel())[1:]
-    return bool(areas.max() > _LARGEST_PIECE * areas.sum())
+    return bool(areas.max() <= _LARGEST_PIECE * areas.sum())

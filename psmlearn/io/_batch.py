@@ -94,7 +94,8 @@ class ImageBatch(Sequence):
     """Images that have passed `check_images`; `batch[i]` is a float32 array.
 
     Where an image shows nothing (transparent, not stored, or black padding; see
-    `shown`) it comes white, as empty glass.
+    `shown`) it comes white, as empty glass; one that shows nothing at all comes as it
+    is.
 
     Arrays are kept as references and converted when asked for; files are
     decoded when asked for, and kept in their own dtype in a bounded cache.
@@ -196,7 +197,7 @@ class ImageBatch(Sequence):
         shown it is white.
         """
         array = self._as_came(index)
-        shown = self.shown(index)
+        shown = None if self.shows_nothing(index) else self.shown(index)
         return array if shown is None else self._painted(array, shown)
 
     def _painted(self, array: np.ndarray, shown: np.ndarray) -> np.ndarray:
@@ -233,7 +234,7 @@ class ImageBatch(Sequence):
         """Return a part of image `index` as float32, converting only that part."""
         box = np.s_[top : top + height, left : left + width]
         part = self._as_came(index)[box]
-        shown = self.shown(index)
+        shown = None if self.shows_nothing(index) else self.shown(index)
         if shown is not None and not shown[box].all():
             part = self._painted(part, shown[box])
         return self._scaled(part)

@@ -325,6 +325,7 @@ default=None
     def _masks(self, X: Images, images: ImageBatch, *, warns: bool = True) -> Any:
         """Return the masks of checked images, in their container."""
         masks = self.segmenter_.predict(for_part(self.segmenter_, X, images))
+        masks = _where_shown(masks, images)
         stained = self._stained()
         if stained is None:
             return masks
@@ -408,6 +409,20 @@ default=None
         if self.class_source != "stain":
             return None
         return StainedNuclei.of(self.labeler_, self.segmenter_)
+
+
+def _where_shown(masks: Any, images: ImageBatch) -> Any:
+    """Return the masks, 0 where their images show nothing, whoever made them."""
+    shown = [images.shown(index) for index in range(len(images))]
+    if all(each is None for each in shown):
+        return masks
+    cut = []
+    for mask, seen in zip(masks, shown, strict=True):
+        if seen is not None and np.asarray(mask)[~seen].any():
+            mask = np.array(mask)
+            mask[~seen] = 0
+        cut.append(mask)
+    return images.wrap(cut)
 
 
 def _refusal(ranges: dict[str, Any], error: ValueError) -> ValueError:

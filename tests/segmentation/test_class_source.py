@@ -18,6 +18,7 @@ from psmlearn import (
     SemanticClusterer,
 )
 from psmlearn.datasets import make_nuclei
+from psmlearn.exceptions import NoDataWarning
 from psmlearn.io import check_images
 from psmlearn.segmentation._classes import class_jaccard, mask_points
 from psmlearn.segmentation._stain_classes import put_stained_first
@@ -83,7 +84,8 @@ def test_a_black_border_holds_no_nucleus(trained, monkeypatch):
     framed = np.pad(data.images[0], ((3, 0), (0, 2), (0, 0)))
     everywhere = np.ones((*framed.shape[:2], 2), np.int32)
     monkeypatch.setattr(model.segmenter_, "predict", lambda X: [everywhere])
-    mask = model.predict([framed])[0]
+    with pytest.warns(NoDataWarning):
+        mask = model.predict([framed])[0]
     assert mask[3:, :-2].any()
     assert not mask[:3].any() and not mask[:, -2:].any()
 
