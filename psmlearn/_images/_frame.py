@@ -29,8 +29,10 @@ _SOFT = 3
 # The rest is brightfield: pale somewhere, and not dark in the middle.
 _PALEST = 0.3
 _MIDDLE = 0.4
-# What is told where the rest has no colour: so much of the border is shown, within whole
-# rows and columns of black, and so much of what is shown is one piece.
+# Where the rest has no colour, nearly all of the black must be without noise, so much of
+# the border be shown, within whole rows and columns of black, and so much of what is shown
+# be one piece.
+_NO_LIGHT = 0.008
 _LEAST_BORDER = 0.5
 _LARGEST_PIECE = 0.5
 _GREY = 0.03
@@ -88,10 +90,13 @@ def shown_mask(
     if not _is_brightfield(colours, high, empty, dark, full):
         return None
     # Without colour light on a dark ground looks alike; but a scan lies amid its air,
-    # and objects that shine are many.
-    if _has_no_colour(colours, high, empty, dark, full):
-        if _border(empty[box]).mean() > 1 - _LEAST_BORDER or _is_scattered(~empty):
-            return None
+    # which has noise, and objects that shine are many.
+    if _has_no_colour(colours, high, empty, dark, full) and (
+        np.quantile(high[empty], 1 - _STRAY) > dark + _NO_LIGHT * (full - dark)
+        or _border(empty[box]).mean() > 1 - _LEAST_BORDER
+        or _is_scattered(~empty)
+    ):
+        return None
     return ~empty
 
 

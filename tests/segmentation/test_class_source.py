@@ -198,7 +198,7 @@ def test_doubt_reaches_up_to_the_threshold():
     model = PseudoLabelSegmenter(SmallLabeler())
     model.labeler_, model.segmenter_ = model.labeler, Segmenter()
     model.n_pseudo_objects_ = [1]
-    images = check_images(np.zeros((1, 1, 6, 3)))
+    images = check_images(np.full((1, 1, 6, 3), 0.7))
     assert model._own_masks([None], images)[0].tolist() == [[1, 1, -1, -1, -1, 0]]
     Segmenter.threshold = 0.5
     assert model._own_masks([None], images)[0].tolist() == [[1, 1, 1, -1, -1, 0]]
