@@ -71,7 +71,7 @@ class Lost:
         """Note an object, or `count` of them, by its name and the file it is in."""
         self._counts[kind] += count
         if len(self._names[kind]) < _N_TOLD:
-            self._names[kind].append(f"{name} of {source!r}" if name else repr(source))
+            self._names[kind].append(f"{name} of {source!r}" if source else repr(name))
 
     def tell(self) -> None:
         """Warn once of all that was noted.

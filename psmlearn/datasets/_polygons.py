@@ -9,12 +9,18 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
+from typing import Any
+
 import numpy as np
 
-from psmlearn.io._limits import MAX_PIXELS, RefusedError, check_declared_size
+from psmlearn.datasets._folders import is_regular
+from psmlearn.io._limits import RefusedError
 from psmlearn.io._read import read_size
 
-MAX_JSON_BYTES = 1 << 30
+MAX_JSON_BYTES = 1 << 27
+"""Parsed, a file takes some twenty-four times its size in memory."""
+# Masks of four bytes a pixel are made of what an image merely declares.
+MAX_PIXELS = 1 << 29
 _MAX_COORDINATE = 1e9
 # Edges are crossed with rows some at a time, so that memory stays bounded.
 _CROSSINGS_AT_ONCE = 1 << 16
@@ -24,7 +30,9 @@ _MAX_CROSSINGS = 1 << 28
 Pixels = tuple[np.ndarray, np.ndarray]
 
 
-def read_json(path: str, *, allow_nan: bool = False) -> object:
+def read_json(
+    path: str, *, allow_nan: bool = False, max_bytes: int | None = None
+) -> object:
     """Read a JSON file (or .gz of one), and refuse what cannot be trusted.
 
     Parameters
@@ -33,6 +41,8 @@ def read_json(path: str, *, allow_nan: bool = False) -> object:
     allow_nan : bool, default=False
         Whether NaN and Infinity, which are no JSON, are let through: QuPath
         writes them as measurements.
+    max_bytes : int or None, default=None
+        Largest file, unpacked, that is read; None for `MAX_JSON_BYTES`.
 
     Raises
     ------
@@ -41,32 +51,58 @@ def read_json(path: str, *, allow_nan: bool = False) -> object:
     IsADirectoryError
         If it is a folder.
     ValueError
-        If it is too large, too deeply nested, or broken; the path is named,
-        and the line where it is known.
+        If it is too large, too deeply nested, or broken, or an object has a key
+        twice; the path is named, and the line where it is known.
     """
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path!r} is a folder; expected a JSON file.")
-    if not os.path.isfile(path):
+    if not is_regular(path):
         raise FileNotFoundError(f"No such JSON file: {path!r}.")
     try:
-        data = _read_bytes(path)
-        return json.loads(data, parse_constant=None if allow_nan else _refuse_constant)
+        data = _read_bytes(path, MAX_JSON_BYTES if max_bytes is None else max_bytes)
+        return json.loads(
+            data,
+            parse_constant=None if allow_nan else _refuse_constant,
+            object_pairs_hook=_as_object,
+        )
     except RecursionError as error:
         raise ValueError(f"{path!r} is nested too deeply to be read.") from error
+    except MemoryError as error:
+        raise MemoryError(f"{path!r} needs more memory than there is.") from error
     except RefusedError as error:
         raise ValueError(f"{path!r} {error}.") from error
     except (ValueError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path!r} is a broken JSON file: {error}.") from error
 
 
-def _read_bytes(path: str) -> bytes:
+def _read_bytes(path: str, limit: int) -> bytes:
     """Read a file, unpacked if its name says so, up to the limit."""
-    opener = gzip.open if path.lower().endswith(".gz") else open
+    packed = path.lower().endswith(".gz")
+    if not packed and os.path.getsize(path) > limit:
+        raise _too_large(limit)
+    opener = gzip.open if packed else open
     with opener(path, "rb") as file:
-        data = file.read(MAX_JSON_BYTES + 1)
-    if len(data) > MAX_JSON_BYTES:
-        raise RefusedError(f"holds more than {MAX_JSON_BYTES} bytes; split it by image")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise _too_large(limit)
     return data
+
+
+def _too_large(limit: int) -> RefusedError:
+    return RefusedError(
+        f"holds more than {limit} bytes, and reading it would take some 24 times as "
+        "much memory; split it by image, or raise max_bytes"
+    )
+
+
+def _as_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object of JSON; of two values of a key, neither is right."""
+    told = dict(pairs)
+    if len(told) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise RefusedError(f"holds an object with the key {twice!r:.60} twice")
+    return told
 
 
 def _refuse_constant(name: str) -> float:
@@ -76,14 +112,15 @@ def _refuse_constant(name: str) -> float:
 def read_drawable_size(path: str) -> tuple[int, int]:
     """Return the size of an image whose mask is to be drawn, if it is sane."""
     height, width = read_size(path)
-    try:
-        check_declared_size(height, width, MAX_PIXELS)
-    except RefusedError as error:
-        raise ValueError(f"{path!r} {error}.") from error
+    if height * width > MAX_PIXELS:
+        raise ValueError(
+            f"{path!r} declares {height} x {width} pixels; masks of up to "
+            f"{MAX_PIXELS} are drawn: cut it into tiles."
+        )
     return height, width
 
 
-def as_vertices(values: object, name: str) -> np.ndarray:
+def as_vertices(values: Any, name: str) -> np.ndarray:
     """Turn pairs (x, y), as JSON tells them, into (row, column).
 
     In COCO and QuPath alike, pixel 0 reaches from 0 to 1; here its centre is at
@@ -107,6 +144,8 @@ def as_vertices(values: object, name: str) -> np.ndarray:
         return np.empty((0, 2))
     if pairs.ndim != 2 or pairs.shape[1] not in (2, 3) or pairs.dtype.kind not in "iuf":
         raise ValueError(f"{name} is no list of coordinates [x, y]")
+    if any(isinstance(value, bool) for pair in values for value in pair):
+        raise ValueError(f"{name} has true or false for a coordinate")
     vertices = pairs[:, 1::-1].astype(np.float64) - 0.5
     if not (np.abs(vertices) <= _MAX_COORDINATE).all():
         raise ValueError(
@@ -292,42 +331,3 @@ def fill_parts(
         return fill_polygon([], shape)
     rows, columns = zip(*parts, strict=True)
     return np.concatenate(rows), np.concatenate(columns)
-
-
-def paint_labels(
-    objects: Iterable[Pixels],
-    shape: tuple[int, int],
-    classes: Sequence[int] | None = None,
-) -> np.ndarray:
-    """Paint objects into a label image; where they overlap, the later one wins.
-
-    Parameters
-    ----------
-    objects : iterable of (rows, columns)
-        The pixels of each.
-    shape : tuple (height, width)
-    classes : sequence of int or None, default=None
-        The class of each object.
-
-    Returns
-    -------
-    ndarray of shape (height, width) or (height, width, 2), dtype int32
-        Ids 1..n in the order given, of the objects that are visible; the second
-        plane holds the classes, if there are any.
-
-    Examples
-    --------
-    >>> from psmlearn.datasets._polygons import paint_labels
-    >>> paint_labels([([0], [0]), ([0, 0], [0, 1])], (1, 3))
-    array([[1, 1, 0]], dtype=int32)
-    """
-    labels = np.zeros(shape, dtype=np.int32)
-    n_objects = 0
-    for n_objects, (rows, columns) in enumerate(objects, start=1):
-        labels[rows, columns] = n_objects
-    present = np.bincount(labels.ravel(), minlength=n_objects + 1) > 0
-    present[0] = False
-    ids = (np.cumsum(present) * present).astype(np.int32)[labels]
-    if classes is None:
-        return ids
-    return np.stack([ids, np.array([0, *classes], dtype=np.int32)[labels]], axis=-1)
