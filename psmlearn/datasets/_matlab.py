@@ -11,6 +11,7 @@ import math
 import os
 import struct
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,9 +88,9 @@ def read_mat_planes(path: str, image: str, keys: tuple[str, ...]) -> list[np.nda
     except (ValueError, struct.error, zlib.error, RecursionError) as error:
         raise ValueError(f"{path!r} is a broken MATLAB file: {error}.") from error
     by_name = {each.name: each for each in found}
-    if len(by_name) < len(found):
-        names = [each.name for each in found]
-        twice = sorted({name for name in names if names.count(name) > 1})
+    counts = Counter(each.name for each in found)
+    twice = sorted(name for name, count in counts.items() if name and count > 1)
+    if twice:
         raise ValueError(
             f"{path!r} holds {tell_names(twice)} twice, and which is right is not known."
         )
