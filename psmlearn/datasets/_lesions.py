@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 
 from psmlearn._typing import RandomState
 from psmlearn.datasets._paint_mri import (
@@ -18,7 +18,12 @@ from psmlearn.datasets._paint_mri import (
     move_head,
     scan,
 )
-from psmlearn.datasets._parameters import check_count, check_extent, check_number
+from psmlearn.datasets._parameters import (
+    check_count,
+    check_extent,
+    check_number,
+    draw_seed,
+)
 
 _LEAST_SIDE = 32
 _MOST_AREA = 0.25  # of the head; more would not fit the brain
@@ -131,7 +136,7 @@ def make_lesions(
             raise ValueError(f"{name} is {pair}; expected up to {_MOST_EACH}.")
     if lesion_area[0] <= 0:
         raise ValueError(f"lesion_area is {lesion_area}; expected above 0.")
-    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    seed = draw_seed(random_state)
     turns = np.floor(np.arange(n_images + 1) * lesion_fraction + 0.5)
     labels = np.diff(turns).astype(int)
     groups = np.arange(n_images) // n_slices

@@ -11,8 +11,12 @@ from pathlib import Path
 from unicodedata import normalize
 
 import numpy as np
+from sklearn.utils import check_random_state
 
-from psmlearn.io._limits import MAX_PIXELS
+from psmlearn._typing import RandomState
+
+MAX_MADE_PIXELS = 1 << 28
+"""Of all images that are made at once: with masks, 3 GiB."""
 
 
 def check_path(name: str, value: object) -> str:
@@ -123,13 +127,24 @@ def check_number(name: str, value: object, most: float, least: float = 0.0) -> N
 
 
 def check_extent(n_images: int, shape: tuple[int, int]) -> None:
-    """Refuse images that would hold more pixels than any that are read."""
+    """Refuse images that take more memory than there is likely to be."""
     n_pixels = int(n_images) * int(shape[0]) * int(shape[1])
-    if n_pixels > MAX_PIXELS:
+    if n_pixels > MAX_MADE_PIXELS:
         raise ValueError(
             f"n_images={n_images} of shape {tuple(map(int, shape))} hold {n_pixels} "
-            f"pixels; up to {MAX_PIXELS} in all are made."
+            f"pixels; up to {MAX_MADE_PIXELS} in all are made at once."
         )
+
+
+def draw_seed(random_state: RandomState) -> int:
+    """Return a seed drawn from what came as random_state."""
+    if isinstance(random_state, bool | np.bool_):
+        raise TypeError(f"random_state is {random_state}; expected an int.")
+    try:
+        stream = check_random_state(random_state)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"random_state is {_show(random_state)}: {error}.") from error
+    return int(stream.randint(np.iinfo(np.int32).max))
 
 
 def compose(text: str) -> str:

@@ -9,7 +9,7 @@ from numbers import Real
 from typing import cast
 
 import numpy as np
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 
 from psmlearn._typing import RandomState
 from psmlearn.datasets._artefacts import add_artefacts
@@ -27,6 +27,7 @@ from psmlearn.datasets._parameters import (
     check_extent,
     check_flag,
     check_number,
+    draw_seed,
 )
 from psmlearn.datasets._shapes import lay_out_nuclei
 
@@ -141,7 +142,7 @@ def make_nuclei(
     shape = recipe.check()
     check_extent(n_images, shape)
     fractions = _check_fractions(positive_fraction, n_images)
-    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    seed = draw_seed(random_state)
     images = np.empty((n_images, *shape, 3), dtype=np.uint8)
     planes = () if stain == "he" else (2,)
     masks = np.empty((n_images, *shape, *planes), dtype=np.int32)
