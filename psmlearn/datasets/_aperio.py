@@ -184,7 +184,9 @@ def _fill(outline: Outline, shape: tuple[int, int], source: str) -> Pixels:
         return _fill_ellipse(vertices, shape)
     if len(vertices) == 2:
         (top, left), (bottom, right) = vertices
-        vertices = np.array([(top, left), (top, right), (bottom, right), (bottom, left)])
+        vertices = np.array(
+            [(top, left), (top, right), (bottom, right), (bottom, left)]
+        )
     try:
         return fill_outline(vertices, shape)
     except ValueError as error:
@@ -192,7 +194,7 @@ def _fill(outline: Outline, shape: tuple[int, int], source: str) -> Pixels:
 
 
 def _fill_ellipse(vertices: np.ndarray, shape: tuple[int, int]) -> Pixels:
-    """Return the pixels in the ellipse of a box, told by corners or by its four tips."""
+    """Return the pixels in the ellipse of a box, told by corners or its four tips."""
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     top, left = np.maximum(np.ceil(low), 0).astype(np.intp)
     bottom, right = np.minimum(np.floor(high) + 1, shape).astype(np.intp)

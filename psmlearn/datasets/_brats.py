@@ -27,6 +27,7 @@ from psmlearn.datasets._parameters import (
     check_flag,
     check_names,
     compose,
+    show,
 )
 from psmlearn.datasets._stencils import label_regions
 
@@ -220,7 +221,7 @@ def _check_parameters(target: str, slices: str, step: int) -> None:
     check_choice("target", target, tuple(_TARGETS["old"]))
     check_choice("slices", slices, _SLICES)
     if not isinstance(step, Integral) or isinstance(step, bool) or step < 1:
-        raise ValueError(f"step is {step!r}; expected an int of at least 1.")
+        raise ValueError(f"step is {show(step)}; expected an int of at least 1.")
 
 
 def _find_cases(root: Path) -> list[_Case]:

@@ -93,8 +93,8 @@ def load_coco(
     A pixel belongs to a polygon if its centre lies inside. Where objects
     overlap, the later one in the file wins; objects wholly covered, or outside of
     their image, have no id and are told by an `AnnotationWarning`. Names of images
-    may have the backslashes of Windows. Annotations with `iscrowd` are unknown, -1, where no other object lies.
-    All masks are held in memory: 8 bytes a pixel.
+    may have the backslashes of Windows. Annotations with `iscrowd` are unknown, -1,
+    where no other object lies. All masks are held in memory: 8 bytes a pixel.
 
     References
     ----------

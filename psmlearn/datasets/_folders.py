@@ -59,8 +59,9 @@ class Skipped:
         for path in paths:
             self._paths.pop(os.fspath(path), None)
 
-    def paths(self) -> list[str]:
-        return list(self._paths)
+    def items(self) -> list[tuple[str, str]]:
+        """Return the paths with the reason why each was passed over."""
+        return list(self._paths.items())
 
     def tell(self) -> None:
         """Warn of what was passed over since the last time."""

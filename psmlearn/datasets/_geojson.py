@@ -50,8 +50,9 @@ _DESCR = """Annotations in QuPath's GeoJSON
 
 Licence and origin are those of the folder. Coordinates are pixels of the full
 image. Where objects overlap, the later one in the file wins; `class_counts`
-tell the classes of objects that are seen, and of points. `groups` are what `group_pattern` finds in
-the names, or None: then nothing tells which images share a patient.
+tell the classes of objects that are seen, and of points. `groups` are what
+`group_pattern` finds in the names, or None: then nothing tells which images
+share a patient.
 
 P. Bankhead et al., "QuPath: Open source software for digital pathology image
 analysis", Scientific Reports 7, 2017.
@@ -134,8 +135,9 @@ def load_geojson(
         `points`, a list of float arrays (n, 2), (row, column), or (n, 3) with
         `classes`; `target_names`, names of classes by number, or None;
         `class_counts`, a dict of the number of objects that masks show, and of
-        points, by the name of their class ("" for none); `groups`, an array of str, or None without
-        `group_pattern`; `names`, a list of str; `pixel_size`, None; `DESCR`.
+        points, by the name of their class ("" for none); `groups`, an array of
+        str, or None without `group_pattern`; `names`, a list of str; `pixel_size`,
+        None; `DESCR`.
 
     Raises
     ------
@@ -191,6 +193,10 @@ def load_geojson(
             raise ValueError(
                 f"object_types has {kind!r}; expected one of {_OBJECT_TYPES}."
             )
+    if len(object_types) == 0:
+        raise ValueError(
+            f"object_types is {object_types!r}; expected some of {_OBJECT_TYPES}."
+        )
     numbers = _number_classes(classes)
     if max_bytes is not None:
         check_count("max_bytes", max_bytes, 1)
@@ -198,8 +204,7 @@ def load_geojson(
     names = list(images)
     groups = None if group_pattern is None else find_groups(names, group_pattern)
     found = [
-        _read_features(files[name], geometry, object_types, max_bytes)
-        for name in names
+        _read_features(files[name], geometry, object_types, max_bytes) for name in names
     ]
     points_alone = any(each.points for each in found) and not any(
         each.objects for each in found

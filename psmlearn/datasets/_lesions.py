@@ -23,6 +23,7 @@ from psmlearn.datasets._parameters import (
     check_extent,
     check_number,
     draw_seed,
+    show,
 )
 
 _LEAST_SIDE = 32
@@ -139,7 +140,7 @@ def make_lesions(
     seed = draw_seed(random_state)
     turns = np.floor(np.arange(n_images + 1) * lesion_fraction + 0.5)
     labels = np.diff(turns).astype(int)
-    groups = np.arange(n_images) // n_slices
+    groups = np.arange(n_images) // min(n_slices, n_images)
     images = np.empty((n_images, *shape, 2), np.float32)
     masks = np.zeros((n_images, *shape), np.int32)
     for index, (label, patient) in enumerate(zip(labels, groups, strict=True)):
@@ -166,7 +167,7 @@ def make_lesions(
 
 def _check_shape(shape: object) -> tuple[int, int]:
     if not isinstance(shape, tuple | list) or len(shape) != 2:
-        raise ValueError(f"shape is {shape!r}; expected (height, width).")
+        raise ValueError(f"shape is {show(shape)}; expected (height, width).")
     check_count("height", shape[0], _LEAST_SIDE)
     check_count("width", shape[1], _LEAST_SIDE)
     return int(shape[0]), int(shape[1])
@@ -177,7 +178,7 @@ def _check_range(
 ) -> tuple:
     """Check (least, most), each by `check` with its bound."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
-        raise TypeError(f"{name} is {value!r}; expected a pair (least, most).")
+        raise TypeError(f"{name} is {show(value)}; expected a pair (least, most).")
     for part, end in zip(("least", "most"), value, strict=True):
         check(f"{name} ({part})", end, bound)
     if value[0] > value[1]:

@@ -101,9 +101,7 @@ class Lost:
             parts.append("outlines must be in the pixels of their own image")
         if self.advice and (self._counts["covered"] or self._counts["holder"]):
             parts.append(self.advice)
-        warn_user(
-            f"Of the annotated objects, {'; '.join(parts)}.", AnnotationWarning
-        )
+        warn_user(f"Of the annotated objects, {'; '.join(parts)}.", AnnotationWarning)
 
 
 def paint(

@@ -92,7 +92,7 @@ def read_mat_planes(path: str, image: str, keys: tuple[str, ...]) -> list[np.nda
     twice = sorted(name for name, count in counts.items() if name and count > 1)
     if twice:
         raise ValueError(
-            f"{path!r} holds {tell_names(twice)} twice, and which is right is not known."
+            f"{path!r} holds {tell_names(twice)} twice; which is right is not known."
         )
     chosen = []
     for key in keys:
@@ -132,7 +132,8 @@ def _read_file(path: str) -> bytes:
     n_bytes = os.path.getsize(path)
     if n_bytes > _MAX_BYTES:
         raise ValueError(
-            f"{path!r} has {n_bytes} bytes; MATLAB files of up to {_MAX_BYTES} are read."
+            f"{path!r} has {n_bytes} bytes; MATLAB files of up to {_MAX_BYTES} are "
+            "read."
         )
     with open(path, "rb") as file:
         data = file.read()

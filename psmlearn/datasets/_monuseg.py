@@ -110,7 +110,7 @@ def load_monuseg(folder: str | os.PathLike, *, masks: str | None = "auto") -> Bu
         )
     # Label images may lie beside the images.
     skipped.drop(
-        path for path in skipped.paths() if compose(Path(path).stem) in images
+        path for path, _ in skipped.items() if compose(Path(path).stem) in images
     )
     skipped.tell()
     names = list(images)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -20,6 +21,7 @@ from psmlearn.datasets._folders import (
     report_missing,
 )
 from psmlearn.datasets._lost import Lost
+from psmlearn.datasets._parameters import show
 
 _FOLDS = (1, 2, 3)
 _CLASSES = {
@@ -149,15 +151,16 @@ def load_pannuke(
 
 def _check_folds(folds: int | Sequence[int]) -> list[int]:
     """Return the folds as a list of different numbers."""
-    several = isinstance(folds, Sequence | np.ndarray) and not isinstance(folds, bytes)
-    chosen = list(folds) if several and np.ndim(folds) else [folds]
+    chosen: list[Any] = [folds]
+    if isinstance(folds, Sequence | np.ndarray) and np.ndim(folds):
+        chosen = list(folds)
     good = all(
         isinstance(fold, Integral) and not isinstance(fold, bool) and fold in _FOLDS
         for fold in chosen
     )
     if not good or not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(
-            f"folds is {folds!r}; expected one or several of {_FOLDS}, each once."
+            f"folds is {show(folds)}; expected one or several of {_FOLDS}, each once."
         )
     return [int(fold) for fold in chosen]
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
 import numpy as np
@@ -23,11 +25,16 @@ def check_path(name: str, value: object) -> str:
     """Return a path as a str."""
     if not isinstance(value, str | os.PathLike):
         raise TypeError(
-            f"{name} is {_show(value)}; expected a path (str or os.PathLike)."
+            f"{name} is {show(value)}; expected a path (str or os.PathLike)."
         )
     path = os.fsdecode(value)
-    if "\0" in path:
-        raise ValueError(f"{name} is {path!r}; a path holds no null character.")
+    try:
+        os.stat(path)
+    except (ValueError, OSError) as error:  # null characters, lone surrogates
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise ValueError(
+                f"{name} is {show(path)}, which cannot be a path: {error.args[-1]}."
+            ) from error
     return path
 
 
@@ -42,19 +49,19 @@ def check_absolute(name: str, value: object) -> Path:
 def check_text(name: str, value: object) -> str:
     """Return a text, composed, so that names compare whatever wrote them."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} is {_show(value)}; expected a str.")
+        raise TypeError(f"{name} is {show(value)}; expected a str.")
     return compose(value)
 
 
 def check_flag(name: str, value: object) -> bool:
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} is {_show(value)}; expected True or False.")
+        raise TypeError(f"{name} is {show(value)}; expected True or False.")
     return bool(value)
 
 
 def check_choice(name: str, value: object, choices: Sequence[str | None]) -> None:
     """Refuse what is none of some texts (or None, where that is one of them)."""
-    told = f"{name} is {_show(value)}; expected one of {tuple(choices)}."
+    told = f"{name} is {show(value)}; expected one of {tuple(choices)}."
     if not isinstance(value, str) and not (value is None and None in choices):
         raise TypeError(told)
     if value not in choices:
@@ -64,16 +71,16 @@ def check_choice(name: str, value: object, choices: Sequence[str | None]) -> Non
 def check_names(name: str, value: object) -> list[str]:
     """Return a list of texts; a text alone is none."""
     if isinstance(value, str):
-        raise TypeError(
-            f"{name} is {value!r}; expected a list of names, [{value!r}]."
-        )
-    if not isinstance(value, Sequence | np.ndarray) or isinstance(
-        value, bytes | bytearray | memoryview
+        raise TypeError(f"{name} is {value!r}; expected a list of names, [{value!r}].")
+    if (
+        not isinstance(value, Sequence | np.ndarray)
+        or isinstance(value, bytes | bytearray | memoryview)
+        or np.ndim(np.empty(0) if isinstance(value, Sequence) else value) != 1
     ):
-        raise TypeError(f"{name} is {_show(value)}; expected a list of names.")
+        raise TypeError(f"{name} is {show(value)}; expected a list of names.")
     for index, item in enumerate(value):
         if not isinstance(item, str):
-            raise TypeError(f"{name}[{index}] is {_show(item)}; expected a str.")
+            raise TypeError(f"{name}[{index}] is {show(item)}; expected a str.")
     return [str(item) for item in value]
 
 
@@ -81,14 +88,14 @@ def check_numbered(name: str, value: object) -> dict[str, int]:
     """Return a mapping of texts to whole numbers from 0 on."""
     if not isinstance(value, Mapping) or not value:
         raise TypeError(
-            f"{name} is {_show(value)}; expected a dict of a number for each text."
+            f"{name} is {show(value)}; expected a dict of a number for each text."
         )
     for text, number in value.items():
         if not isinstance(text, str):
-            raise TypeError(f"{name} has the key {_show(text)}; expected a str.")
+            raise TypeError(f"{name} has the key {show(text)}; expected a str.")
         if not isinstance(number, Integral) or isinstance(number, bool):
-            raise TypeError(f"{name}[{text!r}] is {_show(number)}; expected an int.")
-        if not 0 <= number < 1 << 31:
+            raise TypeError(f"{name}[{text!r}] is {show(number)}; expected an int.")
+        if not 0 <= int(number) < 1 << 31:
             raise ValueError(f"{name}[{text!r}] is {number}; expected 0 or more.")
     return {text: int(number) for text, number in value.items()}
 
@@ -99,7 +106,7 @@ def check_pattern(value: object) -> re.Pattern:
         return value
     if not isinstance(value, str):
         raise TypeError(
-            f"group_pattern is {_show(value)}; expected a str, or a regular "
+            f"group_pattern is {show(value)}; expected a str, or a regular "
             "expression compiled from one."
         )
     try:
@@ -112,17 +119,19 @@ def check_pattern(value: object) -> re.Pattern:
 
 def check_count(name: str, value: object, least: float) -> None:
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} is {_show(value)}; expected an int.")
+        raise TypeError(f"{name} is {show(value)}; expected an int.")
     if value < least:
         raise ValueError(f"{name} is {value}; expected at least {least:g}.")
 
 
-def check_number(name: str, value: object, most: float, least: float = 0.0) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} is {_show(value)}; expected a number.")
+def check_number(name: str, value: Any, most: float, least: float = 0.0) -> None:
+    # A Fraction is a number, too, but not one that numpy reckons with.
+    plain = isinstance(value, int | float | np.integer | np.floating)
+    if not plain or isinstance(value, bool):
+        raise TypeError(f"{name} is {show(value)}; expected a number.")
     if not least <= value <= most:
         raise ValueError(
-            f"{name} is {_show(value)}; expected from {least:g} to {most:g}."
+            f"{name} is {show(value)}; expected from {least:g} to {most:g}."
         )
 
 
@@ -143,7 +152,7 @@ def draw_seed(random_state: RandomState) -> int:
     try:
         stream = check_random_state(random_state)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"random_state is {_show(random_state)}: {error}.") from error
+        raise type(error)(f"random_state is {show(random_state)}: {error}.") from error
     return int(stream.randint(np.iinfo(np.int32).max))
 
 
@@ -152,7 +161,7 @@ def compose(text: str) -> str:
     return normalize("NFC", text)
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
     """Write a value as an error shows it, cut where it is long."""
     try:
         text = repr(value)

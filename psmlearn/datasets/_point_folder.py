@@ -200,9 +200,9 @@ def _find_partners(
     # Beside images, pictures have been looked at; other tables have not.
     listed = Skipped()
     files = list_by_stem(check_folder(folder), suffixes, listed, _OTHER_TABLES)
-    for path in listed.paths():
+    for path, why in listed.items():
         if os.path.splitext(path)[1].lower() in (*suffixes, *_OTHER_TABLES):
-            skipped.add(path, f"read are {', '.join(suffixes)}")
+            skipped.add(path, why)
     return select_by_ending(files, ending)
 
 

@@ -8,7 +8,6 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ MAX_JSON_BYTES = 1 << 27
 """Parsed, a file takes some twenty-four times its size in memory."""
 # Masks of four bytes a pixel are made of what an image merely declares.
 MAX_PIXELS = 1 << 29
+_BYTES_AT_ONCE = 1 << 20
 _MAX_COORDINATE = 1e9
 # Edges are crossed with rows some at a time, so that memory stays bounded.
 _CROSSINGS_AT_ONCE = 1 << 16
@@ -81,11 +81,14 @@ def _read_bytes(path: str, limit: int) -> bytes:
     if not packed and os.path.getsize(path) > limit:
         raise _too_large(limit)
     opener = gzip.open if packed else open
+    parts, n_bytes = [], 0
     with opener(path, "rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise _too_large(limit)
-    return data
+        while part := file.read(_BYTES_AT_ONCE):
+            parts.append(part)
+            n_bytes += len(part)
+            if n_bytes > limit:
+                raise _too_large(limit)
+    return b"".join(parts)
 
 
 def _too_large(limit: int) -> RefusedError:
@@ -100,7 +103,11 @@ def _as_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     told = dict(pairs)
     if len(told) < len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        twice = ""
+        for twice, _ in pairs:
+            if twice in seen:
+                break
+            seen.add(twice)
         raise RefusedError(f"holds an object with the key {twice!r:.60} twice")
     return told
 
@@ -245,8 +252,9 @@ def fill_outline(outline: np.ndarray, shape: tuple[int, int]) -> Pixels:
         return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
     size = (bottom - top + 1, right - left + 2)
     before = np.roll(outline, 1, axis=0)
-    upper, lower = (choose(outline[:, 0], before[:, 0]) for choose in (np.minimum,
-                                                                       np.maximum))
+    upper, lower = (
+        choose(outline[:, 0], before[:, 0]) for choose in (np.minimum, np.maximum)
+    )
     inside = np.zeros(size, dtype=bool)[:, :-1]
     # Seen to the right, an edge holds its upper end; seen to the left, its lower
     # one: a pixel on the outline is inside for one of them.
@@ -255,8 +263,9 @@ def fill_outline(outline: np.ndarray, shape: tuple[int, int]) -> Pixels:
             np.ceil(ends) if step == 0 else np.floor(ends) + 1
             for ends in (upper, lower)
         ]
-        first, last = (np.clip(each, top, bottom + 1).astype(np.intp)
-                       for each in rounded)
+        first, last = (
+            np.clip(each, top, bottom + 1).astype(np.intp) for each in rounded
+        )
         flips = np.zeros(size, dtype=np.uint8)
         for edge, rows in _cross_rows(first, last):
             y0, y1 = outline[edge, 0] - rows, before[edge, 0] - rows

@@ -28,6 +28,7 @@ from psmlearn.datasets._parameters import (
     check_flag,
     check_number,
     draw_seed,
+    show,
 )
 from psmlearn.datasets._shapes import lay_out_nuclei
 
@@ -191,7 +192,7 @@ class _Recipe:
         """Refuse bad values; return height and width as int."""
         check_count("n_nuclei", self.n_nuclei, 0)
         if not isinstance(self.shape, tuple | list) or len(self.shape) != 2:
-            raise ValueError(f"shape is {self.shape!r}; expected (height, width).")
+            raise ValueError(f"shape is {show(self.shape)}; expected (height, width).")
         check_count("height", self.shape[0], 1)
         check_count("width", self.shape[1], 1)
         for name in ("touching", "vesicular", "weak"):
@@ -243,9 +244,9 @@ def _check_fractions(value: float | Sequence[float], n_images: int) -> list[floa
     if isinstance(value, Real):
         check_number("positive_fraction", cast("float", value), 1.0)
         return [float(value)] * n_images
-    if not isinstance(value, list | tuple | np.ndarray):
+    if not isinstance(value, list | tuple | np.ndarray) or np.shape(value) == ():
         raise TypeError(
-            f"positive_fraction is {value!r}; expected a number, or one per image."
+            f"positive_fraction is {show(value)}; expected a number, or one per image."
         )
     if len(value) != n_images:
         raise ValueError(

@@ -134,7 +134,14 @@ def run(name: str, folder: Path, n_mutations: int) -> list[str]:
     path = os.pathsep.join([str(here.parents[2]), *filter(None, sys.path)])
     while first < n_mutations:
         done = subprocess.run(
-            [sys.executable, str(here), name, str(folder), str(first), str(n_mutations)],
+            [
+                sys.executable,
+                str(here),
+                name,
+                str(folder),
+                str(first),
+                str(n_mutations),
+            ],
             capture_output=True,
             text=True,
             errors="replace",
@@ -182,7 +189,8 @@ def _work(name: str, folder: Path, first: int, last: int) -> None:
         except Exception as error:
             outcome = f"{type(error).__name__} {error}"
         signal.alarm(0)
-        print(f"{seed}: {outcome}".replace("\n", " "), flush=True)
+        sys.stdout.write(f"{seed}: {outcome}".replace("\n", " ") + "\n")
+        sys.stdout.flush()
 
 
 def _limit_memory() -> None:
