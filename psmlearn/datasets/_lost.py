@@ -14,6 +14,8 @@ from psmlearn.exceptions import AnnotationWarning
 _N_TOLD = 5
 # Small objects at a border are cut by half quite often, and nobody minds.
 _LEAST_REACH = 0.1
+# How often objects may cover their image, one above the other, and pixels in all.
+_MAX_LAYERS, _MAX_PAINTED = 100, 1 << 28
 _KINDS = {
     "outside": "lie outside of their image and are left out",
     "cut": "reach beyond their image with more than half of their area",
@@ -131,11 +133,23 @@ def paint(
         plane holds the classes, if there are any.
     shown : ndarray of shape (n_objects,), dtype bool
         Which of them are visible.
+
+    Raises
+    ------
+    ValueError
+        If they lie above one another more often than any nuclei do.
     """
     labels = np.zeros(shape, dtype=np.int32)
     names: list[str] = []
     lost_already, holders, holding = [False], [False], set()
+    n_painted, most = 0, max(_MAX_LAYERS * labels.size, _MAX_PAINTED)
     for number, drawn in enumerate(objects, start=1):
+        n_painted += len(drawn.rows)
+        if n_painted > most:
+            raise ValueError(
+                f"{source or drawn.name!r}: its objects hold more than {most} pixels, "
+                f"on an image of {shape[0]} x {shape[1]}: they cover one another."
+            )
         names.append(drawn.name)
         holders.append(drawn.holder)
         lost_already.append(_note_beside(drawn, shape, lost, source))

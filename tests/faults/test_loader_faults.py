@@ -331,6 +331,14 @@ def test_tangles_are_refused(monkeypatch):
             fill(spikes, (1000, 1000))
 
 
+def test_heaps_of_objects_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("psmlearn.datasets._lost._MAX_PAINTED", 1000)
+    whole = {"size": list(SHAPE), "counts": [0, SHAPE[0] * SHAPE[1]]}
+    target = write_coco(tmp_path, [annotation(i, whole) for i in range(102)])
+    with pytest.raises(ValueError, match=r"instances\.json.*more than 25200 pixels"):
+        datasets.load_coco(target)
+
+
 def test_json_is_refused_by_its_size_before_it_is_read(tmp_path, monkeypatch):
     target = write_coco(tmp_path)
     n_bytes = target.stat().st_size
