@@ -4,16 +4,46 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from psmlearn.datasets._polygons import paint_labels
+from psmlearn.datasets._folders import is_regular
+from psmlearn.datasets._lost import Drawn, Lost, measure_area, paint
+from psmlearn.datasets._polygons import Pixels, fill_outline
 
-_MAX_XML_BYTES = 1 << 28
+# Parsed, a file takes some twenty times its size.
+_MAX_XML_BYTES = 1 << 27
+_MAX_COORDINATE = 1e9
+_POLYGON, _RECTANGLE, _ELLIPSE = "0", "1", "2"
 
 
-def read_aperio_outlines(path: str) -> list[np.ndarray]:
+@dataclass
+class Outline:
+    """A region of an Aperio file.
+
+    Attributes
+    ----------
+    vertices : ndarray of shape (n_vertices, 2), dtype float64
+        As (row, column); they may lie outside the image.
+    name : str
+        What to call it in warnings.
+    kind : str
+        "0" for a polygon, "1" for a rectangle, "2" for an ellipse; arrows, rulers
+        and others have other numbers, and no area.
+    negative : bool
+        Whether it is a hole in the regions around it.
+    """
+
+    vertices: np.ndarray
+    name: str = "region"
+    kind: str = _POLYGON
+    negative: bool = False
+
+
+def read_aperio_outlines(path: str) -> list[Outline]:
     """Read every region of an Aperio XML file, in the file's order.
 
     Parameters
@@ -22,8 +52,7 @@ def read_aperio_outlines(path: str) -> list[np.ndarray]:
 
     Returns
     -------
-    list of ndarray of shape (n_vertices, 2), dtype float64
-        Vertices as (row, column); they may lie outside the image.
+    list of Outline
 
     Raises
     ------
@@ -36,7 +65,7 @@ def read_aperio_outlines(path: str) -> list[np.ndarray]:
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import ParseError, parse
 
-    if not os.path.isfile(path):
+    if not is_regular(path):
         raise FileNotFoundError(f"No such annotation file: {path!r}.")
     n_bytes = os.path.getsize(path)
     if n_bytes > _MAX_XML_BYTES:
@@ -58,51 +87,160 @@ def read_aperio_outlines(path: str) -> list[np.ndarray]:
             f"{path!r} is no Aperio annotation: its root is <{root.tag}>; expected "
             "<Annotations>."
         )
-    return [_read_vertices(region, path) for region in root.iter("Region")]
+    return [_read_outline(region, path) for region in root.iter("Region")]
 
 
-def _read_vertices(region: Element, path: str) -> np.ndarray:
-    """Return the vertices of one region as (row, column)."""
-    try:
-        pairs = [
-            (float(vertex.attrib["Y"]), float(vertex.attrib["X"]))
-            for vertex in region.iter("Vertex")
-        ]
-    except (KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path!r}: region {region.get('Id', '?')} has a vertex without numbers X "
-            f"and Y ({error})."
-        ) from error
+def _read_outline(region: Element, path: str) -> Outline:
+    """Return one region, with its own vertices alone."""
+    name = f"region {region.get('Id', '?')[:40]}"
+    pairs = []
+    for element in _own_elements(region, name, path):
+        if element.tag != "Vertex":
+            continue
+        try:
+            pairs.append((float(element.attrib["Y"]), float(element.attrib["X"])))
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"{path!r}: {name} has a vertex without numbers X and Y ({error})."
+            ) from error
     vertices = np.array(pairs, dtype=np.float64).reshape(-1, 2)
-    if not np.isfinite(vertices).all():
+    if not (np.abs(vertices) <= _MAX_COORDINATE).all():
         raise ValueError(
-            f"{path!r}: region {region.get('Id', '?')} has a vertex that is not finite."
+            f"{path!r}: {name} has a vertex that is not finite, or beyond "
+            f"{_MAX_COORDINATE:g} pixels."
         )
-    return vertices
+    kind = region.get("Type", _POLYGON).strip() or _POLYGON
+    negative = region.get("NegativeROA", "0").strip().lower()
+    return Outline(vertices, name, kind, negative not in ("", "0", "false"))
+
+
+def _own_elements(region: Element, name: str, path: str) -> Iterator[Element]:
+    """Yield what lies in a region and its lists; regions within are refused."""
+    for element in region:
+        for each in (element, *element):
+            if each.tag == "Region":
+                raise ValueError(
+                    f"{path!r}: {name} holds another region; expected them side by "
+                    "side."
+                )
+            yield each
 
 
 def rasterize_outlines(
-    outlines: list[np.ndarray], shape: tuple[int, int]
+    outlines: list[Outline],
+    shape: tuple[int, int],
+    lost: Lost | None = None,
+    source: str = "",
 ) -> np.ndarray:
     """Draw outlines into a label image, each within its bounding box.
 
-    Where outlines overlap, the later one wins; those of fewer than three
-    vertices are skipped, and so are those wholly covered or outside.
+    Where outlines overlap, the later one wins; negative ones are cut out of those
+    that are not wholly within them, wherever they stand in the file.
 
     Parameters
     ----------
-    outlines : list of ndarray of shape (n_vertices, 2)
-        Vertices as (row, column), in pixels.
+    outlines : list of Outline
     shape : tuple (height, width)
+    lost : Lost or None, default=None
+        Learns of those that are not seen: wholly covered or outside, of too few
+        vertices, or of kinds without an area.
+    source : str, default=""
+        The file that they come from.
 
     Returns
     -------
     ndarray of shape (height, width), dtype int32
         Ids 1..n in the order of the outlines.
     """
-    from skimage.draw import polygon
+    lost = Lost() if lost is None else lost
+    drawable = []
+    for outline in outlines:
+        if outline.kind not in (_POLYGON, _RECTANGLE, _ELLIPSE):
+            lost.add("line", f"{outline.name}, Type {outline.kind[:9]},", source)
+        elif len(outline.vertices) < _least_vertices(outline):
+            lost.add("open", outline.name, source)
+        else:
+            drawable.append(outline)
+    holes = _cut_holes([each for each in drawable if each.negative], shape, source)
+    solid = [each for each in drawable if not each.negative]
+    used: set[int] = set()
+    objects = (_draw(outline, shape, source, holes, used) for outline in solid)
+    labels, _ = paint(objects, shape, lost, source)
+    for number, outline in enumerate(each for each in drawable if each.negative):
+        if number + 1 not in used:
+            lost.add("useless", outline.name, source)
+    return labels
 
-    drawn = [outline for outline in outlines if len(outline) >= 3]
-    return paint_labels(
-        (polygon(outline[:, 0], outline[:, 1], shape) for outline in drawn), shape
-    )
+
+def _least_vertices(outline: Outline) -> int:
+    """Return how many vertices a region needs: boxes are told by two corners."""
+    return 3 if outline.kind == _POLYGON else 2
+
+
+def _fill(outline: Outline, shape: tuple[int, int], source: str) -> Pixels:
+    """Return the pixels of a region of any kind."""
+    vertices = outline.vertices
+    if outline.kind == _ELLIPSE and len(vertices) <= 4:
+        return _fill_ellipse(vertices, shape)
+    if len(vertices) == 2:
+        (top, left), (bottom, right) = vertices
+        vertices = np.array(
+            [(top, left), (top, right), (bottom, right), (bottom, left)]
+        )
+    try:
+        return fill_outline(vertices, shape)
+    except ValueError as error:
+        raise ValueError(f"{source!r}: {outline.name}: {error}.") from error
+
+
+def _fill_ellipse(vertices: np.ndarray, shape: tuple[int, int]) -> Pixels:
+    """Return the pixels in the ellipse of a box, told by corners or its four tips."""
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    top, left = np.maximum(np.ceil(low), 0).astype(np.intp)
+    bottom, right = np.minimum(np.floor(high) + 1, shape).astype(np.intp)
+    if bottom <= top or right <= left:
+        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
+    middle, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-9)
+    rows = (np.arange(top, bottom) - middle[0]) / half[0]
+    columns = (np.arange(left, right) - middle[1]) / half[1]
+    inside = rows[:, np.newaxis] ** 2 + columns**2 <= 1
+    rows, columns = np.nonzero(inside)
+    return rows + top, columns + left
+
+
+def _cut_holes(
+    negative: list[Outline], shape: tuple[int, int], source: str
+) -> np.ndarray | None:
+    """Return the number of the negative region of each pixel, from 1; 0 for none."""
+    if not negative:
+        return None
+    holes = np.zeros(shape, dtype=np.int32)
+    for number, outline in enumerate(negative, start=1):
+        holes[_fill(outline, shape, source)] = number
+    return holes
+
+
+def _draw(
+    outline: Outline,
+    shape: tuple[int, int],
+    source: str,
+    holes: np.ndarray | None,
+    used: set[int],
+) -> Drawn:
+    """Draw a region, without the holes in it; `used` learns their numbers."""
+    rows, columns = _fill(outline, shape, source)
+    if holes is not None and len(rows):
+        cut = holes[rows, columns]
+        if not cut.all():  # else it is an island, wholly within a hole
+            used.update(np.unique(cut).tolist())
+            rows, columns = rows[cut == 0], columns[cut == 0]
+    return Drawn(outline.name, rows, columns, outline.vertices, _measure(outline))
+
+
+def _measure(outline: Outline) -> float:
+    """Return the area of a region, on the image or not."""
+    vertices = outline.vertices
+    if outline.kind == _POLYGON or len(vertices) > 4:
+        return measure_area([[vertices]])
+    box = float(np.prod(np.ptp(vertices, axis=0)))
+    return box * np.pi / 4 if outline.kind == _ELLIPSE else box

@@ -10,16 +10,20 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from psmlearn.datasets._folders import (
+    Skipped,
     find_root,
     list_by_stem,
     natural_key,
     report_missing,
 )
+from psmlearn.datasets._parameters import check_choice
 from psmlearn.io._read import read_size
 
 _SUBSETS = ("train", "validation", "test")
 _CLASSES = {1: "positive", 2: "negative"}
 _KEY = "coordinates"
+MAX_POINTS = 1 << 22
+"""Of one file; an image of BCData has some hundred."""
 _DESCR = """BCData: cells of breast cancer in Ki-67 stain
 =============================================
 
@@ -64,9 +68,12 @@ def load_bcdata(folder: str | os.PathLike, *, subset: str = "train") -> Bunch:
         If folders, images or annotations are missing; the first are named.
     ImportError
         If h5py is missing.
+    TypeError
+        If a parameter is of the wrong kind.
     ValueError
         If `subset` is not one of the above, or an annotation is broken, holds
-        no `coordinates` of shape (n_points, 2), or a point outside its image.
+        no `coordinates` of shape (n_points, 2), links to another file, or holds a
+        point outside its image.
 
     Notes
     -----
@@ -86,8 +93,7 @@ def load_bcdata(folder: str | os.PathLike, *, subset: str = "train") -> Bunch:
     >>> len(test.images), test.points[0].shape  # doctest: +SKIP
     (402, (138, 3))
     """
-    if subset not in _SUBSETS:
-        raise ValueError(f"subset is {subset!r}; expected one of {_SUBSETS}.")
+    check_choice("subset", subset, _SUBSETS)
     root = find_root(folder, _is_root)
     images, annotations = _find_files(root, subset)
     points = []
@@ -126,10 +132,13 @@ def _find_files(
     parts = (image_folder, *folders.values())
     missing = [f"{part}/" for part in parts if not (root / part).is_dir()]
     report_missing(root, missing, layout)
-    images = list_by_stem(root / image_folder, (".png",))
+    skipped = Skipped()
+    images = list_by_stem(root / image_folder, (".png",), skipped)
     annotations = {
-        label: list_by_stem(root / part, (".h5",)) for label, part in folders.items()
+        label: list_by_stem(root / part, (".h5",), skipped, (".hdf5", ".hdf", ".mat"))
+        for label, part in folders.items()
     }
+    skipped.tell()
     names = sorted(set(images).union(*annotations.values()), key=natural_key)
     if not names:
         report_missing(root, [f"{image_folder}/0.png"], layout)
@@ -169,10 +178,15 @@ def _read_coordinates(path: str, size: tuple[int, int]) -> np.ndarray:
         raise ImportError('BCData needs h5py: pip install "psmlearn[data]".') from error
     try:
         with h5py.File(path, "r") as file:
-            if _KEY not in file or not isinstance(file[_KEY], h5py.Dataset):
+            link = file.get(_KEY, getlink=True)
+            if link is not None and not isinstance(link, h5py.HardLink):
+                raise ValueError(f"its {_KEY!r} is a link, which may lead elsewhere")
+            if link is None or not isinstance(file[_KEY], h5py.Dataset):
                 keys = ", ".join(sorted(file)) or "no key at all"
                 raise ValueError(f"it has no dataset {_KEY!r}; it holds {keys}")
             dataset = file[_KEY]
+            if dataset.is_virtual or dataset.external:
+                raise ValueError(f"its {_KEY!r} takes its values from other files")
             told: tuple[int, ...] | None = dataset.shape
             shape = (0,) if told is None else told
             if 0 in shape:  # written as (0,), (0, 2) or without any extent
@@ -185,11 +199,16 @@ def _read_coordinates(path: str, size: tuple[int, int]) -> np.ndarray:
                 raise ValueError(
                     f"its {_KEY!r} has dtype {dataset.dtype}; expected numbers"
                 )
-            if shape[0] > size[0] * size[1]:
-                raise ValueError(f"it has more points ({shape[0]}) than pixels")
+            if shape[0] > min(size[0] * size[1], MAX_POINTS):
+                raise ValueError(
+                    f"it has more points ({shape[0]}) than pixels, or than the "
+                    f"{MAX_POINTS} that are read"
+                )
+            if dataset.dtype.itemsize > 16:
+                raise ValueError(f"its {_KEY!r} has dtype {dataset.dtype}")
             return dataset[()].astype(np.float64)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise MemoryError(f"{path!r} needs more memory than there is.") from error
     except Exception as error:  # HDF5 raises many kinds of errors on broken files
         raise ValueError(
             f"{path!r} is broken or no annotation of BCData: {error}."

@@ -13,8 +13,22 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
-from psmlearn.datasets._folders import check_folder, report_missing, tell_names
+from psmlearn.datasets._folders import (
+    Skipped,
+    check_folder,
+    is_regular,
+    report_missing,
+    tell_kind,
+    tell_names,
+)
 from psmlearn.datasets._nifti import read_volume, require_nibabel
+from psmlearn.datasets._parameters import (
+    check_choice,
+    check_flag,
+    check_names,
+    compose,
+    show,
+)
 from psmlearn.datasets._stencils import label_regions
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
@@ -138,9 +152,12 @@ def load_brats(
         If nibabel is missing.
     FileNotFoundError
         If there are no cases, or files of some are missing.
+    TypeError
+        If a parameter is of the wrong kind.
     ValueError
-        If a file is broken, holds NaN or unknown values, or differs in size
-        from the others of its case, or a parameter has a bad value.
+        If a file is broken, longer or shorter than it tells, of another checksum,
+        of more than 268435456 voxels, holds NaN or unknown values, or differs in
+        size from the others of its case, or a parameter has a bad value.
 
     Notes
     -----
@@ -164,6 +181,8 @@ def load_brats(
     (('flair', 't1ce'), (240, 240, 2))
     """
     _check_parameters(target, slices, step)
+    check_flag("classes", classes)
+    check_flag("require_masks", require_masks)
     found = _select_cases(_find_cases(check_folder(folder)), cases)
     channels = _choose_modalities(found, modalities)
     wanted = [*channels, "seg"] if require_masks else channels
@@ -199,19 +218,16 @@ def load_brats(
 
 
 def _check_parameters(target: str, slices: str, step: int) -> None:
-    for name, value, choices in (
-        ("target", target, tuple(_TARGETS["old"])),
-        ("slices", slices, _SLICES),
-    ):
-        if value not in choices:
-            raise ValueError(f"{name} is {value!r}; expected one of {choices}.")
+    check_choice("target", target, tuple(_TARGETS["old"]))
+    check_choice("slices", slices, _SLICES)
     if not isinstance(step, Integral) or isinstance(step, bool) or step < 1:
-        raise ValueError(f"step is {step!r}; expected an int of at least 1.")
+        raise ValueError(f"step is {show(step)}; expected an int of at least 1.")
 
 
 def _find_cases(root: Path) -> list[_Case]:
     """Return all folders below that hold NIfTI files known by their names."""
     cases: dict[str, _Case] = {}
+    skipped = Skipped()
     seen: set[str] = set()
     for folder, subfolders, files in os.walk(root, followlinks=True):
         subfolders[:] = sorted(n for n in subfolders if not n.startswith("."))
@@ -219,7 +235,7 @@ def _find_cases(root: Path) -> list[_Case]:
             subfolders.clear()
             continue
         seen.add(os.path.realpath(folder))
-        name = os.path.basename(folder)
+        name = compose(os.path.basename(folder))
         case = _Case(name, {}, bool(re.match(r"brats-[a-z]+-\d", name.lower())))
         for name in sorted(files):
             match = re.fullmatch(r"(.+)\.nii(\.gz)?", name, re.IGNORECASE)
@@ -229,6 +245,15 @@ def _find_cases(root: Path) -> list[_Case]:
             last = re.split(r"[_-]", stem)[-1]
             part, path = _PARTS.get(last), os.path.join(folder, name)
             if part is None:
+                known = ", ".join(sorted(_PARTS))
+                skipped.add(path, f"names end in one of {known}")
+                continue
+            if os.path.islink(path) and not os.path.exists(path):
+                raise FileNotFoundError(
+                    f"{path!r} is a link to {os.readlink(path)!r}, which is not there."
+                )
+            if not is_regular(path):
+                skipped.add(path, tell_kind(Path(path)))
                 continue
             if part in case.files:
                 raise ValueError(
@@ -241,6 +266,7 @@ def _find_cases(root: Path) -> list[_Case]:
             if case.name in cases:
                 raise ValueError(f"{str(root)!r} holds the case {case.name!r} twice.")
             cases[case.name] = case
+    skipped.tell()
     if not cases:
         raise FileNotFoundError(f"{str(root)!r} holds no cases; expected {_LAYOUT}.")
     return [cases[name] for name in sorted(cases)]
@@ -250,10 +276,11 @@ def _select_cases(found: list[_Case], names: Sequence[str] | None) -> list[_Case
     """Return the cases asked for, in that order."""
     if names is None:
         return found
-    if isinstance(names, str):
-        raise TypeError(f"cases is {names!r}; expected a list of names, [{names!r}].")
+    names = [compose(name) for name in check_names("cases", names)]
     by_name = {case.name: case for case in found}
-    unknown = [str(name) for name in names if name not in by_name]
+    unknown = [name for name in names if name not in by_name]
+    if len(set(names)) != len(names):
+        raise ValueError(f"cases is {names!r}; expected each name once.")
     if unknown or len(names) == 0:
         raise ValueError(
             f"cases names {tell_names(unknown) or 'none'}; there are "
@@ -270,8 +297,7 @@ def _choose_modalities(
         present = {part for case in found for part in case.files}
         # Where there is none, all are told as missing.
         return [name for name in MODALITIES if name in present] or list(MODALITIES)
-    if isinstance(modalities, str):
-        raise TypeError(f"modalities is {modalities!r}; expected a list of names.")
+    modalities = check_names("modalities", modalities)
     if len(modalities) == 0 or len(set(modalities)) != len(modalities):
         raise ValueError(f"modalities is {modalities!r}; expected each name once.")
     for name in modalities:

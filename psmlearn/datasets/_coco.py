@@ -5,18 +5,24 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeGuard
 
 import numpy as np
 from sklearn.utils import Bunch
 
-from psmlearn.datasets._folders import check_folder, find_groups, report_missing
+from psmlearn.datasets._folders import (
+    check_folder,
+    find_file,
+    find_groups,
+    report_missing,
+)
+from psmlearn.datasets._lost import Drawn, Lost, measure_area, paint
+from psmlearn.datasets._parameters import check_absolute, check_count, compose
 from psmlearn.datasets._polygons import (
     Pixels,
     as_vertices,
     fill_parts,
-    paint_labels,
     read_drawable_size,
     read_json,
 )
@@ -40,6 +46,7 @@ def load_coco(
     *,
     image_folder: str | os.PathLike | None = None,
     group_pattern: str | re.Pattern | None = None,
+    max_bytes: int | None = None,
 ) -> Bunch:
     r"""Load images and instances that a COCO JSON file describes.
 
@@ -54,6 +61,9 @@ def load_coco(
     group_pattern : str, compiled regular expression or None, default=None
         Finds the patient in each name, such as r"TCGA-\w+-\w+"; of an
         expression with a group, that is taken.
+    max_bytes : int or None, default=None
+        Largest JSON file that is read; None for 134217728 (128 MiB), which takes
+        about 3 GB of memory while it is read.
 
     Returns
     -------
@@ -71,17 +81,20 @@ def load_coco(
         If the file or images are missing.
     IsADirectoryError
         If `json_file` is a folder.
+    TypeError
+        If a parameter is of the wrong kind.
     ValueError
         If the file is broken or no COCO file of instances, holds NaN or
-        Infinity, names unknown images or categories, or tells another size
-        than an image has.
+        Infinity, names unknown images or categories, tells another size than an
+        image has, or if all objects lie outside of their images.
 
     Notes
     -----
     A pixel belongs to a polygon if its centre lies inside. Where objects
-    overlap, the later one in the file wins; objects wholly covered have no id.
-    Annotations with `iscrowd` are unknown, -1, where no other object lies.
-    All masks are held in memory: 8 bytes a pixel.
+    overlap, the later one in the file wins; objects wholly covered, or outside of
+    their image, have no id and are told by an `AnnotationWarning`. Names of images
+    may have the backslashes of Windows. Annotations with `iscrowd` are unknown, -1,
+    where no other object lies. All masks are held in memory: 8 bytes a pixel.
 
     References
     ----------
@@ -108,33 +121,34 @@ def load_coco(
     >>> data.target_names, data.masks[0][..., 0].tolist()[:2]
     (['nucleus'], [[0, 1, 1, 0, 0], [0, 1, 1, 0, 0]])
     """
-    path = str(Path(json_file).absolute())
-    root = check_folder(os.path.dirname(path) if image_folder is None else image_folder)
-    content = read_json(path)
+    path = str(check_absolute("json_file", json_file))
+    if max_bytes is not None:
+        check_count("max_bytes", max_bytes, 1)
+    root = check_folder(
+        os.path.dirname(path) if image_folder is None else image_folder,
+        "image_folder",
+    )
+    content = read_json(path, max_bytes=max_bytes)
     entries = _read_images(content, path)
     categories = _read_categories(content, path)
     annotations = _read_annotations(content, path, entries, categories)
-    files = {key: root / entry["file_name"] for key, entry in entries.items()}
-    absent = [key for key, file in files.items() if not file.is_file()]
-    report_missing(
-        root,
-        [entries[key]["file_name"] for key in absent],
-        f"the images that {path!r} names (give their folder as image_folder)",
-    )
+    files = _find_images(root, entries, path)
     names = [
-        str(PurePosixPath(entry["file_name"]).with_suffix(""))
-        for entry in entries.values()
+        str(_place(entry["file_name"]).with_suffix("")) for entry in entries.values()
     ]
     groups = None if group_pattern is None else find_groups(names, group_pattern)
     sizes = {
         key: _check_size(str(files[key]), entry, path) for key, entry in entries.items()
     }
     classes = {key: index for index, key in enumerate(categories, start=1)}
+    lost = Lost()
+    masks = [
+        _paint(annotations[key], sizes[key], classes, path, lost) for key in annotations
+    ]
+    lost.tell()
     return Bunch(
         images=[str(file) for file in files.values()],
-        masks=[
-            _paint(annotations[key], sizes[key], classes, path) for key in annotations
-        ],
+        masks=masks,
         target_names=list(categories.values()),
         category_ids=np.array(list(categories)),
         image_ids=np.array(list(entries)),
@@ -173,12 +187,13 @@ def _read_images(content: object, path: str) -> dict[int | str, dict]:
             raise ValueError(
                 f"{path!r}: image {index} of its list lacks an 'id' or a 'file_name'."
             )
-        if os.path.isabs(name) or ".." in Path(name).parts:
+        windows = PureWindowsPath(name)
+        if windows.anchor or ".." in windows.parts or "\0" in name:
             raise ValueError(
                 f"{path!r}: image {key!r} has file_name {name!r}, which leads out of "
                 "the image folder; expected a name within."
             )
-        place = str(PurePosixPath(name))  # without "./"
+        place = str(_place(name))
         if key in images or place in seen:
             raise ValueError(f"{path!r} holds image {key!r} ({name!r}) twice.")
         images[key] = image
@@ -188,6 +203,22 @@ def _read_images(content: object, path: str) -> dict[int | str, dict]:
     if len({type(key) for key in images}) > 1:
         raise ValueError(f"{path!r} has ids of images that are ints, and others texts.")
     return images
+
+
+def _place(name: str) -> PurePosixPath:
+    """Return the place that a file's name tells: without "./" and backslashes."""
+    return PurePosixPath(compose(name).replace("\\", "/"))
+
+
+def _find_images(root: Path, entries: dict, path: str) -> dict[int | str, Path]:
+    """Return the file of each image, or say which are missing."""
+    found = {key: find_file(root, entry["file_name"]) for key, entry in entries.items()}
+    report_missing(
+        root,
+        [entries[key]["file_name"] for key, file in found.items() if file is None],
+        f"the images that {path!r} names (give their folder as image_folder)",
+    )
+    return {key: file for key, file in found.items() if file is not None}
 
 
 def _read_categories(content: object, path: str) -> dict[int, str]:
@@ -243,30 +274,39 @@ def _check_size(file: str, entry: dict, path: str) -> tuple[int, int]:
 
 
 def _paint(
-    annotations: list[dict], size: tuple[int, int], classes: dict, path: str
+    annotations: list[dict],
+    size: tuple[int, int],
+    classes: dict,
+    path: str,
+    lost: Lost,
 ) -> np.ndarray:
     """Draw the annotations of one image: ids and classes, crowds as unknown."""
     single = [a for a in annotations if not a.get("iscrowd", 0)]
-    mask = paint_labels(
-        (_find_pixels(annotation, size, path) for annotation in single),
+    mask, _ = paint(
+        (_draw(annotation, size, path) for annotation in single),
         size,
+        lost,
+        path,
         [classes[annotation["category_id"]] for annotation in single],
     )
     for annotation in annotations:
         if annotation.get("iscrowd", 0):
-            rows, columns = _find_pixels(annotation, size, path)
-            free = mask[rows, columns, 0] == 0
-            mask[rows[free], columns[free]] = -1
+            crowd = _draw(annotation, size, path)
+            if not len(crowd.rows):
+                lost.add("empty", f"the crowd of {crowd.name}", path)
+            free = mask[crowd.rows, crowd.columns, 0] == 0
+            mask[crowd.rows[free], crowd.columns[free]] = -1
     return mask
 
 
-def _find_pixels(annotation: dict, size: tuple[int, int], path: str) -> Pixels:
-    """Return the pixels of an annotation, or an error that names it."""
+def _draw(annotation: dict, size: tuple[int, int], path: str) -> Drawn:
+    """Draw an annotation, or raise an error that names it."""
     segmentation = annotation.get("segmentation")
-    name = f"{path!r}: annotation {annotation.get('id')!r} of image "
-    name += repr(annotation["image_id"])
+    label = f"annotation {annotation.get('id')!r:.40} of image "
+    label += repr(annotation["image_id"])
+    name = f"{path!r}: {label}"
     if isinstance(segmentation, dict):
-        return _decode_runs(segmentation, size, name)
+        return Drawn(label, *_decode_runs(segmentation, size, name))
     if not isinstance(segmentation, list) or not segmentation:
         raise ValueError(
             f"{name} has no segmentation; expected polygons or run lengths (boxes "
@@ -279,15 +319,16 @@ def _find_pixels(annotation: dict, size: tuple[int, int], path: str) -> Pixels:
                 f"{name} has a part that is no list [x, y, x, y, ...] of a polygon."
             )
         pairs = [list(pair) for pair in zip(part[::2], part[1::2], strict=True)]
-        polygons.append([_as_vertices(pairs, name)])
-    return fill_parts(polygons, size)
-
-
-def _as_vertices(pairs: list, name: str) -> np.ndarray:
+        try:
+            polygons.append([as_vertices(pairs, "its polygon")])
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}.") from error
     try:
-        return as_vertices(pairs, "its polygon")
+        rows, columns = fill_parts(polygons, size)
     except ValueError as error:
         raise ValueError(f"{name}: {error}.") from error
+    outline = np.concatenate([np.empty((0, 2)), *(rings[0] for rings in polygons)])
+    return Drawn(label, rows, columns, outline, measure_area(polygons))
 
 
 def _decode_runs(segmentation: dict, size: tuple[int, int], name: str) -> Pixels:

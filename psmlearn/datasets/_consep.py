@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 
 from psmlearn._images._checks import as_label_image
 from psmlearn.datasets._folders import (
+    Skipped,
     find_root,
     find_subfolder,
     list_by_stem,
@@ -18,6 +19,7 @@ from psmlearn.datasets._folders import (
     report_missing,
 )
 from psmlearn.datasets._matlab import read_mat_planes
+from psmlearn.datasets._parameters import check_choice, check_flag
 
 _SUBSETS = ("train", "test")
 _TYPES = {
@@ -77,9 +79,11 @@ def load_consep(
     ------
     FileNotFoundError
         If folders, images or labels are missing; the first are named.
+    TypeError
+        If a parameter is of the wrong kind.
     ValueError
         If `subset` is not one of the above, or a label file is broken, lacks
-        `inst_map` or `type_map`, or differs in size from its image.
+        `inst_map` or `type_map` or has one twice, or differs in size from its image.
 
     Notes
     -----
@@ -99,8 +103,8 @@ def load_consep(
     >>> len(train.images), train.masks[0].shape  # doctest: +SKIP
     (27, (1000, 1000, 2))
     """
-    if subset not in _SUBSETS:
-        raise ValueError(f"subset is {subset!r}; expected one of {_SUBSETS}.")
+    check_choice("subset", subset, _SUBSETS)
+    check_flag("merge_types", merge_types)
     root = find_root(folder, lambda place: find_subfolder(place, subset))
     images, labels = _find_files(root, subset)
     return Bunch(
@@ -126,8 +130,10 @@ def _find_files(root: Path, subset: str) -> tuple[dict[str, str], dict[str, str]
     missing = [f"{top}/{name}/" for name, folder in found.items() if folder is None]
     report_missing(root, missing, layout)
     folders = [folder for folder in found.values() if folder is not None]
-    images = list_by_stem(folders[0], (".png",))
-    labels = list_by_stem(folders[1], (".mat",))
+    skipped = Skipped()
+    images = list_by_stem(folders[0], (".png",), skipped)
+    labels = list_by_stem(folders[1], (".mat",), skipped)
+    skipped.tell()
     names = sorted(images | labels, key=natural_key)
     if not names:
         report_missing(root, [f"{top}/Images/{subset}_1.png"], layout)

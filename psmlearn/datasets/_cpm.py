@@ -14,6 +14,7 @@ from psmlearn._images._checks import as_label_image
 from psmlearn.datasets._folders import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
+    Skipped,
     check_mask_size,
     find_groups,
     find_root,
@@ -26,6 +27,8 @@ from psmlearn.datasets._folders import (
     tell_folders,
 )
 from psmlearn.datasets._matlab import read_mat_planes
+from psmlearn.datasets._parameters import check_text
+from psmlearn.io._read import read_size
 
 _LAYOUT = (
     "Images/NAME.png (or .tif) beside Labels/NAME.mat (or .png), or in one folder "
@@ -84,6 +87,8 @@ def load_cpm(folder: str | os.PathLike, *, subset: str | None = None) -> Bunch:
     ------
     FileNotFoundError
         If images or labels are missing; the first are named.
+    TypeError
+        If a parameter is of the wrong kind.
     ValueError
         If a label file is broken or differs in size from its image.
 
@@ -108,6 +113,8 @@ def load_cpm(folder: str | os.PathLike, *, subset: str | None = None) -> Bunch:
     >>> data.names, data.masks[0].shape
     (['image01'], (4, 5))
     """
+    if subset is not None:
+        check_text("subset", subset)
     root = find_root(folder, lambda place: _is_root(place, subset))
     if subset is not None:
         part = find_subfolder(root, subset)
@@ -143,15 +150,17 @@ def _find_files(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Return images and label files by name, or say which are missing."""
     parts = {name: find_subfolder(root, name) for name in ("Images", "Labels")}
     folders = [part for part in parts.values() if part is not None]
+    skipped = Skipped()
     if folders:
         missing = [f"{name}/" for name, part in parts.items() if part is None]
         report_missing(root, missing, _LAYOUT)
-        images = list_by_stem(folders[0], IMAGE_SUFFIXES)
-        labels = _name_labels(folders[1], plain=(".mat", *LABEL_SUFFIXES))
+        images = list_by_stem(folders[0], IMAGE_SUFFIXES, skipped)
+        labels = _name_labels(folders[1], (".mat", *LABEL_SUFFIXES), skipped)
     else:
-        images = list_by_stem(root, IMAGE_SUFFIXES)
-        labels = _name_labels(root, plain=(".mat",))
-    images = _name_images(images)
+        images = list_by_stem(root, IMAGE_SUFFIXES, skipped)
+        labels = _name_labels(root, (".mat",), None)
+    images = _name_images(images, skipped)
+    skipped.tell()
     if not images:
         raise FileNotFoundError(
             f"{str([*folders, root][0])!r} holds no image; expected {_LAYOUT}."
@@ -163,22 +172,30 @@ def _find_files(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     return {name: images[name] for name in sorted(images, key=natural_key)}, labels
 
 
-def _name_images(files: dict[str, str]) -> dict[str, str]:
+def _name_images(files: dict[str, str], skipped: Skipped) -> dict[str, str]:
     """Keep the images among the files of a folder, by name without "_image"."""
     marked = {
         stem.removesuffix(_IMAGE_ENDING): path
         for stem, path in files.items()
         if stem.endswith(_IMAGE_ENDING)
     }
-    return marked or {
-        stem: path for stem, path in files.items() if not stem.endswith(_OTHER_ENDINGS)
+    plain = {
+        stem: path
+        for stem, path in files.items()
+        if not stem.endswith((_IMAGE_ENDING, *_OTHER_ENDINGS))
     }
+    if marked:
+        for path in plain.values():
+            skipped.add(path, f"names of images end in {_IMAGE_ENDING!r} here")
+    return marked or plain
 
 
-def _name_labels(folder: Path, plain: tuple[str, ...]) -> dict[str, str]:
+def _name_labels(
+    folder: Path, plain: tuple[str, ...], skipped: Skipped | None
+) -> dict[str, str]:
     """Return label files by name: with an ending, or plain of some suffixes."""
     labels: dict[str, str] = {}
-    files = list_by_stem(folder, (".mat", ".txt", *LABEL_SUFFIXES))
+    files = list_by_stem(folder, (".mat", ".txt", *LABEL_SUFFIXES), skipped)
     for stem, path in files.items():
         ending = next((e for e in _LABEL_ENDINGS if stem.endswith(e)), "")
         if not ending and not path.lower().endswith(plain):
@@ -225,10 +242,19 @@ def _read_labels(path: str, image: str) -> np.ndarray:
 
 def _read_text(path: str, image: str) -> np.ndarray:
     """Read ids written as text: width and height, then the pixels row by row."""
+    rows, columns = read_size(image)
+    # The longest id has ten digits; more than that cannot be those of the image.
+    most = 12 * rows * columns + 100
     with open(path, "rb") as file:
-        words = file.read().split()
+        text = file.read(most + 1)
+    if len(text) > most:
+        raise ValueError(
+            f"{path!r} has more than {most} bytes, too many for the ids of its image "
+            f"{image!r} of size {(rows, columns)} (height, width)."
+        )
+    words = text.split()
     try:
-        values = np.array([int(word) for word in words], dtype=np.int64)
+        values = np.array([_whole(word) for word in words], dtype=np.int64)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{path!r} is no mask of whole numbers: {error}.") from error
     width, height = values[:2].tolist() if len(values) > 1 else (0, 0)
@@ -239,3 +265,10 @@ def _read_text(path: str, image: str) -> np.ndarray:
         )
     check_mask_size(path, (height, width), image)
     return values[2:].reshape(height, width)
+
+
+def _whole(word: bytes) -> int:
+    """Return a whole number; Python would take one with underscores, too."""
+    if b"_" in word:
+        raise ValueError(f"{word!r:.40} is none")
+    return int(word)

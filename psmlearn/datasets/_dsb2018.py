@@ -11,13 +11,17 @@ from sklearn.utils import Bunch
 
 from psmlearn.datasets._folders import (
     IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    Skipped,
     find_root,
     list_by_stem,
     list_folders,
     report_missing,
     tell_folders,
 )
-from psmlearn.datasets._polygons import Pixels, paint_labels, read_drawable_size
+from psmlearn.datasets._lost import Drawn, Lost, paint
+from psmlearn.datasets._parameters import check_flag, compose
+from psmlearn.datasets._polygons import read_drawable_size
 from psmlearn.datasets._stencils import read_stencil
 
 _LAYOUT = "IMAGE_ID/images/IMAGE_ID.png and IMAGE_ID/masks/*.png, one per nucleus"
@@ -62,14 +66,16 @@ def load_dsb2018(folder: str | os.PathLike, *, require_masks: bool = True) -> Bu
     ------
     FileNotFoundError
         If the folder, an image, or the required masks of one are missing.
+    TypeError
+        If a parameter is of the wrong kind.
     ValueError
         If a mask is broken, of another size than its image, or not of two
         values.
 
     Notes
     -----
-    Where masks overlap, the later one by file name wins; masks without a pixel
-    are passed over.
+    Where masks overlap, the later one by file name wins. Masks that are wholly
+    covered by later ones, or hold no pixel, are told by an `AnnotationWarning`.
 
     References
     ----------
@@ -95,16 +101,19 @@ def load_dsb2018(folder: str | os.PathLike, *, require_masks: bool = True) -> Bu
     >>> data.names, int(data.masks[0].max())
     (['a1'], 2)
     """
+    check_flag("require_masks", require_masks)
     root = find_root(folder, _is_root)
     cases = list_folders(root)
     if not cases:
         raise FileNotFoundError(f"{str(root)!r} holds no folders; expected {_LAYOUT}.")
-    found = {case.name: _find_image(case) for case in cases}
+    skipped = Skipped()
+    found = {case.name: _find_image(case, skipped) for case in cases}
     if not any(found.values()):
         raise FileNotFoundError(
             f"{str(root)!r} holds no image; expected {_LAYOUT}.{tell_folders(root)}"
         )
-    stencils = {case.name: _find_stencils(case) for case in cases}
+    stencils = {case.name: _find_stencils(case, skipped) for case in cases}
+    skipped.tell()
     missing = [f"{name}/images/{name}.png" for name in found if not found[name]]
     if require_masks:
         missing += [f"{name}/masks/*.png" for name in stencils if not stencils[name]]
@@ -113,7 +122,9 @@ def load_dsb2018(folder: str | os.PathLike, *, require_masks: bool = True) -> Bu
     )
     report_missing(root, missing, layout)
     images = {name: path for name, path in found.items() if path is not None}
-    masks = [_paint(stencils[name], image) for name, image in images.items()]
+    lost = Lost()
+    masks = [_paint(stencils[name], image, lost) for name, image in images.items()]
+    lost.tell()
     return Bunch(
         images=list(images.values()),
         masks=None if all(mask is None for mask in masks) else masks,
@@ -129,31 +140,35 @@ def _is_root(place: Path) -> bool:
     return any((case / "images").is_dir() for case in list_folders(place))
 
 
-def _find_image(case: Path) -> str | None:
+def _find_image(case: Path, skipped: Skipped) -> str | None:
     """Return the image that bears the name of its folder, if it is there."""
     folder = case / "images"
     if not folder.is_dir():
         return None
-    return list_by_stem(folder, IMAGE_SUFFIXES).get(case.name)
+    images = list_by_stem(folder, IMAGE_SUFFIXES, skipped)
+    for name in sorted(set(images) - {compose(case.name)}):
+        skipped.add(images[name], f"read is {case.name!r}")
+    return images.get(compose(case.name))
 
 
-def _find_stencils(case: Path) -> list[str]:
+def _find_stencils(case: Path, skipped: Skipped) -> list[str]:
     """Return the masks of single nuclei, sorted by name."""
     folder = case / "masks"
     if not folder.is_dir():
         return []
-    return list(list_by_stem(folder, (".png",)).values())
+    return list(list_by_stem(folder, LABEL_SUFFIXES, skipped).values())
 
 
-def _paint(stencils: list[str], image: str) -> np.ndarray | None:
+def _paint(stencils: list[str], image: str, lost: Lost) -> np.ndarray | None:
     """Join the masks of single nuclei into one label image."""
     if not stencils:
         return None
     size = read_drawable_size(image)
-    return paint_labels((_find_pixels(path, size, image) for path in stencils), size)
+    objects = (_draw(path, size, image) for path in stencils)
+    return paint(objects, size, lost, "")[0]
 
 
-def _find_pixels(path: str, size: tuple[int, int], image: str) -> Pixels:
+def _draw(path: str, size: tuple[int, int], image: str) -> Drawn:
     """Return the pixels of one nucleus."""
     rows, columns = np.nonzero(read_stencil(path, size, image))
-    return rows, columns
+    return Drawn(path, rows, columns)

@@ -5,16 +5,36 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 from sklearn.utils import Bunch
 
+from psmlearn._warnings import warn_user
+from psmlearn.datasets._parameters import (
+    check_absolute,
+    check_flag,
+    check_path,
+    check_pattern,
+    check_text,
+    compose,
+)
+from psmlearn.exceptions import SkippedFileWarning
 from psmlearn.io._read import read_labels, read_size
 
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".webp")
-LABEL_SUFFIXES = (".tif", ".tiff", ".png")
+IMAGE_SUFFIXES = (
+    ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp"
+)  # fmt: skip
+LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".bmp")
+# Pictures and labels that a folder may hold and a loader may not take.
+_PICTURES = {
+    *IMAGE_SUFFIXES, ".avif", ".btf", ".czi", ".dcm", ".dib", ".gif", ".heic",
+    ".heif", ".j2k", ".jif", ".jp2", ".jpx", ".jxl", ".lif", ".mrxs", ".nd2", ".ndpi",
+    ".npy", ".npz", ".nrrd", ".pbm", ".pgm", ".ppm", ".psd", ".qptiff",
+    ".scn", ".svs", ".svslide", ".tf8", ".tga", ".vms", ".vsi", ".zvi",
+}  # fmt: skip
 _N_TOLD = 5
 _MAX_NESTING = 5
 _DESCR = """A folder of images and label images
@@ -25,17 +45,95 @@ finds in the names, or None: then nothing tells which images share a patient.
 """
 
 
-def check_folder(folder: str | os.PathLike) -> Path:
+class Skipped:
+    """Files that the loaders of one call pass over, told in one warning."""
+
+    def __init__(self) -> None:
+        self._paths: dict[str, str] = {}
+
+    def add(self, path: str | os.PathLike, why: str) -> None:
+        self._paths.setdefault(os.fspath(path), why)
+
+    def drop(self, paths: Iterable[str | os.PathLike]) -> None:
+        """Forget files that have been taken after all."""
+        for path in paths:
+            self._paths.pop(os.fspath(path), None)
+
+    def items(self) -> list[tuple[str, str]]:
+        """Return the paths with the reason why each was passed over."""
+        return list(self._paths.items())
+
+    def tell(self) -> None:
+        """Warn of what was passed over since the last time."""
+        if self._paths:
+            told = [f"{path!r} ({why})" for path, why in self._paths.items()]
+            warn_user(
+                f"Passed over {len(told)} file(s): {tell_names(told)}. Rename, convert "
+                "or remove them.",
+                SkippedFileWarning,
+            )
+        self._paths.clear()
+
+
+def check_folder(folder: str | os.PathLike, name: str = "folder") -> Path:
     """Return a folder as an absolute Path, or raise an error that says what is wrong.
 
     Absolute, since workers of a parallel search may sit in another directory.
     """
-    path = Path(folder).absolute()
+    path = check_absolute(name, folder)
     if path.is_dir():
         return path
     if path.exists():
         raise NotADirectoryError(f"{str(path)!r} is a file; expected a folder.")
     raise FileNotFoundError(f"No such folder: {str(path)!r}.")
+
+
+def join_folder(root: Path, folder: str | os.PathLike, name: str) -> Path:
+    """Return a folder within another, found whether or not accents are composed."""
+    path = root / check_path(name, folder)
+    return path if path.exists() else _find_composed(path)
+
+
+def _find_composed(path: Path) -> Path:
+    """Return a path whose names differ in the composition of accents alone."""
+    found = Path(path.anchor)
+    for part in path.parts[1:]:
+        if not (found / part).exists() and found.is_dir():
+            for each in sorted(found.iterdir()):
+                if compose(each.name) == compose(part):
+                    part = each.name
+                    break
+        found = found / part
+    return found
+
+
+def find_file(root: Path, name: str) -> Path | None:
+    """Return a regular file by its name in a list, or None.
+
+    Backslashes part folders where there is no file of that very name, and accents
+    may be composed or not.
+    """
+    for place in dict.fromkeys((name, name.replace("\\", "/"))):
+        path = root / place
+        if is_regular(path):
+            return path
+        path = _find_composed(path)
+        if is_regular(path):
+            return path
+    return None
+
+
+def is_regular(path: str | os.PathLike) -> bool:
+    """Tell a file that can be read to its end: no folder, pipe, socket or device."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def tell_kind(path: Path) -> str:
+    """Write what a path is that is no regular file."""
+    return "a folder" if path.is_dir() else "no regular file"
 
 
 def list_folders(root: Path) -> list[Path]:
@@ -65,28 +163,44 @@ def find_root(folder: str | os.PathLike, is_root: Callable[[Path], object]) -> P
     return root
 
 
-def list_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
+def list_by_stem(
+    folder: Path,
+    suffixes: tuple[str, ...],
+    skipped: Skipped | None = None,
+    others: tuple[str, ...] = (),
+) -> dict[str, str]:
     """Return the files of a folder by name without suffix, sorted.
 
     Hidden files, and folders such as .ipynb_checkpoints, are passed over; links
-    that lead nowhere, as of files not yet fetched, are errors.
+    that lead nowhere, as of files not yet fetched, are errors. `skipped` learns of
+    pictures that are not among `suffixes`, of files that end in one of `others`, and
+    of what has the name of a file and is none. Accents in names are composed.
     """
     files: dict[str, str] = {}
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        if path.name.startswith(".") or path.suffix.lower() not in suffixes:
+        suffix = path.suffix.lower()
+        if path.name.startswith("."):
+            continue
+        if suffix not in suffixes:
+            if skipped is not None and suffix in _PICTURES.union(others):
+                if is_regular(path):
+                    skipped.add(path, f"read are {', '.join(suffixes)}")
             continue
         if path.is_symlink() and not path.exists():
             raise FileNotFoundError(
                 f"{str(path)!r} is a link to {os.readlink(path)!r}, which is not there."
             )
-        if not path.is_file():
+        if not is_regular(path):
+            if skipped is not None:
+                skipped.add(path, tell_kind(path))
             continue
-        if path.stem in files:
+        stem = compose(path.stem)
+        if stem in files:
             raise ValueError(
-                f"{str(folder)!r} holds two files named {path.stem!r}: "
-                f"{os.path.basename(files[path.stem])!r} and {path.name!r}; keep one."
+                f"{str(folder)!r} holds two files named {stem!r}: "
+                f"{os.path.basename(files[stem])!r} and {path.name!r}; keep one."
             )
-        files[path.stem] = str(path)
+        files[stem] = str(path)
     return dict(sorted(files.items()))
 
 
@@ -105,7 +219,7 @@ def tell_folders(root: Path) -> str:
 def find_subfolder(root: Path, name: str) -> Path | None:
     """Find a folder by its name, in whatever case it was unpacked."""
     for path in sorted(root.iterdir()):
-        if path.name.lower() == name.lower() and path.is_dir():
+        if compose(path.name).lower() == compose(name).lower() and path.is_dir():
             return path
     return None
 
@@ -128,12 +242,8 @@ def report_missing(root: Path, missing: list[str], layout: str) -> None:
 
 def find_groups(names: list[str], pattern: str | re.Pattern) -> np.ndarray:
     """Return what a regular expression finds in each name: its first group, if any."""
-    try:
-        matches = [re.search(pattern, name) for name in names]
-    except re.error as error:
-        raise ValueError(
-            f"group_pattern {pattern!r} is no regular expression: {error}."
-        ) from error
+    compiled = check_pattern(pattern)
+    matches = [compiled.search(name) for name in names]
     groups = [match and match[1 if match.re.groups else 0] for match in matches]
     without = [name for name, group in zip(names, groups, strict=True) if not group]
     if without:
@@ -146,6 +256,7 @@ def find_groups(names: list[str], pattern: str | re.Pattern) -> np.ndarray:
 
 def read_mask(path: str, image: str) -> np.ndarray:
     """Read the label image of an image, and check that their sizes agree."""
+    check_mask_size(path, read_size(path), image)  # before anything is decoded
     labels = read_labels(path)
     check_mask_size(path, labels.shape[:2], image)
     return labels
@@ -153,6 +264,7 @@ def read_mask(path: str, image: str) -> np.ndarray:
 
 def add_classes(labels: np.ndarray, path: str, mask: str) -> np.ndarray:
     """Return ids with the classes of a class image as their second plane."""
+    check_mask_size(path, read_size(path), mask)
     classes = read_labels(path)
     if labels.ndim != 2 or classes.shape != labels.shape:
         raise ValueError(
@@ -203,9 +315,10 @@ def load_label_folder(
         their suffixes may differ.
     images : str, default="images"
         Name of the folder of images (TIFF, PNG, JPEG, BMP or WebP); "." is
-        `folder` itself.
+        `folder` itself. Pictures of other formats are told by a warning.
     masks : str, default="masks"
-        Name of the folder of label images (TIFF or PNG); "." is `folder` itself.
+        Name of the folder of label images (TIFF, PNG or BMP); "." is `folder`
+        itself.
     require_masks : bool, default=True
         If False, images without a mask, masks without an image, or no folder of
         masks, are no error.
@@ -239,6 +352,8 @@ def load_label_folder(
     FileNotFoundError
         If the folder, its images, or a required mask is missing, or, where
         masks are required, the image of one.
+    TypeError
+        If a parameter is of the wrong kind.
     ValueError
         If a mask is broken or differs in size from its image, if two files
         have the same name but for the suffix, if images and masks cannot be
@@ -262,7 +377,12 @@ def load_label_folder(
     (['p1_a'], ['p1'])
     """
     root = check_folder(folder)
-    image_folder, mask_folder = check_folder(root / images), root / masks
+    check_flag("require_masks", require_masks)
+    image_suffix = check_text("image_suffix", image_suffix)
+    mask_suffix = check_text("mask_suffix", mask_suffix)
+    class_suffix = check_text("class_suffix", class_suffix)
+    image_folder = check_folder(join_folder(root, images, "images"))
+    mask_folder = join_folder(root, masks, "masks")
     together = mask_folder.is_dir() and image_folder.samefile(mask_folder)
     if together and image_suffix == mask_suffix:
         raise ValueError(
@@ -270,20 +390,23 @@ def load_label_folder(
             f"their names end alike ({image_suffix!r}); give image_suffix and "
             "mask_suffix, such as '_image' and '_inst'."
         )
-    kinds = [(images, image_suffix), (masks, mask_suffix)]
+    kinds = [(image_folder, image_suffix), (mask_folder, mask_suffix)]
     if classes is not None:
-        kinds.append((classes, class_suffix))
-    beside = endings_beside(root, images, kinds)
-    image_paths = find_images(image_folder, image_suffix, beside)
+        class_folder = check_folder(join_folder(root, classes, "classes"))
+        kinds.append((class_folder, class_suffix))
+    skipped = Skipped()
+    beside = endings_beside(image_folder, kinds)
+    image_paths = find_images(image_folder, image_suffix, beside, skipped)
     names = list(image_paths)
     groups = None if group_pattern is None else find_groups(names, group_pattern)
     mask_paths: dict[str, str] = {}
     if require_masks or mask_folder.is_dir():
-        mask_paths = select_by_ending(
-            list_by_stem(check_folder(mask_folder), LABEL_SUFFIXES),
-            mask_suffix,
-            *endings_beside(root, masks, kinds),
+        listed = list_by_stem(
+            check_folder(mask_folder), LABEL_SUFFIXES, None if together else skipped
         )
+        beside = endings_beside(mask_folder, kinds)
+        mask_paths = select_by_ending(listed, mask_suffix, *beside)
+    skipped.tell()
     if require_masks:
         # In one folder, names without a mask's ending may be of anything.
         strict = bool(mask_suffix) or not together
@@ -291,7 +414,7 @@ def load_label_folder(
     class_paths: dict[str, str] = {}
     if classes is not None:
         masked = [name for name in names if name in mask_paths]
-        class_paths = _find_classes(check_folder(root / classes), class_suffix, masked)
+        class_paths = _find_classes(class_folder, class_suffix, masked)
     loaded = [
         _load_mask(mask_paths[name], class_paths.get(name), path)
         if name in mask_paths
@@ -351,9 +474,12 @@ def _check_pairs(
         )
 
 
-def find_images(folder: Path, ending: str, others: Iterable[str]) -> dict[str, str]:
+def find_images(
+    folder: Path, ending: str, others: Iterable[str], skipped: Skipped | None = None
+) -> dict[str, str]:
     """Return the images of a folder by name, without those of other endings."""
-    paths = select_by_ending(list_by_stem(folder, IMAGE_SUFFIXES), ending, *others)
+    listed = list_by_stem(folder, IMAGE_SUFFIXES, skipped)
+    paths = select_by_ending(listed, ending, *others)
     if not paths:
         raise FileNotFoundError(
             f"{str(folder)!r} holds no image; expected files ending in "
@@ -362,12 +488,10 @@ def find_images(folder: Path, ending: str, others: Iterable[str]) -> dict[str, s
     return paths
 
 
-def endings_beside(
-    root: Path, name: str, kinds: Iterable[tuple[str, str]]
-) -> list[str]:
-    """Return the endings of those kinds, (folder, ending), that share a folder."""
-    place = os.path.realpath(root / name)
-    return [end for folder, end in kinds if os.path.realpath(root / folder) == place]
+def endings_beside(place: Path, kinds: Iterable[tuple[Path, str]]) -> list[str]:
+    """Return the endings of those kinds, (folder, ending), that lie in a folder."""
+    real = os.path.realpath(place)
+    return [end for folder, end in kinds if os.path.realpath(folder) == real]
 
 
 def select_by_ending(

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 
 from psmlearn._typing import RandomState
 from psmlearn.datasets._paint_mri import (
@@ -19,9 +18,18 @@ from psmlearn.datasets._paint_mri import (
     move_head,
     scan,
 )
+from psmlearn.datasets._parameters import (
+    check_count,
+    check_extent,
+    check_number,
+    draw_seed,
+    show,
+)
 
 _LEAST_SIDE = 32
 _MOST_AREA = 0.25  # of the head; more would not fit the brain
+_MOST_EACH = 1000
+_LARGEST = 100.0  # of strengths, whose usual value is 1
 
 _DESCR = """\
 Synthetic slices of two modalities, made to look like T1 and FLAIR MRI of a brain, with
@@ -109,26 +117,30 @@ def make_lesions(
     >>> data.image_labels.tolist(), data.masks.any(axis=(1, 2)).tolist()
     ([1, 0, 1, 0], [True, False, True, False])
     """
-    _check_count("n_images", n_images, 1)
-    _check_count("n_slices", n_slices, 1)
+    check_count("n_images", n_images, 1)
+    check_count("n_slices", n_slices, 1)
     shape = _check_shape(shape)
+    check_extent(n_images, shape)
     for name, value, most in (
         ("lesion_fraction", lesion_fraction, 1.0),
         ("rim", rim, 1.0),
-        ("contrast", contrast, np.inf),
-        ("bias", bias, np.inf),
-        ("noise", noise, np.inf),
+        ("contrast", contrast, _LARGEST),
+        ("bias", bias, _LARGEST),
+        ("noise", noise, _LARGEST),
     ):
-        _check_number(name, value, most)
-    n_lesions = _check_range("n_lesions", n_lesions, _check_count, 1)
-    n_distractors = _check_range("n_distractors", n_distractors, _check_count, 0)
-    lesion_area = _check_range("lesion_area", lesion_area, _check_number, _MOST_AREA)
+        check_number(name, value, most)
+    n_lesions = _check_range("n_lesions", n_lesions, check_count, 1)
+    n_distractors = _check_range("n_distractors", n_distractors, check_count, 0)
+    lesion_area = _check_range("lesion_area", lesion_area, check_number, _MOST_AREA)
+    for name, pair in (("n_lesions", n_lesions), ("n_distractors", n_distractors)):
+        if pair[1] > _MOST_EACH:
+            raise ValueError(f"{name} is {pair}; expected up to {_MOST_EACH}.")
     if lesion_area[0] <= 0:
         raise ValueError(f"lesion_area is {lesion_area}; expected above 0.")
-    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    seed = draw_seed(random_state)
     turns = np.floor(np.arange(n_images + 1) * lesion_fraction + 0.5)
     labels = np.diff(turns).astype(int)
-    groups = np.arange(n_images) // n_slices
+    groups = np.arange(n_images) // min(n_slices, n_images)
     images = np.empty((n_images, *shape, 2), np.float32)
     masks = np.zeros((n_images, *shape), np.int32)
     for index, (label, patient) in enumerate(zip(labels, groups, strict=True)):
@@ -155,9 +167,9 @@ def make_lesions(
 
 def _check_shape(shape: object) -> tuple[int, int]:
     if not isinstance(shape, tuple | list) or len(shape) != 2:
-        raise ValueError(f"shape is {shape!r}; expected (height, width).")
-    _check_count("height", shape[0], _LEAST_SIDE)
-    _check_count("width", shape[1], _LEAST_SIDE)
+        raise ValueError(f"shape is {show(shape)}; expected (height, width).")
+    check_count("height", shape[0], _LEAST_SIDE)
+    check_count("width", shape[1], _LEAST_SIDE)
     return int(shape[0]), int(shape[1])
 
 
@@ -166,23 +178,9 @@ def _check_range(
 ) -> tuple:
     """Check (least, most), each by `check` with its bound."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
-        raise TypeError(f"{name} is {value!r}; expected a pair (least, most).")
+        raise TypeError(f"{name} is {show(value)}; expected a pair (least, most).")
     for part, end in zip(("least", "most"), value, strict=True):
         check(f"{name} ({part})", end, bound)
     if value[0] > value[1]:
         raise ValueError(f"{name} is {value!r}; expected (least, most), in this order.")
     return tuple(value)
-
-
-def _check_count(name: str, value: object, least: int) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}; expected an int.")
-    if value < least:
-        raise ValueError(f"{name} is {value}; expected at least {least}.")
-
-
-def _check_number(name: str, value: float, most: float) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}; expected a number.")
-    if not 0 <= value <= most or np.isinf(value):
-        raise ValueError(f"{name} is {value}; expected from 0 to {most}.")

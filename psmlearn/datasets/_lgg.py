@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from psmlearn.datasets._folders import (
+    Skipped,
     find_root,
     find_subfolder,
     list_by_stem,
@@ -108,8 +109,10 @@ def load_lgg(folder: str | os.PathLike) -> Bunch:
     root = find_subfolder(root, "kaggle_3m") or root
     slices: list[tuple[str, int, str, str]] = []
     missing: list[str] = []
+    skipped = Skipped()
     for patient in list_folders(root):
-        _collect(patient, slices, missing)
+        _collect(patient, slices, missing, skipped)
+    skipped.tell()
     report_missing(root, missing, _LAYOUT)
     if not slices:
         raise FileNotFoundError(f"{str(root)!r} holds no slices; expected {_LAYOUT}.")
@@ -138,14 +141,19 @@ def _is_root(place: Path) -> bool:
 
 
 def _collect(
-    patient: Path, slices: list[tuple[str, int, str, str]], missing: list[str]
+    patient: Path,
+    slices: list[tuple[str, int, str, str]],
+    missing: list[str],
+    skipped: Skipped,
 ) -> None:
     """Add the slices of a patient, by number, and note what lacks its partner."""
-    files = list_by_stem(patient, _SUFFIXES)
+    files = list_by_stem(patient, _SUFFIXES, skipped)
     found = {stem: re.fullmatch(r"(.+_(\d+))(_mask)?", stem) for stem in files}
     numbers = {match[1]: int(match[2]) for match in found.values() if match}
     if not numbers and patient.name.startswith("TCGA_"):
         missing.append(f"{patient.name}/{patient.name}_1.tif and all other slices")
+    for stem in (stem for stem, match in found.items() if match is None):
+        skipped.add(files[stem], "names end in the number of the slice")
     for stem, number in sorted(numbers.items(), key=lambda item: item[::-1]):
         image, mask = files.get(stem), files.get(f"{stem}_mask")
         if image is not None and mask is not None:

@@ -12,6 +12,7 @@ from sklearn.utils import Bunch
 from psmlearn.datasets._aperio import rasterize_outlines, read_aperio_outlines
 from psmlearn.datasets._folders import (
     LABEL_SUFFIXES,
+    Skipped,
     find_root,
     find_subfolder,
     list_by_stem,
@@ -19,6 +20,8 @@ from psmlearn.datasets._folders import (
     tell_folders,
     tell_names,
 )
+from psmlearn.datasets._lost import Lost
+from psmlearn.datasets._parameters import check_choice, compose
 from psmlearn.datasets._polygons import read_drawable_size
 
 _KINDS = ("auto", "labels", "xml", None)
@@ -66,6 +69,8 @@ def load_monuseg(folder: str | os.PathLike, *, masks: str | None = "auto") -> Bu
     FileNotFoundError
         If the folder holds no images, masks of some images are missing, or
         images of some XML files or label images.
+    TypeError
+        If a parameter is of the wrong kind.
     ValueError
         If `masks` is not one of the above, or a file is broken, or refused
         (XML with a document type or entities), or differs in size.
@@ -73,8 +78,11 @@ def load_monuseg(folder: str | os.PathLike, *, masks: str | None = "auto") -> Bu
     Notes
     -----
     XML outlines may overlap (the later one wins) and leave the image; ids are
-    those of the outlines that are visible, from 1. Group by `groups` when
-    splitting.
+    those of the outlines that are visible, from 1. Rectangles and ellipses are
+    drawn as such, negative regions are holes. Outlines that are wholly outside or
+    covered, that have too few vertices, and arrows and rulers, are told by an
+    `AnnotationWarning`; if all are outside, that is an error. Group by `groups`
+    when splitting.
 
     References
     ----------
@@ -89,17 +97,22 @@ def load_monuseg(folder: str | os.PathLike, *, masks: str | None = "auto") -> Bu
     >>> len(train.images), len(set(train.groups))  # doctest: +SKIP
     (30, 30)
     """
-    if masks not in _KINDS:
-        raise ValueError(f"masks is {masks!r}; expected one of {_KINDS}.")
+    check_choice("masks", masks, _KINDS)
     root = find_root(folder, _is_root)
     image_folder = find_subfolder(root, "Tissue Images") or root
-    images = list_by_stem(image_folder, _SUFFIXES)
+    skipped = Skipped()
+    images = list_by_stem(image_folder, _SUFFIXES, skipped)
     if not images:
         raise FileNotFoundError(
             f"{str(image_folder)!r} holds no .tif images; expected the folder of the "
             "MoNuSeg download, with 'Tissue Images' and 'Annotations' in it, or with "
             ".tif and .xml files side by side." + tell_folders(image_folder)
         )
+    # Label images may lie beside the images.
+    skipped.drop(
+        path for path, _ in skipped.items() if compose(Path(path).stem) in images
+    )
+    skipped.tell()
     names = list(images)
     return Bunch(
         images=list(images.values()),
@@ -141,14 +154,20 @@ def _load_masks(root: Path, images: dict[str, str], kind: str) -> list[np.ndarra
             f"{len(missing)} of {len(images)} images in {str(root)!r} have {expected}: "
             f"{tell_names(missing)}. Add the files, or use masks=None."
         )
-    return [
+    lost = Lost()
+    masks = [
         read_mask(labels[name], path)
         if name in labels
         else rasterize_outlines(
-            read_aperio_outlines(outlines[name]), read_drawable_size(path)
+            read_aperio_outlines(outlines[name]),
+            read_drawable_size(path),
+            lost,
+            outlines[name],
         )
         for name, path in images.items()
     ]
+    lost.tell()
+    return masks
 
 
 def _find_labels(root: Path, images: dict[str, str]) -> dict[str, str]:

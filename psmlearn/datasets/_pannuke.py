@@ -9,11 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
 
-from psmlearn.datasets._folders import find_root, list_folders, report_missing
+from psmlearn.datasets._folders import (
+    find_root,
+    is_regular,
+    list_folders,
+    report_missing,
+)
+from psmlearn.datasets._lost import Lost
+from psmlearn.datasets._parameters import show
 
 _FOLDS = (1, 2, 3)
 _CLASSES = {
@@ -94,7 +102,8 @@ def load_pannuke(
     -----
     The files hold ids per class, which repeat from class to class; here each
     nucleus of an image has an id of its own. Where nuclei of two classes
-    overlap, the class of the higher number is seen.
+    overlap, the class of the higher number is seen; nuclei that are wholly covered
+    are told by an `AnnotationWarning`.
 
     References
     ----------
@@ -120,11 +129,13 @@ def load_pannuke(
     images = np.empty((n_images, *size, 3), dtype=np.uint8)
     masks = np.empty((n_images, *size, 2), dtype=np.int32)
     names: list[str] = []
+    lost = Lost()
     for part in parts:
         for index in range(len(part.images)):
             images[len(names)] = _as_uint8(part, index)
-            masks[len(names)] = _merge_classes(part, index)
+            masks[len(names)] = _merge_classes(part, index, lost)
             names.append(f"fold{part.number}_{index}")
+    lost.tell()
     return Bunch(
         images=images,
         masks=masks,
@@ -140,14 +151,16 @@ def load_pannuke(
 
 def _check_folds(folds: int | Sequence[int]) -> list[int]:
     """Return the folds as a list of different numbers."""
-    chosen = [folds] if isinstance(folds, int | Integral) else list(folds)
+    chosen: list[Any] = [folds]
+    if isinstance(folds, Sequence | np.ndarray) and np.ndim(folds):
+        chosen = list(folds)
     good = all(
         isinstance(fold, Integral) and not isinstance(fold, bool) and fold in _FOLDS
         for fold in chosen
     )
     if not good or not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(
-            f"folds is {folds!r}; expected one or several of {_FOLDS}, each once."
+            f"folds is {show(folds)}; expected one or several of {_FOLDS}, each once."
         )
     return [int(fold) for fold in chosen]
 
@@ -190,7 +203,7 @@ def _find_file(root: Path, fold: int, part: str, name: str) -> Path | None:
             is_fold = is_fold or step == wanted
     path = place / name
     # A file that no folder says to be of this fold may be of another.
-    return path if is_fold and path.is_file() else None
+    return path if is_fold and is_regular(path) else None
 
 
 def _descend(folder: Path, name: str) -> Path | None:
@@ -261,7 +274,7 @@ def _check_range(stored: np.ndarray, most: int, where: str) -> None:
         )
 
 
-def _merge_classes(fold: _Fold, index: int) -> np.ndarray:
+def _merge_classes(fold: _Fold, index: int, lost: Lost) -> np.ndarray:
     """Turn the ids per class of one image into ids 1..n and a plane of classes."""
     where = f"{fold.paths['masks']!r}: image {index}"
     stored = _read(fold.masks, index)[..., : len(_CLASSES)]  # without background
@@ -274,10 +287,24 @@ def _merge_classes(fold: _Fold, index: int) -> np.ndarray:
     for label, plane in zip(_CLASSES, planes, strict=True):
         # Each class has a range of ids to itself.
         np.copyto(codes, plane + label * (_MAX_ID + 1), where=plane > 0)
+    if (np.count_nonzero(planes, axis=0) > 1).any():
+        _note_covered(planes, codes, lost, where)
     classes = codes // (_MAX_ID + 1)
     inside = codes > 0
     codes[inside] = np.unique(codes[inside], return_inverse=True)[1] + 1
     return np.stack([codes, classes], axis=-1)
+
+
+def _note_covered(
+    planes: np.ndarray, codes: np.ndarray, lost: Lost, where: str
+) -> None:
+    """Note the nuclei that planes of higher classes hide wholly."""
+    seen = np.unique(codes)
+    for label, plane in zip(_CLASSES, planes, strict=True):
+        stored = np.unique(plane[plane > 0])
+        hidden = ~np.isin(stored + label * (_MAX_ID + 1), seen)
+        for number in stored[hidden].tolist():
+            lost.add("covered", f"{_CLASSES[label]} nucleus {number} of {where}", "")
 
 
 def _read(array: np.memmap, index: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,22 @@ from sklearn.utils import Bunch
 
 from psmlearn.datasets._folders import (
     LABEL_SUFFIXES,
+    Skipped,
     check_folder,
     endings_beside,
     find_groups,
     find_images,
+    join_folder,
     list_by_stem,
     select_by_ending,
     tell_names,
 )
+from psmlearn.datasets._parameters import check_flag, check_numbered, check_text
 from psmlearn.datasets._stencils import read_stencil
 from psmlearn.io import read_points
 from psmlearn.io._read import read_size
 
+_OTHER_TABLES = (".tsv", ".xls", ".xlsx", ".ods", ".parquet")
 _DESCR = """A folder of images and tables of points
 =======================================
 
@@ -104,6 +108,8 @@ def load_point_folder(
     FileNotFoundError
         If a folder, an image, a table that is required, or a region is missing;
         the first are named.
+    TypeError
+        If a parameter is of the wrong kind.
     ValueError
         If a table or a region is broken, if a point lies outside its image, if
         two files have the same name but for the suffix, or if `group_pattern`
@@ -127,21 +133,41 @@ def load_point_folder(
     (['p1'], [[4.0, 8.0, 1.0]])
     """
     root = check_folder(folder)
-    region_kind = [] if regions is None else [(regions, region_suffix)]
-    image_paths = find_images(
-        check_folder(root / images),
-        image_suffix,
-        endings_beside(root, images, region_kind),
-    )
+    check_flag("require_points", require_points)
+    image_suffix = check_text("image_suffix", image_suffix)
+    point_suffix = check_text("point_suffix", point_suffix)
+    region_suffix = check_text("region_suffix", region_suffix)
+    for column_name, text in (("row", row), ("column", column), ("label", label)):
+        if text is not None or column_name != "label":
+            check_text(column_name, text)
+    if len(check_text("delimiter", delimiter)) != 1:
+        raise ValueError(f"delimiter is {delimiter!r}; expected one character.")
+    numbers = None if classes is None else check_numbered("classes", classes)
+    skipped = Skipped()
+    image_folder = check_folder(join_folder(root, images, "images"))
+    region_kind: list[tuple[Path, str]] = []
+    if regions is not None:
+        region_kind = [(join_folder(root, regions, "regions"), region_suffix)]
+    beside = endings_beside(image_folder, region_kind)
+    image_paths = find_images(image_folder, image_suffix, beside, skipped)
     names = list(image_paths)
     groups = None if group_pattern is None else find_groups(names, group_pattern)
-    tables = _find_partners(root / points, (".csv",), point_suffix)
-    if require_points:
-        _check_partners(names, tables, root / points, "table of points", point_suffix)
+    point_folder = join_folder(root, points, "points")
+    tables = _find_partners(point_folder, (".csv",), point_suffix, skipped)
+    apart = bool(point_suffix) or not point_folder.samefile(image_folder)
+    if apart:
+        _note_orphans(tables, names, skipped)
     masks = None
-    if regions is not None:
-        paths = _find_partners(root / regions, LABEL_SUFFIXES, region_suffix)
-        _check_partners(names, paths, root / regions, "region", region_suffix)
+    paths: dict[str, str] = {}
+    for region_folder, ending in region_kind:
+        paths = _find_partners(region_folder, LABEL_SUFFIXES, ending, skipped)
+        if ending or not region_folder.samefile(image_folder):
+            _note_orphans(paths, names, skipped)
+    skipped.tell()
+    if require_points:
+        _check_partners(names, tables, point_folder, "table of points", point_suffix)
+    for region_folder, ending in region_kind:
+        _check_partners(names, paths, region_folder, "region", ending)
         masks = [
             read_stencil(paths[name], read_size(image), image)
             for name, image in image_paths.items()
@@ -149,7 +175,7 @@ def load_point_folder(
     columns = {"row": row, "column": column, "label": label}
     loaded = [
         _read_inside(
-            tables[name], image, classes=classes, delimiter=delimiter, **columns
+            tables[name], image, classes=numbers, delimiter=delimiter, **columns
         )
         if name in tables
         else None
@@ -159,7 +185,7 @@ def load_point_folder(
         images=list(image_paths.values()),
         points=loaded,
         regions=masks,
-        target_names=None if classes is None else _name_classes(classes),
+        target_names=None if numbers is None else _name_classes(numbers),
         groups=groups,
         names=names,
         pixel_size=None,
@@ -168,11 +194,24 @@ def load_point_folder(
 
 
 def _find_partners(
-    folder: Path, suffixes: tuple[str, ...], ending: str
+    folder: Path, suffixes: tuple[str, ...], ending: str, skipped: Skipped
 ) -> dict[str, str]:
     """Return the tables, or regions, of a folder by the name of their image."""
-    files = list_by_stem(check_folder(folder), suffixes)
+    # Beside images, pictures have been looked at; other tables have not.
+    listed = Skipped()
+    files = list_by_stem(check_folder(folder), suffixes, listed, _OTHER_TABLES)
+    for path, why in listed.items():
+        if os.path.splitext(path)[1].lower() in (*suffixes, *_OTHER_TABLES):
+            skipped.add(path, why)
     return select_by_ending(files, ending)
+
+
+def _note_orphans(
+    partners: dict[str, str], names: Iterable[str], skipped: Skipped
+) -> None:
+    """Note the tables, or regions, that belong to no image."""
+    for name in sorted(set(partners).difference(names)):
+        skipped.add(partners[name], f"no image is named {name!r}")
 
 
 def _check_partners(

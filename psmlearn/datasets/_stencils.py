@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from psmlearn.io._read import decode_image
+from psmlearn.io._read import decode_image, read_size
 
 
 def read_stencil(path: str, size: tuple[int, int], image: str) -> np.ndarray:
@@ -29,10 +29,12 @@ def read_stencil(path: str, size: tuple[int, int], image: str) -> np.ndarray:
     ValueError
         If the file is broken, of another size, in colours, or of more values.
     """
-    mask = decode_image(path, as_labels=True).array
-    if mask.shape != size:
+    declared = read_size(path)  # before anything is decoded
+    mask = None if declared != size else decode_image(path, as_labels=True).array
+    if mask is None or mask.shape != size:
+        shape = declared if mask is None else mask.shape
         raise ValueError(
-            f"{path!r} has shape {mask.shape}, but its image {image!r} has size "
+            f"{path!r} has shape {shape}, but its image {image!r} has size "
             f"{size} (height, width)."
         )
     if mask.dtype.kind not in "bu":

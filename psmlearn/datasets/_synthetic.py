@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import cast
 
 import numpy as np
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 
 from psmlearn._typing import RandomState
 from psmlearn.datasets._artefacts import add_artefacts
@@ -21,10 +21,21 @@ from psmlearn.datasets._paint import (
     photograph,
 )
 from psmlearn.datasets._paint_ki67 import draw_colours, paint_ki67
+from psmlearn.datasets._parameters import (
+    check_choice,
+    check_count,
+    check_extent,
+    check_flag,
+    check_number,
+    draw_seed,
+    show,
+)
 from psmlearn.datasets._shapes import lay_out_nuclei
 
 _DIAMETER = 6.2  # micrometres, mean
 _POSITIVE, _NEGATIVE = 1, 2
+_LARGEST = 100.0  # of strengths, whose usual value is 1
+_PIXEL_SIZES = (0.01, 20.0)
 
 
 def make_nuclei(
@@ -63,13 +74,15 @@ def make_nuclei(
     vesicular : float in [0, 1], default=0.25
         Share of the nuclei that are pale inside, with a dark rim and nucleoli.
     stain_variation : float, default=1.0
-        How much stain colours and strengths differ between images; 0 for none.
+        How much stain colours and strengths differ between images, up to 100; 0 for
+        none.
     texture : float, default=1.0
-        Strength of chromatin, fibres and uneven staining; 0 for flat colours.
+        Strength of chromatin, fibres and uneven staining, up to 100; 0 for flat
+        colours.
     noise : float, default=0.015
-        Standard deviation of the camera noise; white is 1.
+        Standard deviation of the camera noise, up to 100; white is 1.
     pixel_size : float, default=0.25
-        Micrometres per pixel; nuclei are about 6 micrometres across.
+        Micrometres per pixel, from 0.01 to 20; nuclei are about 6 micrometres across.
     stain : {"he", "ki67"}, default="he"
         Haematoxylin and eosin; or Ki-67 immunohistochemistry, with two classes
         of nuclei: positive ones, brown by DAB, from tan to nearly black, and
@@ -82,8 +95,8 @@ def make_nuclei(
         Share of the negative nuclei that are hardly darker than the tissue: a
         threshold that the dark brown ones set misses them. For "ki67" only.
     background : float, default=1.0
-        Strength of the brown haze in tissue and cytoplasm; 0 for none, 3 for a
-        stain that failed. For "ki67" only.
+        Strength of the brown haze in tissue and cytoplasm, up to 100; 0 for none, 3
+        for a stain that failed. For "ki67" only.
     artefacts : bool, default=False
         Whether to lay a fold, a stroke of a pen and specks of dirt over each
         image. What they hide stays in masks and points.
@@ -126,10 +139,11 @@ def make_nuclei(
         shape, n_nuclei, touching, vesicular, stain_variation, texture, noise,
         pixel_size, stain, weak, background, artefacts,
     )  # fmt: skip
-    _check_counts(n_images=(n_images, 1))
+    check_count("n_images", n_images, 1)
     shape = recipe.check()
+    check_extent(n_images, shape)
     fractions = _check_fractions(positive_fraction, n_images)
-    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    seed = draw_seed(random_state)
     images = np.empty((n_images, *shape, 3), dtype=np.uint8)
     planes = () if stain == "he" else (2,)
     masks = np.empty((n_images, *shape, *planes), dtype=np.int32)
@@ -176,20 +190,19 @@ class _Recipe:
 
     def check(self) -> tuple[int, int]:
         """Refuse bad values; return height and width as int."""
-        _check_counts(n_nuclei=(self.n_nuclei, 0))
+        check_count("n_nuclei", self.n_nuclei, 0)
         if not isinstance(self.shape, tuple | list) or len(self.shape) != 2:
-            raise ValueError(f"shape is {self.shape!r}; expected (height, width).")
-        _check_counts(height=(self.shape[0], 1), width=(self.shape[1], 1))
+            raise ValueError(f"shape is {show(self.shape)}; expected (height, width).")
+        check_count("height", self.shape[0], 1)
+        check_count("width", self.shape[1], 1)
         for name in ("touching", "vesicular", "weak"):
-            _check_number(name, getattr(self, name), 1.0)
-        for name in ("stain_variation", "texture", "noise", "background", "pixel_size"):
-            _check_number(name, getattr(self, name), np.inf)
-        if self.pixel_size <= 0:
-            raise ValueError(f"pixel_size is {self.pixel_size}; expected above 0.")
-        if self.stain not in ("he", "ki67"):
-            raise ValueError(f"stain is {self.stain!r}; expected 'he' or 'ki67'.")
-        if not isinstance(self.artefacts, bool | np.bool_):
-            raise TypeError(f"artefacts is {self.artefacts!r}; expected a bool.")
+            check_number(name, getattr(self, name), 1.0)
+        for name in ("stain_variation", "texture", "noise", "background"):
+            check_number(name, getattr(self, name), _LARGEST)
+        least, most = _PIXEL_SIZES
+        check_number("pixel_size", self.pixel_size, most, least)
+        check_choice("stain", self.stain, ("he", "ki67"))
+        check_flag("artefacts", self.artefacts)
         return int(self.shape[0]), int(self.shape[1])
 
     def make(
@@ -229,11 +242,11 @@ class _Recipe:
 def _check_fractions(value: float | Sequence[float], n_images: int) -> list[float]:
     """Return the share of positive nuclei of each image."""
     if isinstance(value, Real):
-        _check_number("positive_fraction", cast("float", value), 1.0)
+        check_number("positive_fraction", cast("float", value), 1.0)
         return [float(value)] * n_images
-    if not isinstance(value, list | tuple | np.ndarray):
+    if not isinstance(value, list | tuple | np.ndarray) or np.shape(value) == ():
         raise TypeError(
-            f"positive_fraction is {value!r}; expected a number, or one per image."
+            f"positive_fraction is {show(value)}; expected a number, or one per image."
         )
     if len(value) != n_images:
         raise ValueError(
@@ -241,23 +254,8 @@ def _check_fractions(value: float | Sequence[float], n_images: int) -> list[floa
             "expected one per image."
         )
     for index, share in enumerate(value):
-        _check_number(f"positive_fraction[{index}]", share, 1.0)
+        check_number(f"positive_fraction[{index}]", share, 1.0)
     return [float(share) for share in value]
-
-
-def _check_counts(**values: tuple[object, int]) -> None:
-    for name, (value, least) in values.items():
-        if not isinstance(value, Integral) or isinstance(value, bool):
-            raise TypeError(f"{name} is {value!r}; expected an int.")
-        if value < least:
-            raise ValueError(f"{name} is {value}; expected at least {least}.")
-
-
-def _check_number(name: str, value: float, most: float) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}; expected a number.")
-    if not 0 <= value <= most or np.isinf(value):
-        raise ValueError(f"{name} is {value}; expected from 0 to {most}.")
 
 
 def _centres(labels: np.ndarray, n_nuclei: int) -> np.ndarray:

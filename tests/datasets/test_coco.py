@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from psmlearn.datasets import load_coco
 from psmlearn.datasets._coco import decode_counts
+from psmlearn.exceptions import AnnotationWarning
 from psmlearn.io import check_images, check_masks, write_image
 
 HEIGHT, WIDTH = 20, 30
@@ -88,7 +89,11 @@ def test_polygons(tmp_path, content):
         annotation(3, [rectangle(20, 0, 21, 1), rectangle(25, 15, 90, 95)]),
         annotation(4, [[1, 1, 2, 2]]),  # no area
     ]
-    data = load(tmp_path, content)
+    with pytest.warns(AnnotationWarning) as caught:
+        data = load(tmp_path, content)
+    told = str(caught[0].message)
+    assert "1 reach beyond their image" in told and "(annotation 3 of image 1" in told
+    assert "1 cover the centre of no pixel (annotation 4 of image 1" in told
     images = check_images(data.images)
     first, second = check_masks(data.masks, images)
     truth = np.zeros((HEIGHT, WIDTH, 2), np.int32)

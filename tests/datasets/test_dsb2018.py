@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from psmlearn.datasets import load_dsb2018
+from psmlearn.exceptions import AnnotationWarning
 from psmlearn.io import check_images, check_masks, write_image, write_labels
 
 IDS = ["00ae65", "003cee"]
@@ -28,7 +29,6 @@ def folder(tmp_path):
         write_image(case / "images" / f"{name}.png", picture)
         write_nucleus(case, "b", slice(0, 4), slice(0, 4))
         write_nucleus(case, "a", slice(2, 6), slice(0, 4))
-        write_nucleus(case, "c", slice(0, 0), slice(0, 0))
         (case / "masks" / ".DS_Store").write_text("")
     (tmp_path / ".ipynb_checkpoints").mkdir()
     (tmp_path / "stage1_train_labels.csv").write_text("")
@@ -42,7 +42,7 @@ def test_nuclei_become_ids(folder):
     images = check_images(data.images)
     assert images.n_channels == 3  # the alpha is dropped
     mask = check_masks(data.masks, images)[0]
-    # "a" is drawn first, so "b" wins where they overlap; "c" is empty.
+    # "a" is drawn first, so "b" wins where they overlap.
     assert mask[0, 0] == 2 and mask[3, 3] == 2 and mask[4, 3] == 1
     assert np.bincount(mask.ravel()).tolist() == [120 - 24, 8, 16]
 
@@ -50,8 +50,13 @@ def test_nuclei_become_ids(folder):
 def test_ids_stay_dense(folder):
     write_nucleus(folder / IDS[0], "aa", slice(3, 5), slice(1, 2))
     write_nucleus(folder / IDS[0], "ab", slice(3, 5), slice(1, 2))
-    mask = load_dsb2018(folder).masks[1]
+    write_nucleus(folder / IDS[0], "c", slice(0, 0), slice(0, 0))
+    with pytest.warns(AnnotationWarning) as caught:
+        mask = load_dsb2018(folder).masks[1]
     assert np.unique(mask).tolist() == [0, 1, 2, 3]
+    told = str(caught[0].message)
+    assert "1 are wholly covered" in told and "/aa.png" in told
+    assert "1 cover the centre of no pixel" in told and "/c.png" in told
 
 
 def test_images_without_masks(folder):

@@ -11,6 +11,7 @@ import pytest
 
 from psmlearn.datasets import load_geojson
 from psmlearn.datasets._polygons import fill_polygon, read_drawable_size
+from psmlearn.exceptions import AnnotationWarning
 from psmlearn.io import check_images, check_masks, write_image
 
 SHAPE = (24, 32)
@@ -69,10 +70,17 @@ def test_holes_parts_and_overlaps(tmp_path):
     truth[10:14, 10:14] = 2
     truth[0:2, 20:22] = truth[20:, 28:] = 3
     for collection in (True, False):
-        data = load_geojson(write(tmp_path, features, collection=collection))
+        write(tmp_path, features, collection=collection)
+        with pytest.warns(AnnotationWarning) as caught:
+            data = load_geojson(tmp_path)
         np.testing.assert_array_equal(data.masks[0], truth)
     check_masks(data.masks, check_images(data.images))
-    assert data.names == ["a"] and data.class_counts == {"": 4}
+    # What is seen is counted, and what is not is told, all at once.
+    assert data.names == ["a"] and data.class_counts == {"": 3}
+    told = str(caught[0].message)
+    assert len(caught) == 1 and "1 lie outside" in told and "(feature 5 of" in told
+    assert "2 reach" not in told and "1 reach beyond" in told and "feature 2" in told
+    assert "1 are lines" in told and "1 have no geometry" in told
     assert data.groups is None and data.pixel_size is None
     assert data.target_names is None and data.points[0].shape == (0, 2)
     assert "QuPath" in data.DESCR
@@ -123,7 +131,7 @@ def test_types_to_keep(tmp_path):
     nucleus = feature(polygon((3, 3, 6, 6)), kind="detection")
     tile = feature(polygon((0, 0, 8, 8)), kind="tile")
     core = feature(polygon((0, 0, 8, 8)), kind="tmaCore")
-    untold = {"type": "Feature", "geometry": polygon((10, 10, 12, 12))}
+    untold = {"type": "Feature", "geometry": polygon((0, 0, 12, 12))}
     old = feature(polygon((20, 2, 22, 4)), kind="x", id="PathCellObject")
     write(tmp_path, [region, nucleus, tile, core, untold, old])
 
@@ -132,7 +140,11 @@ def test_types_to_keep(tmp_path):
 
     assert area("detection", "cell") == 9 + 4
     assert area("annotation") == 600 and area("tile") == 64 and area("tmaCore") == 64
-    assert load_geojson(tmp_path).masks[0].max() == 4
+    with pytest.warns(AnnotationWarning, match="'detection', 'cell'") as caught:
+        assert load_geojson(tmp_path).masks[0].max() == 3
+    told = str(caught[0].message)
+    assert "1 are wholly covered by later ones (feature 1 of" in told
+    assert "1 hold others" in told and "(feature 0 of" in told
 
 
 def test_points_alone_have_no_masks(tmp_path):
@@ -219,12 +231,12 @@ def test_bad_files_are_named(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"geometry": "nuclei"}, ValueError, "geometry has 'nuclei'"),
+        ({"geometry": "nuclei"}, ValueError, "geometry is 'nuclei'"),
         ({"object_types": "cell"}, TypeError, "list of names"),
         ({"object_types": ["cells"]}, ValueError, "'cells'; expected one of"),
         ({"classes": "Positive"}, TypeError, "list of names"),
         ({"classes": []}, TypeError, "expected names"),
-        ({"classes": [1, 2]}, TypeError, "expected names"),
+        ({"classes": [1, 2]}, TypeError, r"classes\[0\] is 1; expected a str"),
         ({"classes": ["a", "a"]}, ValueError, "twice"),
         ({"classes": {"a": 1, "b": 3}}, ValueError, r"\[1, 3\].*without gaps"),
         ({"group_pattern": "z"}, ValueError, "finds nothing"),

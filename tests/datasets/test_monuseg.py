@@ -11,15 +11,20 @@ import pytest
 import tifffile
 
 from psmlearn.datasets import load_monuseg
-from psmlearn.datasets._aperio import rasterize_outlines, read_aperio_outlines
+from psmlearn.datasets._aperio import (
+    Outline,
+    rasterize_outlines,
+    read_aperio_outlines,
+)
+from psmlearn.datasets._lost import Lost
+from psmlearn.exceptions import AnnotationWarning
 from psmlearn.io import check_images, check_masks, write_labels
 
 NAMES = ["TCGA-18-5592-01Z-00-DX1", "TCGA-AY-A8YK-01A-01-TS1"]
 SQUARES = [
     [(2, 3), (12, 3), (12, 13), (2, 13)],
     [(10, 10), (20, 10), (20, 20), (10, 20)],
-    [(30, 25), (60.5, 25), (60.5, 31)],
-    [(1, 1), (2, 2)],
+    [(30, 25), (40.5, 25), (40.5, 31)],
 ]
 
 
@@ -218,7 +223,15 @@ def test_rasterising_keeps_ids_dense():
         square(-5, 30, 9),  # partly outside
         square(1e9, 1e9, 5),
     ]
-    labels = rasterize_outlines(outlines, (40, 35))
+    lost = Lost()
+    outlines = [Outline(each, f"region {i}") for i, each in enumerate(outlines)]
+    labels = rasterize_outlines(outlines, (40, 35), lost, "a.xml")
+    with pytest.warns(AnnotationWarning) as caught:
+        lost.tell()
+    told = str(caught[0].message)
+    assert "1 are wholly covered by later ones (region 0 of 'a.xml')" in told
+    assert "2 lie outside" in told and "(region 3 of 'a.xml', region 5 of" in told
+    assert "1 have too few vertices" in told and "(region 2 of 'a.xml')" in told
     assert labels.dtype == np.int32
     assert np.unique(labels).tolist() == [0, 1, 2]
     assert labels[12, 12] == 1 and labels[0, 33] == 2
