@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
+from psmlearn.io._paths import IMAGE_SUFFIXES
 from psmlearn.io._read import read_labels, read_size
 
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".webp")
 LABEL_SUFFIXES = (".tif", ".tiff", ".png")
 _N_TOLD = 5
 _MAX_NESTING = 5
