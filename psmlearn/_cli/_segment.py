@@ -119,6 +119,7 @@ def segment(
     replaces that, and no other file.
     """
     terminal = Terminal()
+    terminal.know([str(output)])
     asked = _parse_pixel_size(pixel_size)
     start = time.perf_counter()
     tables: dict[str, Table] = {}
@@ -308,6 +309,9 @@ def _segment_one(
     folder: OutputFolder,
 ) -> Table:
     """Predict one image and write all its files, or none of them; return its table."""
+    from psmlearn.inspection import color_map, overlay_labels
+    from psmlearn.measure import nuclei_table
+
     one = batch[index : index + 1]
     labels = model.predict(one)[0]
     with_classes = labels.ndim == 3
@@ -315,39 +319,36 @@ def _segment_one(
     image = batch[index]
     if job.stamp is not None:
         job.stamp.check()
+    # Two stains are told from each other; haematoxylin alone from eosin, as well.
+    stains = _STAINS if with_classes and image.shape[2] >= 3 else _STAINS[:1]
+    table = nuclei_table(labels, image, pixel_size=float(pixel_size), stains=stains)
+    colors = _CLASS_COLORS if with_classes else None
+    overlay = overlay_labels(image, labels, class_colors=colors)
+    shown = None if maps is None else color_map(maps[0][..., -1])
     with folder.writing(job.files, job.path or SAMPLE) as paths:
-        places = dict(
-            zip(_endings("ki67" if with_classes else None), paths, strict=True)
-        )
-        activation_map = None if maps is None else maps[0][..., -1]
-        return _write_one(places, image, labels, activation_map, pixel_size)
+        _write_one(paths, overlay, shown, labels, table)
+    return table
 
 
 def _write_one(
-    places: dict[str, str],
-    image: np.ndarray,
-    labels: np.ndarray,
+    paths: Sequence[str],
+    overlay: np.ndarray,
     activation_map: np.ndarray | None,
-    pixel_size: float,
-) -> Table:
-    """Write the files of one image, by their endings; return its table."""
-    from psmlearn.inspection import color_map, overlay_labels
+    labels: np.ndarray,
+    table: Table,
+) -> None:
+    """Write the files of one image, to paths in the order of their endings."""
     from psmlearn.io import write_image, write_labels, write_points, write_table
-    from psmlearn.measure import nuclei_table
 
-    # Two stains are told from each other; haematoxylin alone from eosin, as well.
-    stains = _STAINS if labels.ndim == 3 and image.shape[2] >= 3 else _STAINS[:1]
-    table = nuclei_table(labels, image, pixel_size=float(pixel_size), stains=stains)
-    colors = _CLASS_COLORS if labels.ndim == 3 else None
-    overlay = overlay_labels(image, labels, class_colors=colors)
+    endings = _ENDINGS_OF_CLASSES if activation_map is None else _ENDINGS
+    places = dict(zip(endings, paths, strict=True))
     write_image(places["_overlay.png"], overlay)
-    if activation_map is not None:
-        write_image(places["_map.png"], color_map(activation_map))
     write_labels(places["_labels.tif"], labels)
     write_table(places["_nuclei.csv"], table)
-    if "class" in table:
+    if activation_map is None:
         write_points(places["_points.csv"], _points_of(table))
-    return table
+    else:
+        write_image(places["_map.png"], activation_map)
 
 
 def _points_of(table: Table) -> np.ndarray:

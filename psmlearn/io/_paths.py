@@ -127,6 +127,8 @@ def names_target(
         yield
     except MemoryError as error:
         text = _without_name(str(error), target, temporary) or "not enough memory"
+        if text.startswith("Cannot write "):  # another file, written within
+            raise
         raise MemoryError(f"Cannot write {target!r}: {text}") from error
     except OSError as error:
         if error.filename is None:
@@ -137,6 +139,8 @@ def names_target(
             raise OSError(error.errno, error.strerror, target) from error
         if type(error) is OSError and error.errno is None:
             text = _without_name(str(error), target, temporary)
+            if text.startswith("Cannot write "):
+                raise
             raise OSError(f"Cannot write {target!r}: {text}") from error
         raise
 
