@@ -455,7 +455,7 @@ def test_files_of_an_image_come_together_or_not_at_all(
 
 
 @POSIX
-def test_what_the_dead_left_goes_at_the_start(model, images, tmp_path):
+def test_what_the_dead_left_goes_at_the_start(model, images, tmp_path, monkeypatch):
     code = "from psmlearn.io._leftovers import temporary_name as n; print(n('.png'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     out = tmp_path / "out"
@@ -464,8 +464,15 @@ def test_what_the_dead_left_goes_at_the_start(model, images, tmp_path):
     probe = out / done.stdout.strip().replace(".png", ".probe")
     probe.mkdir()
     (probe / "x").write_bytes(b"")
+    seen = []
+
+    def train(*settings):
+        seen.extend(os.listdir(out))
+        return model
+
+    monkeypatch.setattr(_segment, "_train", train)
     assert run(images, "-o", out).exit_code == 0
-    assert not [name for name in os.listdir(out) if name.startswith(".")]
+    assert seen == [LEDGER_NAME]
 
 
 # Images.
@@ -656,6 +663,7 @@ def test_a_terminal_without_the_letters(images, tmp_path, encoding):
     assert len(os.listdir(tmp_path / "out")) == 4 * 6 + 2
     assert b"M\\udcfcller: 1 nucleus" in done.stdout
     assert b"new\\nline: 1 nucleus" in done.stdout
+    assert done.stdout.count(b": 1 nucleus") == 6  # no line is lost
 
 
 def python_path():
@@ -799,6 +807,15 @@ def test_what_was_told_before_is_not_told_for_each_image(
     monkeypatch.setattr(_segment, "_train", train)
     done = run(images, "-o", tmp_path / "out")
     assert done.output.count("H&E") == 1
+
+
+def test_what_steers_a_terminal_is_escaped_wherever_it_comes_from(capsys):
+    terminal = Terminal()
+    terminal.know(["in/a\nb.png", "a\nb", "plain"])
+    terminal.say("broken in/a\nb.png:\n- a\nb, \x1b]0;title\x07 \r plain\u202e")
+    shown = "broken in/a\\nb.png:\n- a\\nb, \\x1b]0;title\\x07 \\r plain\\u202e\n"
+    assert capsys.readouterr().out == shown
+    assert terminal.failure("x\x1b").message == "x\\x1b"
 
 
 def test_a_closed_terminal_ends_no_run():
