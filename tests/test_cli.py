@@ -9,47 +9,28 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from fixed_model import FixedModel
 from numpy.testing import assert_array_equal
 from skimage.io import imsave
 
 import psmlearn
 from psmlearn import PseudoLabelSegmenter, _cli
+from psmlearn._cli import _segment
+from psmlearn._cli._ledger import LEDGER_NAME
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import (
     check_images,
     read_image,
     read_labels,
     read_points,
-    resolve_pixel_size,
 )
 from psmlearn.measure import h_score, stain_intensity
 
 KINDS = {"overlay.png", "map.png", "labels.tif", "nuclei.csv"}
-
-
-class FixedMaps:
-    def transform(self, images):
-        batch = check_images(images)
-        return [np.concatenate([i, i[..., :1]], axis=2) for i in batch]
-
-
-class FixedModel:
-    """Stands for a fitted model: dark pixels of the upper half are one nucleus."""
-
-    labeler_ = SimpleNamespace(named_steps={"maps": FixedMaps()})
-
-    def predict(self, images):
-        masks = []
-        for image in check_images(images):
-            mask = np.zeros(image.shape[:2], dtype=np.int32)
-            mask[:4, :5] = 1
-            masks.append(mask)
-        return masks
 
 
 @pytest.fixture
@@ -57,12 +38,11 @@ def fixed_model(monkeypatch):
     """Replace training; what it was asked for is in the list."""
     calls = []
 
-    def train(sources, pixel_size, *settings):
-        calls.append((sources, pixel_size, *settings))
-        batch = check_images(sources)
-        return FixedModel(), batch, resolve_pixel_size(pixel_size, batch)
+    def train(*settings):
+        calls.append(settings)
+        return FixedModel()
 
-    monkeypatch.setattr(_cli, "_train", train)
+    monkeypatch.setattr(_segment, "_train", train)
     return calls
 
 
@@ -87,7 +67,8 @@ def test_every_image_of_a_folder_gets_its_four_files(fixed_model, folder, tmp_pa
     done = run(folder, "--output", tmp_path / "deep" / "out", "--pixel-size", "0.5")
     assert done.exit_code == 0, done.output
     names = {path.name for path in (tmp_path / "deep" / "out").iterdir()}
-    assert names == {f"{n}_{kind}" for n in ("a", "a-2", "b") for kind in KINDS}
+    files = {f"{n}_{kind}" for n in ("a", "a-2", "b") for kind in KINDS}
+    assert names == files | {LEDGER_NAME}
     assert "3 nuclei in 3 images" in done.output
     assert "b: 1 nucleus, mean area 5.0 square micrometres" in done.output
     assert str(tmp_path / "deep" / "out") in done.output.splitlines()[-1]
@@ -128,8 +109,8 @@ def test_options_reach_the_training(fixed_model, folder, tmp_path):
         *("--max-epochs", 3, "--random-state", 7),
     )
     assert done.exit_code == 0, done.output
-    ((sources, *settings),) = fixed_model
-    assert [Path(source).name for source in sources] == ["a.png", "a.tif", "b.png"]
+    ((batch, *settings),) = fixed_model
+    assert [Path(path).name for path in batch.paths] == ["a.png", "a.tif", "b.png"]
     assert settings == [0.25, 3, 7, "cpu", 0, None]
 
 
@@ -159,7 +140,10 @@ def test_classes_give_points_and_the_labelling_index(
     assert fixed_model[0][-1] == "ki67"
     kinds = KINDS - {"map.png"} | {"points.csv"}
     files = {f"{name}_{kind}" for name in ("a", "a-2", "b") for kind in kinds}
-    assert {path.name for path in out.iterdir()} == files | {"labelling_index.csv"}
+    assert {path.name for path in out.iterdir()} == files | {
+        "labelling_index.csv",
+        LEDGER_NAME,
+    }
     labels = read_labels(out / "a_labels.tif")
     assert_array_equal(labels, mask_of("a.png"))
     points = read_points(out / "a_points.csv")
@@ -271,9 +255,8 @@ def test_it_trains_on_two_classes(small_training, tmp_path):
 def test_the_sample_image(fixed_model, tmp_path):
     done = run("--sample", "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        f"sample_{kind}" for kind in KINDS
-    }
+    files = {f"sample_{kind}" for kind in KINDS} | {LEDGER_NAME}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == files
     assert fixed_model[0][1] == 0.5  # its own pixel size
     run("--sample", "-o", tmp_path / "out", "--pixel-size", "0.4")
     assert fixed_model[1][1] == 0.4
@@ -321,7 +304,8 @@ def test_it_fits_the_default_chain_with_its_options(monkeypatch, classes):
         PseudoLabelSegmenter, "fit", lambda self, X: made.append((self, X)) or self
     )
     image = np.full((32, 32, 3), 200, np.uint8)
-    model, batch, _ = _cli._train([image], 0.5, 3, 7, "cpu", 0, classes)
+    batch = check_images([image])
+    model = _segment._train(batch, 0.5, 3, 7, "cpu", 0, classes)
     assert made == [(model, batch)]
     default = PseudoLabelSegmenter(classes=classes, pixel_size=0.5, device="cpu")
     for part, expected in zip(

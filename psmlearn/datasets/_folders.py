@@ -22,11 +22,9 @@ from psmlearn.datasets._parameters import (
     compose,
 )
 from psmlearn.exceptions import SkippedFileWarning
+from psmlearn.io._paths import IMAGE_SUFFIXES
 from psmlearn.io._read import read_labels, read_size
 
-IMAGE_SUFFIXES = (
-    ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp"
-)  # fmt: skip
 LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".bmp")
 # Pictures and labels that a folder may hold and a loader may not take.
 _PICTURES = {

@@ -1,13 +1,30 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Paths: telling them from other things, and writing to them atomically."""
+"""Paths: telling them from other things, showing them, and writing atomically."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+from psmlearn.io._leftovers import clear_leftovers_once, temporary_name
+
+# How files are named that `read_image` reads; it goes by what they hold.
+IMAGE_SUFFIXES = (
+    *(".tif", ".tiff", ".btf", ".tf8"),
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif"),
+    *(".bmp", ".dib", ".webp"),
+)
+# Of the disk, not of anything else that a block may be about.
+_DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+}
 
 
 def is_path(value: object) -> bool:
@@ -22,13 +39,28 @@ def as_path(value: str | os.PathLike) -> str:
     return str(os.fsdecode(value))
 
 
+def printable(text: str) -> str:
+    """Return text that is safe to show: what is no visible character is escaped.
+
+    File names may hold newlines, what moves the cursor of a terminal or turns the
+    direction of writing, and bytes that are no text at all.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[str]:
     """Give a temporary path that takes the place of `path` at success.
 
     The temporary file lies in the same folder (which must exist) and has the
     same suffix. If the block raises, it is removed, and a file that was there
-    before is left as it was.
+    before is left as it was. What a killed process of this host has left of its
+    own is removed when a folder is first written to.
 
     Parameters
     ----------
@@ -43,6 +75,12 @@ def atomic_path(path: str | os.PathLike) -> Iterator[str]:
     ------
     FileNotFoundError
         If the folder does not exist.
+    IsADirectoryError
+        If `path` is a folder.
+    OSError
+        If the disk is full or may not be written to; `path` is named.
+    MemoryError
+        If the block runs out of memory; `path` is named.
 
     Examples
     --------
@@ -61,16 +99,54 @@ def atomic_path(path: str | os.PathLike) -> Iterator[str]:
         raise FileNotFoundError(f"Cannot write {target!r}: no folder {folder!r}.")
     if os.path.isdir(target):
         raise IsADirectoryError(f"Cannot write {target!r}: it is a folder.")
-    temporary = os.path.join(
-        folder, f".psmlearn-{uuid.uuid4().hex}{os.path.splitext(name)[1]}"
-    )
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    clear_leftovers_once(folder)
+    temporary = os.path.join(folder, temporary_name(os.path.splitext(name)[1]))
+    with names_target(target, temporary):
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            yield temporary
+            if os.path.exists(target):
+                shutil.copymode(target, temporary)
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+
+
+@contextmanager
+def names_target(
+    path: str | os.PathLike, temporary: str | None = None
+) -> Iterator[None]:
+    """Name the file in errors of the disk and of memory, which name none.
+
+    `temporary` is a name that the user has never heard of.
+    """
+    target = as_path(path)
     try:
-        yield temporary
-        if os.path.exists(target):
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
+        yield
+    except MemoryError as error:
+        text = _without_name(str(error), target, temporary) or "not enough memory"
+        if text.startswith("Cannot write "):  # another file, written within
+            raise
+        raise MemoryError(f"Cannot write {target!r}: {text}") from error
+    except OSError as error:
+        if error.filename is None:
+            unnamed = error.errno in _DISK_ERRORS
+        else:
+            unnamed = error.filename == temporary
+        if unnamed:
+            raise OSError(error.errno, error.strerror, target) from error
+        if type(error) is OSError and error.errno is None:
+            text = _without_name(str(error), target, temporary)
+            if text.startswith("Cannot write "):
+                raise
+            raise OSError(f"Cannot write {target!r}: {text}") from error
         raise
+
+
+def _without_name(text: str, *names: str | None) -> str:
+    """Take from an error what a writer within has put before it."""
+    for name in names:
+        text = text.removeprefix(f"Cannot write {name!r}: ")
+    return text

@@ -5,15 +5,38 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from itertools import chain
+from numbers import Number
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from psmlearn._images._checks import as_label_image, describe
-from psmlearn.io._paths import as_path, atomic_path
+from psmlearn.io._paths import as_path, atomic_path, names_target
 
-# A spreadsheet runs a cell that begins with one of these as a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet runs a cell that begins with one of these as a formula; in East Asia
+# with their wide forms, too, which are the same after NFKC but for the minus sign.
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\u2212")
+# Of some programs what follows these, which they drop.
+_CELL_BREAKS = ("\t", "\r", "\n")
+# Spaces, control characters and marks without width, such as that of byte order.
+_DROPPED_KINDS = ("Z", "Cc", "Cf")
+
+_Write = TypeVar("_Write", bound=Callable[..., None])
+
+
+def _names_its_file(write: _Write) -> _Write:
+    """Name the file when memory or the disk ends."""
+
+    @wraps(write)
+    def named(path: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        with names_target(path):
+            write(path, *args, **kwargs)
+
+    return cast(_Write, named)
 
 
 def _check_suffix(path: str | os.PathLike, allowed: tuple[str, ...]) -> str:
@@ -27,6 +50,7 @@ def _check_suffix(path: str | os.PathLike, allowed: tuple[str, ...]) -> str:
     return suffix
 
 
+@_names_its_file
 def write_labels(path: str | os.PathLike, labels: np.ndarray) -> None:
     """Write a label image as a compressed TIFF (or a 16-bit PNG), atomically.
 
@@ -47,6 +71,8 @@ def write_labels(path: str | os.PathLike, labels: np.ndarray) -> None:
         If `labels` is no array.
     ValueError
         If `labels` is no label image, or a PNG cannot hold it.
+    OSError
+        If there is no such folder, or it cannot be written to; `path` is named.
 
     Examples
     --------
@@ -90,6 +116,7 @@ def _save_png(path: str | os.PathLike, array: np.ndarray) -> None:
         Image.fromarray(array).save(temporary, format="PNG")
 
 
+@_names_its_file
 def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
     """Write an image as PNG, atomically.
 
@@ -108,6 +135,8 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
         If `array` is no array.
     ValueError
         If a PNG cannot hold it.
+    OSError
+        If there is no such folder, or it cannot be written to; `path` is named.
 
     Examples
     --------
@@ -148,13 +177,16 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
     _save_png(path, np.ascontiguousarray(array))
 
 
+@_names_its_file
 def write_table(
     path: str | os.PathLike, columns: Mapping[str, Sequence | np.ndarray]
 ) -> None:
     """Write columns of one length as a CSV file, atomically.
 
-    Text that a spreadsheet would run as a formula gets a leading apostrophe;
-    numbers are written so that they read back the same.
+    Text that a spreadsheet would run as a formula gets a leading apostrophe, also
+    where spaces, newlines or marks without width stand before its sign, or the sign
+    is a wide one; numbers are written so that they read back the same. What of a file
+    name is no text is written as an escape, such as ``\\udcfc``.
 
     Parameters
     ----------
@@ -167,6 +199,8 @@ def write_table(
     ------
     ValueError
         If there is no column, or they differ in length.
+    OSError
+        If there is no such folder, or it cannot be written to; `path` is named.
 
     Examples
     --------
@@ -192,16 +226,33 @@ def write_table(
         )
     with (
         atomic_path(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
+        # File names may hold bytes that are no text.
+        open(
+            temporary, "w", newline="", encoding="utf-8", errors="backslashreplace"
+        ) as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([_safe_cell(name) for name in columns])
-        rows = zip(*values, strict=True)
-        writer.writerows([_safe_cell(value) for value in row] for row in rows)
+        # The plain one leaves a lone "\r" bare, which readers take for a line's end.
+        careful = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        for row in chain([tuple(columns)], zip(*values, strict=True)):
+            cells = [_safe_cell(value) for value in row]
+            breaks = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+            (careful if breaks else writer).writerow(cells)
 
 
 def _safe_cell(value: object) -> object:
     """Keep text from being run as a formula when a spreadsheet opens it."""
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return f"'{value}"
-    return value
+    if value is None or isinstance(value, Number):
+        return value
+    text = str(value)
+    return f"'{text}" if _begins_like_formula(text) else text
+
+
+def _begins_like_formula(text: str) -> bool:
+    """Tell what a spreadsheet may run, whatever it drops before."""
+    if text.startswith(_CELL_BREAKS):
+        return True
+    for char in text:
+        if not unicodedata.category(char).startswith(_DROPPED_KINDS):
+            return unicodedata.normalize("NFKC", char).startswith(_FORMULA_SIGNS)
+    return False

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command line: ``psmlearn segment IMAGES... --output demo/``.
+
+``_sources.py`` finds images, ``_outputs.py`` keeps the folder of results: what it will
+hold is known, and checked, before any work; ``_ledger.py`` is the list by which own
+files are told from those of others. ``_terminal.py`` says what happens.
+"""
+
+from __future__ import annotations
+
+import click
+
+import psmlearn
+from psmlearn._cli._segment import segment
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(psmlearn.__version__, prog_name="psmlearn")
+def main() -> None:
+    """Label-free nuclei segmentation for histology."""
+
+
+main.add_command(segment)

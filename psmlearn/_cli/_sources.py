@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Find the images that are named on the command line, and watch over them."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from psmlearn._cli._ledger import LEDGER_NAME, digest, read_ledger
+from psmlearn._cli._terminal import Terminal, tell_some
+from psmlearn.io._paths import IMAGE_SUFFIXES, printable
+from psmlearn.io._read import sniff_format
+
+# What may be an image, and is not read.
+_FOREIGN_SUFFIXES = frozenset(
+    ".svs .ndpi .ndpis .scn .mrxs .vms .vmu .bif .qptiff .isyntax .czi .lif .nd2 .lsm "
+    ".stk .oib .oif .oir .vsi .zvi .ims .dv .r3d .ets .dcm .dicom .gif .heic .heif "
+    ".avif .jp2 .j2k .j2c .jpx .jpf .jxl .jxr .wdp .hdp .psd .psb .xcf .pcx .tga .exr "
+    ".hdr .ppm .pgm .pbm .pnm .dng .cr2 .cr3 .nef .arw .orf .rw2 .svg .eps .pdf .ico "
+    ".tf2 .apng .mng .jpm .ptif .ptiff .tiff.gz .tif.gz .npy .npz .nii .mha .mhd "
+    ".nrrd .mat .h5 .hdf5 .zarr .n5".split()
+)
+
+
+def find_images(images: Iterable[Path], output: Path, terminal: Terminal) -> list[str]:
+    """Return the paths of the images named, folders searched; say what is left out.
+
+    Raises
+    ------
+    click.UsageError
+        If there is no image.
+    click.ClickException
+        If something that is named is no regular file.
+    """
+    paths: list[str] = []
+    results: list[str] = []
+    known = _Ledgers()
+    for path in map(str, images):
+        if os.path.isdir(path):
+            paths.extend(_search(path, output, known, terminal))
+        elif os.path.exists(path) and not os.path.isfile(path):
+            raise terminal.failure(f"{path!r} is no regular file, and not read.")
+        elif known.wrote(path):
+            results.append(path)
+        else:
+            paths.append(path)
+    if results:
+        terminal.say(f"left out, psmlearn wrote them: {tell_some(results)}", err=True)
+    kept = _without_twins(paths, terminal)
+    if not kept:
+        raise click.UsageError(
+            "Name the images or folders to segment, or --sample for a sample image."
+        )
+    terminal.know(kept)
+    return kept
+
+
+class _Ledgers:
+    """The lists of own files of all folders that images lie in."""
+
+    def __init__(self) -> None:
+        self._of_folder: dict[str, Callable[[str], bool]] = {}
+
+    def wrote(self, path: str) -> bool:
+        """Tell whether a file is a result of psmlearn, changed since or not."""
+        folder, name = os.path.split(path)
+        if folder not in self._of_folder:
+            try:
+                self._of_folder[folder] = read_ledger(folder or ".").__contains__
+            except (OSError, ValueError):  # not a list of ours
+                self._of_folder[folder] = lambda name: False
+        return self._of_folder[folder](name)
+
+
+def _search(
+    folder: str, output: Path, known: _Ledgers, terminal: Terminal
+) -> list[str]:
+    """Return the images of a folder, sorted; say in one line what else lies there."""
+    found: list[str] = []
+    left: dict[str, list[str]] = {}
+    for entry in sorted(os.scandir(folder), key=lambda entry: Path(entry.path)):
+        if entry.name.startswith((".", "__MACOSX")) or entry.name == LEDGER_NAME:
+            continue
+        why = _why_not(entry, output, known)
+        if why is None:
+            found.append(str(Path(entry.path)))
+        elif why:
+            left.setdefault(why, []).append(entry.name)
+    if left:
+        told = "; ".join(f"{tell_some(names)} ({why})" for why, names in left.items())
+        terminal.say(f"left out of {printable(folder)}: {told}", err=True)
+    if not found:
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise click.UsageError(
+            f"No image in the folder {printable(folder)} ({suffixes})."
+        )
+    return found
+
+
+def _why_not(entry: os.DirEntry, output: Path, known: _Ledgers) -> str | None:
+    """Say why what lies in a folder is no image; None if it is, "" if nobody asks."""
+    suffix = os.path.splitext(entry.name)[1].lower()
+    if entry.is_dir():
+        is_output = output.is_dir() and os.path.samefile(entry.path, output)
+        return "" if is_output else "folder"
+    named = suffix in IMAGE_SUFFIXES
+    if not entry.is_file():
+        if not named and suffix not in _FOREIGN_SUFFIXES:
+            return ""
+        return "link to nothing" if entry.is_symlink() else "no regular file"
+    if known.wrote(entry.path):
+        return "psmlearn wrote it" if named else ""
+    if named:
+        return None
+    if suffix in _FOREIGN_SUFFIXES:
+        return "format that is not read"
+    try:
+        return f"{sniff_format(entry.path)} by its content, not by its name"
+    except (OSError, ValueError):
+        return ""
+
+
+def _without_twins(paths: list[str], terminal: Terminal) -> list[str]:
+    """Return the paths without those of a file that came before, which are told."""
+    first: dict[str, str] = {}
+    twins = []
+    for path in dict.fromkeys(paths):
+        place = os.path.realpath(path)
+        if first.setdefault(place, path) != path:
+            twins.append(path)
+    if twins:
+        terminal.say(f"left out, named twice: {tell_some(twins)}", err=True)
+    return list(first.values())
+
+
+def unique_names(paths: Iterable[str]) -> list[str]:
+    """File names without suffix; with a number where two images share one.
+
+    Names that differ in case alone, or in how their accents are written, are one file
+    on some disks.
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    numbers: dict[str, int] = {}
+    for path in paths:
+        name = stem = Path(path).stem
+        while fold_name(name) in taken:
+            numbers[stem] = numbers.get(stem, 1) + 1
+            name = f"{stem}-{numbers[stem]}"
+        taken.add(fold_name(name))
+        names.append(name)
+    return names
+
+
+def fold_name(name: str) -> str:
+    """Return what two names share that a disk may take for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a file was like when it was looked at first."""
+
+    path: str
+    size: int
+    time: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: str | None) -> Stamp | None:
+        """Look at a file; None where there is none, which others will tell."""
+        if path is None:
+            return None
+        try:
+            stat = os.stat(path)
+            return cls(path, stat.st_size, stat.st_mtime_ns, digest(path))
+        except OSError:
+            return None
+
+    def check(self) -> None:
+        """Refuse a file that is another by now.
+
+        Raises
+        ------
+        ValueError
+            If its content has changed.
+        FileNotFoundError
+            If it is gone.
+        """
+        try:
+            stat = os.stat(self.path)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{self.path!r} is gone since the run began."
+            ) from None
+        same = (stat.st_size, stat.st_mtime_ns) == (self.size, self.time)
+        if not same and digest(self.path) != self.sha256:
+            raise ValueError(f"{self.path!r} has changed since the run began.")

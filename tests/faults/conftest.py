@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fixtures of tests of the command line."""
+
+from __future__ import annotations
+
+import pytest
+from command_line import make_image
+from fixed_model import FixedModel
+
+from psmlearn._cli import _segment
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """Replace training; `seen` has the batch and the settings of each."""
+    made = FixedModel()
+    made.seen = []
+
+    def train(*settings):
+        made.seen.append(settings)
+        made.classes = settings[-1]
+        return made
+
+    monkeypatch.setattr(_segment, "_train", train)
+    return made
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for seed, name in enumerate("abc"):
+        make_image(folder / f"{name}.png", seed)
+    return folder

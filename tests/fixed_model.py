@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A stand-in for a fitted model, so that tests of the command line train nothing.
+
+Run as a script it is the command line with that model; it then waits for a while before
+each image, so that something can happen to it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+
+from psmlearn.io import check_images
+
+
+class FixedMaps:
+    def transform(self, images):
+        batch = check_images(images)
+        return [np.concatenate([i, i[..., :1]], axis=2) for i in batch]
+
+
+class FixedModel:
+    """Stands for a fitted model: pixels of the upper left corner are one nucleus."""
+
+    labeler_ = SimpleNamespace(named_steps={"maps": FixedMaps()})
+
+    def __init__(self, classes=None, wait=0.0):
+        self.classes = classes
+        self.wait = wait
+
+    def predict(self, images):
+        time.sleep(self.wait)
+        masks = []
+        for image in check_images(images):
+            mask = np.zeros(image.shape[:2], dtype=np.int32)
+            mask[:4, :5] = 1
+            masks.append(np.dstack([mask, mask]) if self.classes else mask)
+        return masks
+
+
+if __name__ == "__main__":
+    from psmlearn import _cli
+    from psmlearn._cli import _segment
+
+    def train(batch, *settings):
+        return FixedModel(settings[-1], float(os.environ.get("WAIT", "0")))
+
+    _segment._train = train
+    _cli.main(sys.argv[1:])
