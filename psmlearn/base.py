@@ -14,8 +14,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from psmlearn._sklearn_compat import Interval, StrOptions
 from psmlearn._images._checks import UNIT_RANGE
+from psmlearn._sklearn_compat import Interval, StrOptions
 from psmlearn.io._batch import ImageBatch, check_images
 from psmlearn.io._standardised import StandardisedBatch
 

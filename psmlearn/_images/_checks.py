@@ -101,7 +101,9 @@ def _range_problem(
     came = f"holds values from {low:.6g} to {high:.6g}; expected "
     if is_own_range(value_range):
         limits = f"({value_range[0]:g}, {value_range[1]:g})"
-        return came + f"what is within value_range={limits}: clip it, or widen the range"
+        return (
+            came + f"what is within value_range={limits}: clip it, or widen the range"
+        )
     came += "floats within [0, 1]: "
     if low < 0:
         return came + "rescale the image"

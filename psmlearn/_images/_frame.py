@@ -29,9 +29,9 @@ _SOFT = 3
 # The rest is brightfield: pale somewhere, and not dark in the middle.
 _PALEST = 0.3
 _MIDDLE = 0.4
-# Where the rest has no colour, nearly all of the black must be without noise, so much of
-# the border be shown, within whole rows and columns of black, and so much of what is shown
-# be one piece.
+# Where the rest has no colour, nearly all of the black must be without noise, so much
+# of the border be shown, within whole rows and columns of black, and so much of what
+# is shown be one piece.
 _NO_LIGHT = 0.008
 _LEAST_BORDER = 0.5
 _LARGEST_PIECE = 0.5

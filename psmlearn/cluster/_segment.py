@@ -229,7 +229,9 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         centers = np.full((1, n_features), np.nan, np.float32)
         if self.shared is not None:
             centers = self.shared.centers
-        return ClusteredImage(np.zeros(shape, np.int32), centers, np.zeros(1, bool), 0, 0)
+        return ClusteredImage(
+            np.zeros(shape, np.int32), centers, np.zeros(1, bool), 0, 0
+        )
 
     # -- one image, as a whole ------------------------------------------------
 

@@ -19,18 +19,17 @@ from psmlearn._images._checks import (
     value_problem,
 )
 from psmlearn._images._frame import shown_mask
+from psmlearn._warnings import warn_user
+from psmlearn.exceptions import NoDataWarning, OrientationWarning, ValueRangeWarning
 from psmlearn.io._collections import (
     is_collection,
     path_array_as_list,
     prefix,
     refuse_kind,
 )
-from psmlearn._warnings import warn_user
-from psmlearn.exceptions import NoDataWarning, OrientationWarning, ValueRangeWarning
 from psmlearn.io._decoded import Decoded
 from psmlearn.io._paths import as_path, is_path
 from psmlearn.io._read import decode_image
-
 
 _N_TOLD = 5
 
@@ -77,7 +76,6 @@ class ImageProblems:
             f"{name} has {n_channels} channel(s); {expected}{_advice(n_channels, self)}"
         )
         return False
-
 
     def warn(self, n_images: int, caller: str) -> None:
         """Tell, once each, what was left out and what cannot be known."""

@@ -13,9 +13,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from psmlearn._images._checks import is_own_range
 from psmlearn._sklearn_compat import HasMethods, Interval, StrOptions, _fit_context
 from psmlearn._typing import ImageLabels, Images, Masks, PixelSize, RandomState
-from psmlearn._images._checks import is_own_range
 from psmlearn.base import PIXEL_SIZE, UNIT_RANGE, BaseImageEstimator
 from psmlearn.cluster._classes import Classes, warn_of_staining
 from psmlearn.io._batch import ImageBatch, check_images, check_masks

@@ -13,8 +13,8 @@ from psmlearn._engine._augment import random_affine
 from psmlearn._images._regions import connected_regions, regions_of_classes
 from psmlearn._sklearn_compat import _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, RandomState
-from psmlearn.io._batch import check_range
 from psmlearn.base import AT_LEAST_0, VALUE_RANGE, EarlyStopping
+from psmlearn.io._batch import check_range
 from psmlearn.segmentation._appearance import vary_channels
 from psmlearn.segmentation._pixels import MaskSegmenter
 from psmlearn.segmentation._targets import Regions

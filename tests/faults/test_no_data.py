@@ -219,7 +219,9 @@ def test_a_strip_changes_nothing_beside_it(classes, scope):
     images = make_nuclei(2, SHAPE, n_nuclei=14, stain=stain, random_state=1).images
     model = SemanticClusterer(classes=classes, fit_scope=scope, random_state=0)
     with pytest.warns(NoDataWarning):
-        padded = model.fit_predict([np.pad(x, ((7, 0), (0, 9), (0, 0))) for x in images])
+        padded = model.fit_predict(
+            [np.pad(x, ((7, 0), (0, 9), (0, 0))) for x in images]
+        )
     alone = model.fit_predict(list(images))
     for found, expected in zip(padded, alone, strict=True):
         np.testing.assert_array_equal(found[7:, :-9], expected)

@@ -75,7 +75,9 @@ def test_the_given_white_is_used(data, kind):
 def test_a_batch_with_a_white_goes_wherever_images_do(data):
     batch = check_images(_stored(data.images, "12 bits in 16"), value_range=(0, 4080))
     masks = list(data.masks)
-    right = labelling_index(masks, intensity=stain_intensity(data.images, masks), min_cells=0)
+    right = labelling_index(
+        masks, intensity=stain_intensity(data.images, masks), min_cells=0
+    )
     found = labelling_index(masks, intensity=stain_intensity(batch, masks), min_cells=0)
     assert found.h_score == right.h_score
     for make in (
