@@ -41,9 +41,9 @@ _LEAST_LIGHT = 0.5
 _COUNTERSTAIN_RANGE = (0.08, 0.6)
 _CHROMOGEN_RANGE = (0.2, 1.0)
 _MARGIN = 0.04  # of the cosine
-# Of a chromogen's object with its rim, what is not too pale or dark to have a colour has
-# its colour in this part at least: of 234 nuclei marked positive in 7 fields all but one
-# have 0.03 and more, of neutral grains none has any.
+# Of a chromogen's object with its rim, what is not too pale or dark to have a colour
+# has its colour in this part at least: of 234 nuclei marked positive in 7 fields all
+# but one have 0.03 and more, of neutral grains none has any.
 _COLOUR_RANGE = (0.1, 1.0)
 _LEAST_COLOURED = 0.02
 _LEAST_DEGREES = 10.0
