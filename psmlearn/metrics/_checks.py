@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from psmlearn._images._checks import is_stencil
+from psmlearn._images._checks import stencil_problem
 from psmlearn._typing import Labels, Masks, Regions
 from psmlearn.io._masks import check_regions, list_masks, load_mask
 
@@ -191,13 +191,12 @@ def check_values(
             f"{name} holds the value {lowest}; expected 0 for background, 1..n for "
             "objects and -1 for unknown."
         )
-    if binary or ids.max() != 255:
+    positive = ids[ids > 0]
+    if binary or not positive.size or (positive != positive[0]).any():
         return
-    if (ids[ids > 0] == 255).all() and is_stencil(mask):
-        raise ValueError(
-            f"{name} is a 0/255 mask: 255 is its only value above 0, so all its "
-            f"objects would count as one; {_LABEL_HINT}."
-        )
+    problem = stencil_problem(mask)
+    if problem is not None:
+        raise ValueError(f"{name} {problem}.")
 
 
 def check_class_values(classes: np.ndarray, name: str) -> None:
