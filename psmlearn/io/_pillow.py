@@ -4,13 +4,19 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from typing import Any
 
 import numpy as np
 
 from psmlearn.io._decoded import Decoded, as_orientation, split_alpha
-from psmlearn.io._limits import RefusedError, check_declared_size
+from psmlearn.io._limits import (
+    DEFLATE_RATIO,
+    RefusedError,
+    check_declared_size,
+    check_plausible_size,
+)
 
 # The classes are opened directly: Image.open warns above 89 Mpixel, and the
 # limit it warns by is a global that is not ours to change.
@@ -23,6 +29,8 @@ _READERS = {
 }
 _PLAIN_MODES = ("1", "L", "RGB", "RGBA", "LA", "I", "F")
 _ORIENTATION = 0x0112
+# Of a JPEG of blank blocks, coarsely sampled; a BMP stays far below.
+_PIXELS_PER_BYTE = 2000
 
 
 def read_with_pillow(
@@ -30,11 +38,25 @@ def read_with_pillow(
 ) -> Decoded:
     """Decode a file, without alpha."""
     with open(path, "rb") as file, _reader(kind)(file, path) as image:
-        check_declared_size(image.height, image.width, max_pixels)
+        _check_size(image, kind, os.path.getsize(path), max_pixels)
         if getattr(image, "n_frames", 1) > 1:
             raise RefusedError(f"holds {image.n_frames} frames; save the one you need")
         decoded = _decode(image, path, kind, as_labels)
         return decoded._replace(orientation=_orientation(image), lossy=kind == "JPEG")
+
+
+def _check_size(image: Any, kind: str, file_size: int, max_pixels: int) -> None:
+    """Refuse a picture by the size that it declares, before it is decoded."""
+    n_pixels = image.height * image.width
+    deep = _is_reduced(image, kind) or image.mode.startswith("I;16")
+    n_channels = 3 if image.mode == "P" else len(image.getbands())
+    depth = {"I": 4, "F": 4}.get(image.mode, 2 if deep else 1)
+    check_declared_size(image.height, image.width, max_pixels, n_channels * depth)
+    if kind == "PNG":
+        bits = {"1": 1, "P": 1, "L": 2}.get(image.mode, 8 * n_channels * depth)
+        check_plausible_size(n_pixels * bits / 8, file_size, DEFLATE_RATIO)
+    elif kind in ("JPEG", "BMP"):
+        check_plausible_size(n_pixels, file_size, _PIXELS_PER_BYTE)
 
 
 def _decode(image: Any, path: str, kind: str, as_labels: bool) -> Decoded:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
-import warnings
+import stat
 
 import numpy as np
 
 from psmlearn._images._checks import as_label_image
+from psmlearn._warnings import warn_user
+from psmlearn.exceptions import NoDataWarning, OrientationWarning
 from psmlearn.io._decoded import Decoded
 from psmlearn.io._limits import MAX_PIXELS, RefusedError
 from psmlearn.io._paths import as_path
@@ -34,20 +36,27 @@ def sniff_format(path: str) -> str:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is a folder, empty, not readable, or no image of a known format.
+        If it is a folder, a pipe, empty, not readable, or no image of a known format.
     """
-    if os.path.isdir(path):
-        raise ValueError(
-            f"{path!r} is a folder; give its image files, as with "
-            f"sorted(pathlib.Path(folder).glob('*.png'))."
-        )
     try:
-        with open(path, "rb") as file:
-            start = file.read(12)
+        mode = os.stat(path).st_mode
+        if stat.S_ISREG(mode):
+            with open(path, "rb") as file:
+                start = file.read(12)
     except FileNotFoundError:
         raise FileNotFoundError(f"No such image file: {path!r}.") from None
     except OSError as error:
         raise ValueError(f"{path!r} cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # such as a null character in the name
+        raise ValueError(f"{path!r} is no path: {error}.") from error
+    if stat.S_ISDIR(mode):
+        raise ValueError(
+            f"{path!r} is a folder; give its image files, as with "
+            f"sorted(pathlib.Path(folder).glob('*.png'))."
+        )
+    if not stat.S_ISREG(mode):
+        # Reading from a pipe may wait for ever.
+        raise ValueError(f"{path!r} is no regular file but a pipe, socket or device.")
     if not start:
         raise ValueError(f"{path!r} is empty (0 bytes).")
     for signature, name in _SIGNATURES:
@@ -66,10 +75,16 @@ def read_size(path: str) -> tuple[int, int]:
     kind = sniff_format(path)
     try:
         if kind == "TIFF":
-            return read_tiff_size(path)
-        return read_pillow_size(path, kind)
+            height, width = read_tiff_size(path)
+        else:
+            height, width = read_pillow_size(path, kind)
+        if height < 1 or width < 1:
+            raise ValueError(f"it declares {height} x {width} pixels")
+    except MemoryError as error:
+        raise MemoryError(f"{path!r} needs more memory than there is.") from error
     except Exception as error:  # decoders raise nearly anything on broken files
         raise ValueError(f"{path!r} is a broken {kind} file: {error}.") from error
+    return height, width
 
 
 def decode_image(
@@ -81,14 +96,46 @@ def decode_image(
         if kind == "TIFF":
             return read_tiff(path, as_labels=as_labels, max_pixels=max_pixels)
         return read_with_pillow(path, kind, as_labels=as_labels, max_pixels=max_pixels)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise MemoryError(f"{path!r} needs more memory than there is.") from error
     except RefusedError as error:
         raise ValueError(f"{path!r} {error}.") from error
     except Exception as error:  # decoders raise nearly anything on broken files
         raise ValueError(
             f"{path!r} is a broken or truncated {kind} file: {error}."
         ) from error
+
+
+def decode_labels(path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decode a file of ids or of a region; refuse what has an alpha that shows."""
+    decoded = decode_image(path, as_labels=True, max_pixels=max_pixels)
+    if not decoded.opaque:
+        raise ValueError(
+            f"{path!r} has transparent pixels, so it does not tell what they are; save "
+            "the ids alone, without alpha."
+        )
+    return decoded
+
+
+def refuse_lossy(decoded: Decoded, path: str, what: str) -> None:
+    """Refuse a file whose values were changed by compression."""
+    if decoded.lossy:
+        raise ValueError(
+            f"{path!r} is compressed with losses, as JPEG is: its values are not those "
+            f"that were saved, and {what}. Save masks as PNG, or as TIFF with LZW or "
+            "deflate."
+        )
+
+
+def warn_of_orientation(decoded: Decoded, path: str) -> None:
+    """Warn where a viewer would show the file turned or mirrored."""
+    if decoded.orientation != 1:
+        warn_user(
+            f"{path!r} has the orientation tag {decoded.orientation}: viewers turn or "
+            "mirror it, and it is read as stored; what was drawn in them does not fit. "
+            "Save it upright, as with PIL.ImageOps.exif_transpose(image).",
+            OrientationWarning,
+        )
 
 
 def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -135,11 +182,8 @@ def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.n
     path = as_path(path)
     decoded = decode_image(path, max_pixels=max_pixels)
     if not decoded.opaque:
-        warnings.warn(
-            f"dropped the alpha of {path!r}, which is not opaque",
-            UserWarning,
-            stacklevel=2,
-        )
+        warn_user(f"dropped the alpha of {path!r}, which is not opaque", NoDataWarning)
+    warn_of_orientation(decoded, path)
     return decoded.array
 
 
@@ -180,5 +224,7 @@ def read_labels(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.
            [2, 2]], dtype=int32)
     """
     path = as_path(path)
-    decoded = decode_image(path, as_labels=True, max_pixels=max_pixels)
+    decoded = decode_labels(path, max_pixels=max_pixels)
+    refuse_lossy(decoded, path, "no ids")
+    warn_of_orientation(decoded, path)
     return as_label_image(decoded.array, repr(path))

@@ -12,6 +12,7 @@ from psmlearn._images._checks import as_label_image
 from psmlearn._images._stains import optical_density, stain_amounts
 from psmlearn._typing import Image, Images, Points, Regions
 from psmlearn.io import ImageBatch, check_images
+from psmlearn.io._masks import refuse_other_sizes
 from psmlearn.io._paths import is_path
 from psmlearn.io._point_checks import as_points, load_points_or_mask
 from psmlearn.measure._cells import check_number, list_cells, list_regions, look_up
@@ -96,7 +97,7 @@ def stain_intensity(
         )
     if radius is not None:
         check_number(radius, "radius", 0)
-    planes = list_regions(regions, len(named))
+    planes = list_regions(regions, len(named), images.shapes)
     measured = []
     for index, ((name, item), plane) in enumerate(zip(named, planes, strict=True)):
         amount = _amount(images[index], stain, counterstain)
@@ -176,6 +177,7 @@ def _measure(
     amount: np.ndarray, item: Any, name: str, radius: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean amount of each nucleus of one image, and its centre."""
+    refuse_other_sizes((name, item), ("its image", amount))
     item = load_points_or_mask(item, name)
     if item.shape == (0,):
         item = np.empty((0, 2))

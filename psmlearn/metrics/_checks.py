@@ -12,7 +12,7 @@ import numpy as np
 
 from psmlearn._images._checks import stencil_problem
 from psmlearn._typing import Labels, Masks, Regions
-from psmlearn.io._masks import check_regions, list_masks, load_mask
+from psmlearn.io._masks import check_regions, list_masks, load_mask, refuse_other_sizes
 
 Average: TypeAlias = Literal["macro", "micro"] | None
 
@@ -140,6 +140,7 @@ def check_pairs(
         raise ValueError("y_true holds no masks; expected at least one.")
     pairs = []
     for (true_name, true_mask), (pred_name, pred_mask) in zip(true, pred, strict=True):
+        refuse_other_sizes((true_name, true_mask), (pred_name, pred_mask))
         true_ids, true_classes = split_planes(true_mask, true_name, binary, classes)
         pred_ids, pred_classes = split_planes(pred_mask, pred_name, binary, classes)
         if true_ids.shape != pred_ids.shape:
