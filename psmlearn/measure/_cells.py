@@ -16,7 +16,12 @@ from psmlearn._typing import Points, Regions
 from psmlearn.io._collections import list_items
 from psmlearn.io._masks import check_regions, declared_size
 from psmlearn.io._paths import as_path, is_path
-from psmlearn.io._point_checks import as_points, load_points_or_mask, whole_classes
+from psmlearn.io._point_checks import (
+    as_points,
+    load_points_or_mask,
+    tell_points_beside,
+    whole_classes,
+)
 from psmlearn.metrics._centres import measure_objects
 
 _EXPECTED = (
@@ -62,10 +67,12 @@ def read_cells(
     named = list_cells(y)
     names = check_names(names, [item for _, item in named])
     planes = list_regions(regions, len(named), [_mask_size(item) for _, item in named])
-    cells = []
+    cells, placed = [], []
     for index, ((called, item), plane) in enumerate(zip(named, planes, strict=True)):
         points, classes, shape = _points_with_class(item, called)
+        placed.append((called, points, None if plane is None else plane.shape))
         cells.append(_cut(names[index], points, classes, shape, plane, index))
+    tell_points_beside(placed)
     return cells
 
 

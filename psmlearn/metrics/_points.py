@@ -18,6 +18,7 @@ from psmlearn.io._point_checks import (
     as_points,
     list_points,
     load_points_or_mask,
+    tell_points_beside,
     whole_classes,
 )
 from psmlearn.metrics._centres import measure_objects
@@ -113,6 +114,12 @@ def image_points(
     images = list(zip(true, pred, inside, strict=True))
     for index, image in enumerate(images):
         _check_sizes(*image, index)
+    tell_points_beside(
+        (item.name, item.points, region.shape)
+        for *pair, region in images
+        for item in pair
+        if item.points is not None and region is not None
+    )
     return (_points_of_image(*image, classes) for image in images), is_scalar
 
 
