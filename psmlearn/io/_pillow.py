@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import re
 from typing import Any
@@ -31,13 +32,30 @@ _PLAIN_MODES = ("1", "L", "RGB", "RGBA", "LA", "I", "F")
 _ORIENTATION = 0x0112
 # Of a JPEG of blank blocks, coarsely sampled; a BMP stays far below.
 _PIXELS_PER_BYTE = 2000
+_CHUNK = 1 << 16
+
+
+class _BoundedFile(io.BufferedReader):
+    """A file that is not asked for more than it has, whatever its chunks declare.
+
+    Memory for as much is taken before a byte is read.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(io.FileIO(path))
+        self._n_bytes = os.path.getsize(path)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _CHUNK:
+            size = min(size, max(0, self._n_bytes - self.tell()))
+        return super().read(size)
 
 
 def read_with_pillow(
     path: str, kind: str, *, as_labels: bool, max_pixels: int
 ) -> Decoded:
     """Decode a file, without alpha."""
-    with open(path, "rb") as file, _reader(kind)(file, path) as image:
+    with _BoundedFile(path) as file, _reader(kind)(file, path) as image:
         _check_size(image, kind, os.path.getsize(path), max_pixels)
         if getattr(image, "n_frames", 1) > 1:
             raise RefusedError(f"holds {image.n_frames} frames; save the one you need")
@@ -115,7 +133,7 @@ def _orientation(image: Any) -> int:
 
 def read_pillow_size(path: str, kind: str) -> tuple[int, int]:
     """Return height and width as declared, decoding nothing."""
-    with open(path, "rb") as file, _reader(kind)(file, path) as image:
+    with _BoundedFile(path) as file, _reader(kind)(file, path) as image:
         return image.height, image.width
 
 

@@ -12,7 +12,11 @@ import tifffile
 from PIL import Image
 
 from psmlearn.exceptions import AnnotationWarning, OrientationWarning
-from psmlearn.inspection import overlay_labels
+from psmlearn.inspection import (
+    LabellingIndexDisplay,
+    SegmentationDisplay,
+    overlay_labels,
+)
 from psmlearn.io import (
     check_images,
     check_mask,
@@ -225,6 +229,8 @@ def test_masked_arrays_are_refused_everywhere():
         lambda: check_masks([masked]),
         lambda: write_labels("never.tif", masked),
         lambda: overlay_labels(RGB, masked),
+        lambda: SegmentationDisplay.from_predictions(RGB, masked),
+        lambda: LabellingIndexDisplay.from_predictions(RGB, np.ma.dstack([masked] * 2)),
         lambda: nuclei_table(masked),
         lambda: check_regions([np.ma.masked_array(INSIDE, INSIDE)], 1),
         lambda: object_f1_score([IDS], [masked]),
