@@ -86,11 +86,12 @@ def check_masks(
     masks: list[np.ndarray] = []
     problems: list[str] = []
     doubts: list[str] = []
+    turned: list[tuple[str, int]] = []
     for index, (name, item) in enumerate(named):
         shape = None if images is None else images.shapes[index]
         owner = "" if images is None else images.names[index]
         try:
-            loaded = load_mask(item, name, shape, owner)
+            loaded = load_mask(item, name, shape, owner, turned=turned)
             masks.append(as_label_image(loaded, name, doubts))
         except (OSError, TypeError, ValueError) as error:
             problems.append(str(error).rstrip("."))
@@ -98,6 +99,7 @@ def check_masks(
         if shape is not None and loaded.shape[:2] != shape:
             problems.append(_size_problem(name, loaded.shape[:2], shape, owner))
     raise_problems(problems, "mask", len(named), caller)
+    warn_of_orientation(turned)
     if doubts:
         more = f"; and {len(doubts) - 5} more" if len(doubts) > 5 else ""
         warn_user(f"{prefix(caller)}{'; '.join(doubts[:5])}{more}.", AnnotationWarning)
@@ -175,6 +177,7 @@ def load_mask(
     owner: str = "",
     *,
     is_region: bool = False,
+    turned: list[tuple[str, int]] | None = None,
 ) -> np.ndarray:
     """Take a mask as an array; a file is decoded, its values are not looked at.
 
@@ -189,6 +192,8 @@ def load_mask(
         What to call the image of that size in errors.
     is_region : bool, default=False
         Whether black and white will do where compression may have changed values.
+    turned : list of (path, orientation tag) or None, default=None
+        Takes what is warned of, for a caller that warns once for all masks.
     """
     if not is_path(item):
         return as_array(item, name, "expected a label image")
@@ -207,7 +212,10 @@ def load_mask(
         raise MemoryError(f"{name}: {error}") from error
     except (OSError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
-    warn_of_orientation(decoded, path)
+    if turned is None:
+        warn_of_orientation([(path, decoded.orientation)])
+    else:
+        turned.append((path, decoded.orientation))
     return decoded.array
 
 
@@ -289,18 +297,20 @@ def check_regions(
             "expected one region for each image, in the same order."
         )
     checked: list[np.ndarray | None] = []
+    turned: list[tuple[str, int]] = []
     for index, (name, given) in enumerate(named):
         shape = None if shapes is None else shapes[index]
         owner = f"image {index}" if names is None else names[index]
         region = None
         if given is not None:
-            region = _load_region(given, name, numbered, shape, owner)
+            region = _load_region(given, name, numbered, shape, owner, turned)
         if region is not None and shape is not None and region.shape != tuple(shape):
             raise ValueError(
                 f"{name} has height and width {region.shape} but {owner} has "
                 f"{tuple(shape)}; expected one size."
             )
         checked.append(region)
+    warn_of_orientation(turned)
     return checked
 
 
@@ -354,11 +364,12 @@ def _load_region(
     numbered: bool,
     shape: tuple[int, ...] | None,
     owner: str,
+    turned: list[tuple[str, int]],
 ) -> np.ndarray:
     """Take one region, after a look at its kind, shape and values."""
     from_file = is_path(given)
     if from_file:
-        region = load_mask(given, name, shape, owner, is_region=True)
+        region = load_mask(given, name, shape, owner, is_region=True, turned=turned)
     else:
         region = as_array(given, name, _EXPECTED_REGIONS)
     if region.ndim == 2 and region.dtype.kind in "iu" and (from_file or numbered):

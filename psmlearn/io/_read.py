@@ -127,13 +127,22 @@ def refuse_lossy(decoded: Decoded, path: str, what: str) -> None:
         )
 
 
-def warn_of_orientation(decoded: Decoded, path: str) -> None:
-    """Warn where a viewer would show the file turned or mirrored."""
-    if decoded.orientation != 1:
+def warn_of_orientation(turned: list[tuple[str, int]]) -> None:
+    """Warn once of files that a viewer would show turned or mirrored.
+
+    Parameters
+    ----------
+    turned : list of (path, orientation tag)
+        Those with a tag of 1 are passed over.
+    """
+    told = [f"{path!r} ({tag})" for path, tag in turned if tag != 1]
+    if told:
+        more = f" and {len(told) - 5} more" if len(told) > 5 else ""
         warn_user(
-            f"{path!r} has the orientation tag {decoded.orientation}: viewers turn or "
-            "mirror it, and it is read as stored; what was drawn in them does not fit. "
-            "Save it upright, as with PIL.ImageOps.exif_transpose(image).",
+            f"{', '.join(told[:5])}{more} have an orientation tag: viewers turn or "
+            "mirror them, and they are read as stored; what was drawn in such a viewer "
+            "does not fit. Save them upright, as with "
+            "PIL.ImageOps.exif_transpose(image).",
             OrientationWarning,
         )
 
@@ -142,19 +151,21 @@ def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.n
     """Read an image file as it is stored, losing no bits.
 
     The format is told by the content. TIFF, PNG, JPEG, BMP and WebP are read.
-    Palettes become RGB; the alpha of RGBA and grey-alpha is dropped, with a
-    warning where it is not opaque; white-is-zero TIFFs are turned. 16-bit
-    colours stay 16-bit (PNG, and compressed TIFF, need imagecodecs for that).
-    Refused, each with a hint: CMYK, Lab and other modes that need a colour
-    profile, files of several pages or frames, unusual bit depths, and files
-    that declare more pixels than `max_pixels`. The orientation tag of cameras
-    is not applied.
+    Palettes and YCbCr become RGB; the alpha of RGBA and grey-alpha is dropped,
+    with a warning where it is not opaque; white-is-zero TIFFs are turned, and
+    their missing tiles are white. 16-bit colours stay 16-bit (PNG, and
+    compressed TIFF, need imagecodecs for that). Refused, each with a hint:
+    CMYK, Lab and other modes that need a colour profile, files of several
+    pages, planes or frames, unusual bit depths, files that declare more pixels
+    than `max_pixels` or than they can hold. The orientation tag of cameras is
+    told, and not applied.
 
     Parameters
     ----------
     path : str or os.PathLike
     max_pixels : int, default=2147483648
-        Largest height times width that is decoded.
+        Largest height times width that is decoded, of 4 GiB at most; a larger
+        number raises both.
 
     Returns
     -------
@@ -167,6 +178,15 @@ def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.n
         If there is no such file.
     ValueError
         If the file is broken, truncated or refused; the path is named.
+    MemoryError
+        If there is not as much memory; the path is named.
+
+    Warns
+    -----
+    NoDataWarning
+        If an alpha that is not opaque was dropped.
+    OrientationWarning
+        If viewers would show the file turned or mirrored.
 
     Examples
     --------
@@ -183,15 +203,16 @@ def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.n
     decoded = decode_image(path, max_pixels=max_pixels)
     if not decoded.opaque:
         warn_user(f"dropped the alpha of {path!r}, which is not opaque", NoDataWarning)
-    warn_of_orientation(decoded, path)
+    warn_of_orientation([(path, decoded.orientation)])
     return decoded.array
 
 
 def read_labels(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a label image: TIFF or PNG of ids, as int32.
 
-    The indices of a palette image are its ids. Labels drawn in RGB, floats and
-    0/255 masks are refused.
+    The indices of a palette image are its ids, greys of few bits are as stored.
+    Refused are labels drawn in RGB, floats, files with losses such as JPEG, and
+    masks of one value in several pieces, which do not tell objects apart.
 
     Parameters
     ----------
@@ -210,6 +231,15 @@ def read_labels(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.
         If there is no such file.
     ValueError
         If the file is broken, or does not hold labels; the path is named.
+    MemoryError
+        If there is not as much memory; the path is named.
+
+    Warns
+    -----
+    AnnotationWarning
+        If the only object may be one, cut by the border, and may be several.
+    OrientationWarning
+        If viewers would show the file turned or mirrored.
 
     Examples
     --------
@@ -226,5 +256,5 @@ def read_labels(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.
     path = as_path(path)
     decoded = decode_labels(path, max_pixels=max_pixels)
     refuse_lossy(decoded, path, "no ids")
-    warn_of_orientation(decoded, path)
+    warn_of_orientation([(path, decoded.orientation)])
     return as_label_image(decoded.array, repr(path))

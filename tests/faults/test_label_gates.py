@@ -450,3 +450,10 @@ def test_an_orientation_is_told(tmp_path, orientation):
     for call in (read_image, read_labels, check_mask):
         with pytest.warns(OrientationWarning, match="turned.png.*as stored"):
             np.testing.assert_array_equal(call(path), IDS)
+    for calls in (
+        lambda: check_masks([path] * 7),
+        lambda: check_regions([path] * 7, 7, numbered=True),
+    ):
+        with pytest.warns(OrientationWarning, match="and 2 more have") as told:
+            calls()
+        assert len(told) == 1
