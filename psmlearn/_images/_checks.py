@@ -13,8 +13,9 @@ from psmlearn.exceptions import AnnotationWarning
 
 _MAX_INTEGER = {1: np.float32(255), 2: np.float32(65535)}
 _MAX_ID = np.iinfo(np.int32).max
-# All pieces of an object but the largest, by its area, that may be specks.
-_SPECKS = 0.1
+# Pieces of an object of which all but the largest, by its area, may be specks.
+_SPECKS, _MOST_PIECES = 0.1, 4
+_STEP = 13
 
 
 def describe(array: np.ndarray) -> str:
@@ -267,7 +268,10 @@ def stencil_problem(ids: np.ndarray, doubts: list[str] | None = None) -> str | N
     str or None
     """
     value = int(ids.max())
-    if value < 1 or np.count_nonzero(ids > 0) != np.count_nonzero(ids == value):
+    few = ids[::_STEP, ::_STEP]  # most masks tell by them that they hold several
+    if value < 1 or ((few > 0) & (few != value)).any():
+        return None
+    if np.count_nonzero(ids > 0) != np.count_nonzero(ids == value):
         return None
     pieces = _pieces(ids, value)
     advice = "use skimage.measure.label(mask > 0), which gives each object its own id"
@@ -307,6 +311,8 @@ def _may_be_one(
 
     Either way the value may be an id.
     """
+    if len(pieces) > _MOST_PIECES:
+        return False
     areas = [area for area, _ in pieces]
     if sum(areas) - max(areas) <= _SPECKS * max(areas):
         return True
