@@ -9,6 +9,9 @@ from typing import TypeGuard
 import numpy as np
 from scipy import ndimage
 
+from psmlearn._warnings import warn_user
+from psmlearn.exceptions import AnnotationWarning
+
 _MAX_INTEGER = {1: np.float32(255), 2: np.float32(65535)}
 _MAX_ID = np.iinfo(np.int32).max
 UNIT_RANGE = (0.0, 1.0)
@@ -17,6 +20,9 @@ UNIT_RANGE = (0.0, 1.0)
 _LEAST_LIGHT = 0.25
 _LEAST_LIGHT_OF_16_BITS = 0.5
 _USUAL_WHITES = (255, 1023, 4095, 16383, 32767)
+# Pieces of an object of which all but the largest, by its area, may be specks.
+_SPECKS, _MOST_PIECES = 0.1, 4
+_STEP = 13
 
 
 def describe(array: np.ndarray) -> str:
@@ -311,15 +317,88 @@ def as_float_image(
     return scale_image(array, label_channel, value_range)
 
 
-def is_stencil(mask: np.ndarray) -> bool:
-    """Tell a 0/255 mask from a label image that happens to show only object 255."""
-    if mask.dtype.itemsize == 1:
+def stencil_problem(ids: np.ndarray, doubts: list[str] | None = None) -> str | None:
+    """Say why a plane of ids is a mask of foreground whose objects are not told apart.
+
+    One value in several pieces (8-connected; unknown pixels join what they touch) is
+    no id. It may be one where a nucleus was cut by the border of a crop, or where all
+    but one piece are specks.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (height, width), integer or bool
+    doubts : list of str or None, default=None
+        Takes what is said of such a nucleus, which is no problem.
+
+    Returns
+    -------
+    str or None
+    """
+    value = int(ids.max())
+    few = ids[::_STEP, ::_STEP]  # most masks tell by them that they hold several
+    if value < 1 or ((few > 0) & (few != value)).any():
+        return None
+    if np.count_nonzero(ids > 0) != np.count_nonzero(ids == value):
+        return None
+    pieces = _pieces(ids, value)
+    advice = "use skimage.measure.label(mask > 0), which gives each object its own id"
+    if value == 255 and (ids.dtype.itemsize == 1 or len(pieces) > 1):
+        return f"is a 0/255 mask, not a label image: {advice}"
+    if len(pieces) < 2:
+        return None
+    holds = f"holds one value, {value}, in {len(pieces)} separate pieces"
+    white = ids.dtype.kind == "b" or (
+        ids.dtype.kind == "u" and value == np.iinfo(ids.dtype).max
+    )
+    if white or not _may_be_one(pieces, ids.shape):
+        return f"{holds}, which would count as one object: {advice}"
+    if doubts is not None:
+        doubts.append(f"{holds}, which count as one object; if they are more, {advice}")
+    return None
+
+
+def _pieces(ids: np.ndarray, value: int) -> list[tuple[int, tuple[slice, ...]]]:
+    """Return area and bounding box of each piece of an object."""
+    own = ids == value
+    unknown = ids < 0 if ids.dtype.kind == "i" else None
+    joined = own if unknown is None else own | unknown
+    pieces, n_pieces = ndimage.label(joined, structure=np.ones((3, 3)))
+    if n_pieces < 2:
+        return [(0, ())] * n_pieces
+    pieces[~own] = 0
+    areas = np.bincount(pieces.ravel(), minlength=n_pieces + 1)[1:]
+    boxes = ndimage.find_objects(pieces, n_pieces)
+    return [(int(n), box) for n, box in zip(areas, boxes, strict=True) if n]
+
+
+def _may_be_one(
+    pieces: list[tuple[int, tuple[slice, ...]]], shape: tuple[int, ...]
+) -> bool:
+    """Tell pieces of one nucleus: specks beside it, or two along a border of the crop.
+
+    Either way the value may be an id.
+    """
+    if len(pieces) > _MOST_PIECES:
+        return False
+    areas = [area for area, _ in pieces]
+    if sum(areas) - max(areas) <= _SPECKS * max(areas):
         return True
-    return ndimage.label(mask == 255, structure=np.ones((3, 3)))[1] > 1
+    if len(pieces) > 2:
+        return False
+    (top, left), (other_top, other_left) = (box for _, box in pieces)
+    return any(
+        (one.start == other.start == 0) or (one.stop == other.stop == side)
+        for one, other, side in (
+            (top, other_top, shape[0]),
+            (left, other_left, shape[1]),
+        )
+    )
 
 
-def label_problem(array: np.ndarray) -> str | None:
-    """Say why an array cannot be a label image, or None."""
+def label_problem(array: np.ndarray, doubts: list[str] | None = None) -> str | None:
+    """Say why an array cannot be a label image, or None; see `stencil_problem`."""
+    if isinstance(array, np.ma.MaskedArray):
+        return "is a masked array; use array.filled(0) first"
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 2):
         advice = ""
         if array.ndim == 3 and array.shape[2] in (3, 4):
@@ -330,8 +409,9 @@ def label_problem(array: np.ndarray) -> str | None:
         )
     if array.size == 0:
         return f"is empty: shape {array.shape}"
+    ids = array[..., 0] if array.ndim == 3 else array
     if array.dtype.kind == "b":
-        return None
+        return stencil_problem(ids, doubts)
     if array.dtype.kind not in "iu":
         return (
             f"has dtype {array.dtype}; expected integer ids, 0 for background: use "
@@ -346,16 +426,12 @@ def label_problem(array: np.ndarray) -> str | None:
         )
     if high > _MAX_ID:
         return f"holds the id {high}, above {_MAX_ID}; relabel it from 1"
-    ids = array[..., 0] if array.ndim == 3 else array
-    if int(ids.max()) == 255 and (ids[ids > 0] == 255).all() and is_stencil(ids):
-        return (
-            "is a 0/255 mask, not a label image: use skimage.measure.label(mask > 0) "
-            "to give each object its own id"
-        )
-    return None
+    return stencil_problem(ids, doubts)
 
 
-def as_label_image(array: np.ndarray, name: str) -> np.ndarray:
+def as_label_image(
+    array: np.ndarray, name: str, doubts: list[str] | None = None
+) -> np.ndarray:
     """Check one label image and convert it to int32.
 
     Parameters
@@ -363,9 +439,11 @@ def as_label_image(array: np.ndarray, name: str) -> np.ndarray:
     array : ndarray of shape (height, width) or (height, width, 2)
         Integer (or bool) ids: 0 background, 1..n one id per object, -1 unknown;
         a second plane holds the classes. Floats are refused, and so is a mask
-        whose only value besides 0 is 255.
+        whose only value besides 0 lies in several pieces.
     name : str
         What to call the mask in errors, such as "mask 3".
+    doubts : list of str or None, default=None
+        Takes what would be warned of, for a caller that warns once for all masks.
 
     Returns
     -------
@@ -379,6 +457,11 @@ def as_label_image(array: np.ndarray, name: str) -> np.ndarray:
     ValueError
         If its dtype, shape or values cannot be a label image's.
 
+    Warns
+    -----
+    AnnotationWarning
+        If the only object may be one, and may be several.
+
     Examples
     --------
     >>> import numpy as np
@@ -388,7 +471,12 @@ def as_label_image(array: np.ndarray, name: str) -> np.ndarray:
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} is a {type(array).__name__}; expected a numpy array")
-    problem = label_problem(array)
+    found: list[str] = []
+    problem = label_problem(array, found)
     if problem is not None:
         raise ValueError(f"{name} {problem}.")
+    if found and doubts is None:
+        warn_user(f"{name} {found[0]}.", AnnotationWarning)
+    elif doubts is not None:
+        doubts.extend(f"{name} {doubt}" for doubt in found)
     return np.asarray(array, dtype=np.int32)

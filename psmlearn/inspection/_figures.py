@@ -32,6 +32,8 @@ def get_image(image: Any) -> np.ndarray:
     """Return one image as an array; a path is read."""
     if isinstance(image, str | os.PathLike):
         return read_image(image)
+    if isinstance(image, np.ma.MaskedArray):
+        raise ValueError("The image is a masked array; use image.filled(value).")
     pixels = np.asarray(image)
     if pixels.ndim not in (2, 3):
         raise ValueError(

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from psmlearn.inspection._figures import get_axes, get_image, require_fitted_method
 from psmlearn.inspection._overlay import as_rgb, class_color, overlay_labels
-from psmlearn.io import read_labels
+from psmlearn.io._point_checks import load_points_or_mask
 from psmlearn.measure import Hotspot, LabellingIndex, labelling_index
 from psmlearn.measure._cells import list_regions, read_cells
 
@@ -297,7 +297,7 @@ class LabellingIndexDisplay:
         display : LabellingIndexDisplay
         """
         pixels = get_image(image)
-        given = read_labels(y) if isinstance(y, str | os.PathLike) else np.asarray(y)
+        given = load_points_or_mask(y, "y")
         y = np.empty((0, 3)) if given.shape == (0,) else given
         if region is not None:
             (region,) = list_regions([region], 1)

@@ -11,6 +11,7 @@ import numpy as np
 
 from psmlearn.inspection._figures import get_axes, get_image, require_fitted_method
 from psmlearn.inspection._overlay import class_color, overlay_labels
+from psmlearn.io._masks import load_mask
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -182,7 +183,9 @@ class SegmentationDisplay:
         -------
         display : SegmentationDisplay
         """
-        display = cls(get_image(image), np.asarray(labels), true_labels=true_labels)
+        display = cls(
+            get_image(image), load_mask(labels, "labels"), true_labels=true_labels
+        )
         return display.plot(ax, **plot_options)
 
     @classmethod

@@ -20,7 +20,7 @@ from psmlearn._images._checks import (
 )
 from psmlearn._images._frame import shown_mask
 from psmlearn._warnings import warn_user
-from psmlearn.exceptions import NoDataWarning, OrientationWarning, ValueRangeWarning
+from psmlearn.exceptions import NoDataWarning, ValueRangeWarning
 from psmlearn.io._collections import (
     is_collection,
     path_array_as_list,
@@ -29,7 +29,7 @@ from psmlearn.io._collections import (
 )
 from psmlearn.io._decoded import Decoded
 from psmlearn.io._paths import as_path, is_path
-from psmlearn.io._read import decode_image
+from psmlearn.io._read import decode_image, warn_of_orientation
 
 _N_TOLD = 5
 
@@ -60,7 +60,7 @@ class ImageProblems:
         self.translucent: list[str] = []
         self.empty: list[str] = []
         self.doubts: list[str] = []
-        self.turned: list[str] = []
+        self.turned: list[tuple[str, int]] = []
         self.lost_alpha = False
 
     def note_channels(self, n_channels: int, name: str) -> bool:
@@ -102,13 +102,7 @@ class ImageProblems:
                 "them.",
                 ValueRangeWarning,
             )
-        if self.turned:
-            warn_user(
-                f"{start}{len(self.turned)} of {n_images} file(s) say that they are "
-                "to be turned or mirrored when shown; their pixels are taken as they "
-                f"are stored, and masks must fit that: {_first(self.turned)}",
-                OrientationWarning,
-            )
+        warn_of_orientation(self.turned)
 
 
 def _first(names: list[str]) -> str:
@@ -216,7 +210,7 @@ def check_item(
     if translucent:
         found.translucent.append(name)
     if decoded.orientation != 1:
-        found.turned.append(f"{name} (orientation {decoded.orientation})")
+        found.turned.append((name, decoded.orientation))
     if shown is not None and not is_black:
         found.empty.append(f"{name} ({_percent(shown)})")
     elif not is_black and value_range == UNIT_RANGE and label_channel is None:

@@ -4,13 +4,20 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import re
 from typing import Any
 
 import numpy as np
 
 from psmlearn.io._decoded import Decoded, as_orientation, split_alpha
-from psmlearn.io._limits import RefusedError, check_declared_size
+from psmlearn.io._limits import (
+    DEFLATE_RATIO,
+    RefusedError,
+    check_declared_size,
+    check_plausible_size,
+)
 
 # The classes are opened directly: Image.open warns above 89 Mpixel, and the
 # limit it warns by is a global that is not ours to change.
@@ -23,18 +30,51 @@ _READERS = {
 }
 _PLAIN_MODES = ("1", "L", "RGB", "RGBA", "LA", "I", "F")
 _ORIENTATION = 0x0112
+# Of a JPEG of blank blocks, coarsely sampled; a BMP stays far below.
+_PIXELS_PER_BYTE = 2000
+_CHUNK = 1 << 16
+
+
+class _BoundedFile(io.BufferedReader):
+    """A file that is not asked for more than it has, whatever its chunks declare.
+
+    Memory for as much is taken before a byte is read.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(io.FileIO(path))
+        self._n_bytes = os.path.getsize(path)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _CHUNK:
+            size = min(size, max(0, self._n_bytes - self.tell()))
+        return super().read(size)
 
 
 def read_with_pillow(
     path: str, kind: str, *, as_labels: bool, max_pixels: int
 ) -> Decoded:
     """Decode a file, without alpha."""
-    with open(path, "rb") as file, _reader(kind)(file, path) as image:
-        check_declared_size(image.height, image.width, max_pixels)
+    with _BoundedFile(path) as file, _reader(kind)(file, path) as image:
+        _check_size(image, kind, os.path.getsize(path), max_pixels)
         if getattr(image, "n_frames", 1) > 1:
             raise RefusedError(f"holds {image.n_frames} frames; save the one you need")
         decoded = _decode(image, path, kind, as_labels)
         return decoded._replace(orientation=_orientation(image), lossy=kind == "JPEG")
+
+
+def _check_size(image: Any, kind: str, file_size: int, max_pixels: int) -> None:
+    """Refuse a picture by the size that it declares, before it is decoded."""
+    n_pixels = image.height * image.width
+    deep = _is_reduced(image, kind) or image.mode.startswith("I;16")
+    n_channels = 3 if image.mode == "P" else len(image.getbands())
+    depth = {"I": 4, "F": 4}.get(image.mode, 2 if deep else 1)
+    check_declared_size(image.height, image.width, max_pixels, n_channels * depth)
+    if kind == "PNG":
+        bits = {"1": 1, "P": 1, "L": 2}.get(image.mode, 8 * n_channels * depth)
+        check_plausible_size(n_pixels * bits / 8, file_size, DEFLATE_RATIO)
+    elif kind in ("JPEG", "BMP"):
+        check_plausible_size(n_pixels, file_size, _PIXELS_PER_BYTE)
 
 
 def _decode(image: Any, path: str, kind: str, as_labels: bool) -> Decoded:
@@ -93,7 +133,7 @@ def _orientation(image: Any) -> int:
 
 def read_pillow_size(path: str, kind: str) -> tuple[int, int]:
     """Return height and width as declared, decoding nothing."""
-    with open(path, "rb") as file, _reader(kind)(file, path) as image:
+    with _BoundedFile(path) as file, _reader(kind)(file, path) as image:
         return image.height, image.width
 
 

@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from psmlearn._typing import Path, Points
+from psmlearn._warnings import warn_user
+from psmlearn.exceptions import AnnotationWarning
 from psmlearn.io._collections import as_array, list_items, prefix
 from psmlearn.io._masks import load_mask
 from psmlearn.io._paths import as_path, is_path
-from psmlearn.io._points import read_points
+from psmlearn.io._points import LARGEST, read_points
 
 if TYPE_CHECKING:
     from psmlearn.io._batch import ImageBatch
-
-LARGEST = 2.0**53
-"""Beyond, floats do not tell a pixel from the next."""
 
 _EXPECTED = "expected points (n, 2) of row and column, or (n, 3) with the class"
 EXPECTED_EITHER = (
@@ -176,6 +176,42 @@ def whole_classes(values: np.ndarray, name: str) -> np.ndarray:
     return classes
 
 
+def tell_points_beside(
+    sets: Iterable[tuple[str, np.ndarray, tuple[int, ...] | None]],
+) -> None:
+    """Warn once of points beside their image, where its size is known.
+
+    Parameters
+    ----------
+    sets : iterable of (name, points, (height, width) or None)
+
+    Warns
+    -----
+    AnnotationWarning
+        If any lie beside: they count nowhere, and may be in another frame.
+    """
+    told = []
+    for name, points, shape in sets:
+        if shape is None or not len(points):
+            continue
+        # Whether pixels are centred on whole numbers or begin there.
+        beside = ((points < -0.5) | (points > np.array(shape[:2]))).any(axis=1)
+        if beside.any():
+            row, column = points[beside][0]
+            told.append(
+                f"{int(beside.sum())} of {len(points)} points of {name} lie beside its "
+                f"image of {tuple(shape[:2])} (height, width), such as row {row:g}, "
+                f"column {column:g}"
+            )
+    if told:
+        more = f"; and those of {len(told) - 5} more" if len(told) > 5 else ""
+        warn_user(
+            f"{'; '.join(told[:5])}{more}. They count nowhere; are they in pixels of "
+            "this image, as (row, column)?",
+            AnnotationWarning,
+        )
+
+
 def _is_one_table(array: np.ndarray) -> bool:
     if array.ndim not in (2, 3):
         raise ValueError(f"points have shape {array.shape}; {_EXPECTED}, or a list.")
@@ -191,6 +227,8 @@ def _read_table(path: Path, name: str) -> np.ndarray:
         return read_points(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{name}: {error}") from error
+    except MemoryError as error:
+        raise MemoryError(f"{name}: {error}") from error
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 

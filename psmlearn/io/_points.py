@@ -5,14 +5,21 @@ from __future__ import annotations
 
 import csv
 import os
+import stat
+from array import array
 from collections.abc import Iterator, Mapping
+from typing import Any, TextIO
 
 import numpy as np
 
 from psmlearn.io._paths import as_path
 from psmlearn.io._write import write_table
 
+LARGEST = 2.0**53
+"""Beyond, floats do not tell a pixel from the next."""
+
 _COLUMNS = ("row", "column", "class")
+_LONGEST_LINE = 1 << 20
 
 
 def write_points(path: str | os.PathLike, points: np.ndarray) -> None:
@@ -43,18 +50,18 @@ def write_points(path: str | os.PathLike, points: np.ndarray) -> None:
     array([[10.5 ,  3.  ,  1.  ],
            [ 4.  ,  8.25,  2.  ]])
     """
-    array = np.asarray(points)
-    if array.ndim != 2 or array.shape[1] not in (2, 3) or array.dtype.kind not in "iuf":
+    table = np.asarray(points)
+    if table.ndim != 2 or table.shape[1] not in (2, 3) or table.dtype.kind not in "iuf":
         raise ValueError(
-            f"Cannot write {as_path(path)!r}: points have shape {array.shape} and "
-            f"dtype {array.dtype}; expected numbers of shape (n_points, 2), or "
+            f"Cannot write {as_path(path)!r}: points have shape {table.shape} and "
+            f"dtype {table.dtype}; expected numbers of shape (n_points, 2), or "
             "(n_points, 3) with classes."
         )
-    array = array.astype(np.float64)
-    if not np.isfinite(array).all():
+    table = table.astype(np.float64)
+    if not np.isfinite(table).all():
         raise ValueError(f"Cannot write {as_path(path)!r}: some points are not finite.")
     columns: dict[str, np.ndarray]
-    columns = {name: array[:, i] for i, name in enumerate(_COLUMNS[: array.shape[1]])}
+    columns = {name: table[:, i] for i, name in enumerate(_COLUMNS[: table.shape[1]])}
     if "class" in columns:
         classes = columns["class"].astype(np.int64)
         if (classes != columns["class"]).any():
@@ -101,7 +108,8 @@ def read_points(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no such table; the path and the line are named.
+        If the file is no such table, or has a column twice; the path and the line are
+        named.
 
     Examples
     --------
@@ -115,20 +123,50 @@ def read_points(
     array([[4., 8., 1.]])
     """
     path = as_path(path)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"No such table of points: {path!r}.")
+    _check_file(path)
+    if not isinstance(delimiter, str) or len(delimiter) != 1:
+        raise ValueError(f"delimiter must be one character, got {delimiter!r}.")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file, delimiter=delimiter)
+            rows = csv.reader(_read_lines(file, path), delimiter=delimiter)
             header = [name.strip() for name in next(rows, [])]
             names = _choose_columns(header, row, column, label, path)
             places = [header.index(name) for name in names]
-            points = list(_parse_rows(rows, names, places, classes, path))
+            # Eight bytes a number, where lists of floats take a hundred.
+            points = array("d")
+            for point in _parse_rows(rows, names, places, classes, path):
+                points.extend(point)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path!r} is no text in UTF-8: {error}.") from error
     except csv.Error as error:
         raise ValueError(f"{path!r} is a broken CSV file: {error}.") from error
+    except MemoryError as error:
+        raise MemoryError(f"{path!r} needs more memory than there is.") from error
+    except OSError as error:
+        raise ValueError(f"{path!r} cannot be read: {error.strerror}.") from error
     return np.array(points, dtype=np.float64).reshape(-1, len(names))
+
+
+def _check_file(path: str) -> None:
+    """Refuse what is no regular file: reading from a pipe may wait for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # a null character in the name is a ValueError
+        raise FileNotFoundError(f"No such table of points: {path!r}.") from None
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+        raise ValueError(f"{path!r} is {what}; expected a table of points (.csv).")
+
+
+def _read_lines(file: TextIO, path: str) -> Iterator[str]:
+    """Yield lines; one without an end would fill the memory."""
+    for line in iter(lambda: file.readline(_LONGEST_LINE), ""):
+        if len(line) >= _LONGEST_LINE:
+            raise ValueError(
+                f"{path!r} has a line of more than {_LONGEST_LINE} characters; "
+                "expected a CSV file."
+            )
+        yield line
 
 
 def _choose_columns(
@@ -145,21 +183,28 @@ def _choose_columns(
             f"{', '.join(map(repr, header)) or 'no header'}. Name the columns by row, "
             "column and label, and their delimiter."
         )
+    twice = [name for name in names if header.count(name) + names.count(name) > 2]
+    if twice:
+        where = "has" if header.count(twice[0]) > 1 else "is to give"
+        raise ValueError(
+            f"{path!r} {where} the column {twice[0]!r} twice; expected one of each: "
+            f"{', '.join(map(repr, names))}."
+        )
     return names
 
 
 def _parse_rows(
-    rows: Iterator[list[str]],
+    rows: Any,
     names: list[str],
     places: list[int],
     classes: Mapping[str, int] | None,
     path: str,
 ) -> Iterator[list[float]]:
     """Yield the numbers of each line that is not empty."""
-    for number, cells in enumerate(rows, start=2):
+    for cells in rows:
         if not any(cell.strip() for cell in cells):
             continue
-        where = f"{path!r}, line {number}"
+        where = f"{path!r}, line {rows.line_num}"
         if len(cells) <= max(places):
             raise ValueError(f"{where}, has {len(cells)} cells; expected more.")
         texts = [cells[place].strip() for place in places]
@@ -173,13 +218,19 @@ def _parse_rows(
 
 
 def _parse_number(text: str, name: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
+    value = _as_float(text)
+    if not abs(value) <= LARGEST:
         raise ValueError(f"{where}: its {name!r} is {text!r}; expected a number.")
     return value
+
+
+def _as_float(text: str) -> float:
+    """Take a number as it is written in tables; NaN where it is none."""
+    try:
+        # Python takes 1_000 for a number, tables do not.
+        return float(text) if "_" not in text else np.nan
+    except ValueError:
+        return np.nan
 
 
 def _parse_class(text: str, classes: Mapping[str, int] | None, where: str) -> float:
@@ -190,11 +241,8 @@ def _parse_class(text: str, classes: Mapping[str, int] | None, where: str) -> fl
                 f"{', '.join(map(repr, classes))}."
             )
         return float(classes[text])
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value) or value != int(value):
+    value = _as_float(text)
+    if not abs(value) <= LARGEST or value != int(value):
         raise ValueError(
             f"{where}: its class is {text!r}; expected a whole number, or say what the "
             f"texts are, as with classes={{{text!r}: 1}}."

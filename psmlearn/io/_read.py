@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
-import warnings
+import stat
 
 import numpy as np
 
 from psmlearn._images._checks import as_label_image
+from psmlearn._warnings import warn_user
+from psmlearn.exceptions import NoDataWarning, OrientationWarning
 from psmlearn.io._decoded import Decoded
 from psmlearn.io._limits import MAX_PIXELS, RefusedError
 from psmlearn.io._paths import as_path
@@ -34,20 +36,27 @@ def sniff_format(path: str) -> str:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is a folder, empty, not readable, or no image of a known format.
+        If it is a folder, a pipe, empty, not readable, or no image of a known format.
     """
-    if os.path.isdir(path):
-        raise ValueError(
-            f"{path!r} is a folder; give its image files, as with "
-            f"sorted(pathlib.Path(folder).glob('*.png'))."
-        )
     try:
-        with open(path, "rb") as file:
-            start = file.read(12)
+        mode = os.stat(path).st_mode
+        if stat.S_ISREG(mode):
+            with open(path, "rb") as file:
+                start = file.read(12)
     except FileNotFoundError:
         raise FileNotFoundError(f"No such image file: {path!r}.") from None
     except OSError as error:
         raise ValueError(f"{path!r} cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # such as a null character in the name
+        raise ValueError(f"{path!r} is no path: {error}.") from error
+    if stat.S_ISDIR(mode):
+        raise ValueError(
+            f"{path!r} is a folder; give its image files, as with "
+            f"sorted(pathlib.Path(folder).glob('*.png'))."
+        )
+    if not stat.S_ISREG(mode):
+        # Reading from a pipe may wait for ever.
+        raise ValueError(f"{path!r} is no regular file but a pipe, socket or device.")
     if not start:
         raise ValueError(f"{path!r} is empty (0 bytes).")
     for signature, name in _SIGNATURES:
@@ -66,10 +75,16 @@ def read_size(path: str) -> tuple[int, int]:
     kind = sniff_format(path)
     try:
         if kind == "TIFF":
-            return read_tiff_size(path)
-        return read_pillow_size(path, kind)
+            height, width = read_tiff_size(path)
+        else:
+            height, width = read_pillow_size(path, kind)
+        if height < 1 or width < 1:
+            raise ValueError(f"it declares {height} x {width} pixels")
+    except MemoryError as error:
+        raise MemoryError(f"{path!r} needs more memory than there is.") from error
     except Exception as error:  # decoders raise nearly anything on broken files
         raise ValueError(f"{path!r} is a broken {kind} file: {error}.") from error
+    return height, width
 
 
 def decode_image(
@@ -81,8 +96,8 @@ def decode_image(
         if kind == "TIFF":
             return read_tiff(path, as_labels=as_labels, max_pixels=max_pixels)
         return read_with_pillow(path, kind, as_labels=as_labels, max_pixels=max_pixels)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise MemoryError(f"{path!r} needs more memory than there is.") from error
     except RefusedError as error:
         raise ValueError(f"{path!r} {error}.") from error
     except Exception as error:  # decoders raise nearly anything on broken files
@@ -91,23 +106,66 @@ def decode_image(
         ) from error
 
 
+def decode_labels(path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decode a file of ids or of a region; refuse what has an alpha that shows."""
+    decoded = decode_image(path, as_labels=True, max_pixels=max_pixels)
+    if not decoded.opaque:
+        raise ValueError(
+            f"{path!r} has transparent pixels, so it does not tell what they are; save "
+            "the ids alone, without alpha."
+        )
+    return decoded
+
+
+def refuse_lossy(decoded: Decoded, path: str, what: str) -> None:
+    """Refuse a file whose values were changed by compression."""
+    if decoded.lossy:
+        raise ValueError(
+            f"{path!r} is compressed with losses, as JPEG is: its values are not those "
+            f"that were saved, and {what}. Save masks as PNG, or as TIFF with LZW or "
+            "deflate."
+        )
+
+
+def warn_of_orientation(turned: list[tuple[str, int]]) -> None:
+    """Warn once of files that a viewer would show turned or mirrored.
+
+    Parameters
+    ----------
+    turned : list of (path, orientation tag)
+        Those with a tag of 1 are passed over.
+    """
+    told = [f"{path!r} ({tag})" for path, tag in turned if tag != 1]
+    if told:
+        more = f" and {len(told) - 5} more" if len(told) > 5 else ""
+        warn_user(
+            f"{', '.join(told[:5])}{more} have an orientation tag: viewers turn or "
+            "mirror them, and they are read as stored; what was drawn in such a viewer "
+            "does not fit. Save them upright, as with "
+            "PIL.ImageOps.exif_transpose(image).",
+            OrientationWarning,
+        )
+
+
 def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image file as it is stored, losing no bits.
 
     The format is told by the content. TIFF, PNG, JPEG, BMP and WebP are read.
-    Palettes become RGB; the alpha of RGBA and grey-alpha is dropped, with a
-    warning where it is not opaque; white-is-zero TIFFs are turned. 16-bit
-    colours stay 16-bit (PNG, and compressed TIFF, need imagecodecs for that).
-    Refused, each with a hint: CMYK, Lab and other modes that need a colour
-    profile, files of several pages or frames, unusual bit depths, and files
-    that declare more pixels than `max_pixels`. The orientation tag of cameras
-    is not applied.
+    Palettes and YCbCr become RGB; the alpha of RGBA and grey-alpha is dropped,
+    with a warning where it is not opaque; white-is-zero TIFFs are turned, and
+    their missing tiles are white. 16-bit colours stay 16-bit (PNG, and
+    compressed TIFF, need imagecodecs for that). Refused, each with a hint:
+    CMYK, Lab and other modes that need a colour profile, files of several
+    pages, planes or frames, unusual bit depths, files that declare more pixels
+    than `max_pixels` or than they can hold. The orientation tag of cameras is
+    told, and not applied.
 
     Parameters
     ----------
     path : str or os.PathLike
     max_pixels : int, default=2147483648
-        Largest height times width that is decoded.
+        Largest height times width that is decoded, of 4 GiB at most; a larger
+        number raises both.
 
     Returns
     -------
@@ -120,6 +178,15 @@ def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.n
         If there is no such file.
     ValueError
         If the file is broken, truncated or refused; the path is named.
+    MemoryError
+        If there is not as much memory; the path is named.
+
+    Warns
+    -----
+    NoDataWarning
+        If an alpha that is not opaque was dropped.
+    OrientationWarning
+        If viewers would show the file turned or mirrored.
 
     Examples
     --------
@@ -135,19 +202,17 @@ def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.n
     path = as_path(path)
     decoded = decode_image(path, max_pixels=max_pixels)
     if not decoded.opaque:
-        warnings.warn(
-            f"dropped the alpha of {path!r}, which is not opaque",
-            UserWarning,
-            stacklevel=2,
-        )
+        warn_user(f"dropped the alpha of {path!r}, which is not opaque", NoDataWarning)
+    warn_of_orientation([(path, decoded.orientation)])
     return decoded.array
 
 
 def read_labels(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a label image: TIFF or PNG of ids, as int32.
 
-    The indices of a palette image are its ids. Labels drawn in RGB, floats and
-    0/255 masks are refused.
+    The indices of a palette image are its ids, greys of few bits are as stored.
+    Refused are labels drawn in RGB, floats, files with losses such as JPEG, and
+    masks of one value in several pieces, which do not tell objects apart.
 
     Parameters
     ----------
@@ -166,6 +231,15 @@ def read_labels(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.
         If there is no such file.
     ValueError
         If the file is broken, or does not hold labels; the path is named.
+    MemoryError
+        If there is not as much memory; the path is named.
+
+    Warns
+    -----
+    AnnotationWarning
+        If the only object may be one, cut by the border, and may be several.
+    OrientationWarning
+        If viewers would show the file turned or mirrored.
 
     Examples
     --------
@@ -180,5 +254,7 @@ def read_labels(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.
            [2, 2]], dtype=int32)
     """
     path = as_path(path)
-    decoded = decode_image(path, as_labels=True, max_pixels=max_pixels)
+    decoded = decode_labels(path, max_pixels=max_pixels)
+    refuse_lossy(decoded, path, "no ids")
+    warn_of_orientation([(path, decoded.orientation)])
     return as_label_image(decoded.array, repr(path))

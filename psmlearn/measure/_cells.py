@@ -14,9 +14,14 @@ import numpy as np
 from psmlearn._images._checks import as_label_image
 from psmlearn._typing import Points, Regions
 from psmlearn.io._collections import list_items
-from psmlearn.io._masks import check_regions
+from psmlearn.io._masks import check_regions, declared_size
 from psmlearn.io._paths import as_path, is_path
-from psmlearn.io._point_checks import as_points, load_points_or_mask, whole_classes
+from psmlearn.io._point_checks import (
+    as_points,
+    load_points_or_mask,
+    tell_points_beside,
+    whole_classes,
+)
 from psmlearn.metrics._centres import measure_objects
 
 _EXPECTED = (
@@ -61,11 +66,13 @@ def read_cells(
     """Bring masks or points of all images, with their regions, into one form."""
     named = list_cells(y)
     names = check_names(names, [item for _, item in named])
-    planes = list_regions(regions, len(named))
-    cells = []
+    planes = list_regions(regions, len(named), [_mask_size(item) for _, item in named])
+    cells, placed = [], []
     for index, ((called, item), plane) in enumerate(zip(named, planes, strict=True)):
         points, classes, shape = _points_with_class(item, called)
+        placed.append((called, points, None if plane is None else plane.shape))
         cells.append(_cut(names[index], points, classes, shape, plane, index))
+    tell_points_beside(placed)
     return cells
 
 
@@ -124,9 +131,19 @@ def check_number(
         raise ValueError(f"{name} must be {what} above {low:g}{limit}, got {value!r}.")
 
 
-def list_regions(regions: Regions | None, n_images: int) -> list[np.ndarray | None]:
+def list_regions(
+    regions: Regions | None,
+    n_images: int,
+    shapes: Sequence[tuple[int, int] | None] | None = None,
+) -> list[np.ndarray | None]:
     """Bring the regions into a list with one plane, or None, for each image."""
-    return check_regions(regions, n_images, numbered=True)
+    return check_regions(regions, n_images, shapes, numbered=True)
+
+
+def _mask_size(item: Any) -> tuple[int, int] | None:
+    """Return the size of a mask; None for points."""
+    is_points = isinstance(item, np.ndarray) and item.ndim < 3
+    return None if is_points else declared_size(item)
 
 
 def _points_with_class(

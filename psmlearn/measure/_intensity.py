@@ -12,8 +12,13 @@ from psmlearn._images._checks import as_label_image
 from psmlearn._images._stains import optical_density, stain_amounts
 from psmlearn._typing import Image, Images, Points, Regions
 from psmlearn.io import ImageBatch, check_images
+from psmlearn.io._masks import refuse_other_sizes
 from psmlearn.io._paths import is_path
-from psmlearn.io._point_checks import as_points, load_points_or_mask
+from psmlearn.io._point_checks import (
+    as_points,
+    load_points_or_mask,
+    tell_points_beside,
+)
 from psmlearn.measure._cells import check_number, list_cells, list_regions, look_up
 from psmlearn.metrics._centres import measure_objects
 
@@ -96,15 +101,17 @@ def stain_intensity(
         )
     if radius is not None:
         check_number(radius, "radius", 0)
-    planes = list_regions(regions, len(named))
-    measured = []
+    planes = list_regions(regions, len(named), images.shapes)
+    measured, placed = [], []
     for index, ((name, item), plane) in enumerate(zip(named, planes, strict=True)):
         amount = _amount(images[index], stain, counterstain)
         values, points = _measure(amount, item, name, radius)
+        placed.append((name, points, amount.shape))
         if plane is not None:
             _check_size(plane.shape, amount.shape, f"regions[{index}]")
             values[look_up(plane, points) <= 0] = np.nan
         measured.append(values)
+    tell_points_beside(placed)
     return measured
 
 
@@ -176,6 +183,7 @@ def _measure(
     amount: np.ndarray, item: Any, name: str, radius: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean amount of each nucleus of one image, and its centre."""
+    refuse_other_sizes((name, item), ("its image", amount))
     item = load_points_or_mask(item, name)
     if item.shape == (0,):
         item = np.empty((0, 2))

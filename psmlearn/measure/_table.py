@@ -11,6 +11,7 @@ import numpy as np
 from psmlearn._images._stains import STAINS, haematoxylin, stain_amounts
 from psmlearn._typing import Image, Mask
 from psmlearn.io import check_image, check_mask
+from psmlearn.io._masks import refuse_other_sizes
 from psmlearn.io._paths import is_path
 from psmlearn.measure._cells import list_regions, look_up
 
@@ -87,6 +88,7 @@ def nuclei_table(
     array([1.5])
     """
     pixel_size = _check_pixel_size(pixel_size)
+    refuse_other_sizes(("labels", labels), ("the image", image))
     labels = check_mask(labels, name="labels")
     classes = labels[..., 1] if labels.ndim == 3 else None
     plane = labels[..., 0] if labels.ndim == 3 else labels
@@ -166,6 +168,7 @@ def _inside(
     table: dict[str, np.ndarray], region: Mask, shape: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
     """Rows of the nuclei whose centre lies in the region."""
+    refuse_other_sizes(("region", region), ("labels", np.empty(shape, bool)))
     (plane,) = list_regions([region], 1)
     if plane is None:
         return table

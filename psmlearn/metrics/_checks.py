@@ -10,9 +10,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from psmlearn._images._checks import is_stencil
+from psmlearn._images._checks import stencil_problem
 from psmlearn._typing import Labels, Masks, Regions
-from psmlearn.io._masks import check_regions, list_masks, load_mask
+from psmlearn.io._masks import check_regions, list_masks, load_mask, refuse_other_sizes
 
 Average: TypeAlias = Literal["macro", "micro"] | None
 
@@ -140,6 +140,7 @@ def check_pairs(
         raise ValueError("y_true holds no masks; expected at least one.")
     pairs = []
     for (true_name, true_mask), (pred_name, pred_mask) in zip(true, pred, strict=True):
+        refuse_other_sizes((true_name, true_mask), (pred_name, pred_mask))
         true_ids, true_classes = split_planes(true_mask, true_name, binary, classes)
         pred_ids, pred_classes = split_planes(pred_mask, pred_name, binary, classes)
         if true_ids.shape != pred_ids.shape:
@@ -191,13 +192,12 @@ def check_values(
             f"{name} holds the value {lowest}; expected 0 for background, 1..n for "
             "objects and -1 for unknown."
         )
-    if binary or ids.max() != 255:
+    positive = ids[ids > 0]
+    if binary or not positive.size or (positive != positive[0]).any():
         return
-    if (ids[ids > 0] == 255).all() and is_stencil(mask):
-        raise ValueError(
-            f"{name} is a 0/255 mask: 255 is its only value above 0, so all its "
-            f"objects would count as one; {_LABEL_HINT}."
-        )
+    problem = stencil_problem(mask)
+    if problem is not None:
+        raise ValueError(f"{name} {problem}.")
 
 
 def check_class_values(classes: np.ndarray, name: str) -> None:

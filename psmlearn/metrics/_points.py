@@ -18,6 +18,7 @@ from psmlearn.io._point_checks import (
     as_points,
     list_points,
     load_points_or_mask,
+    tell_points_beside,
     whole_classes,
 )
 from psmlearn.metrics._centres import measure_objects
@@ -107,9 +108,18 @@ def image_points(
         )
     if not true:
         raise ValueError("y_true holds no images; expected at least one.")
-    images = list(zip(true, pred, check_regions(regions, len(true)), strict=True))
+    masks = [t if t.mask is not None else p for t, p in zip(true, pred, strict=True)]
+    shapes = [None if m.mask is None else m.mask.shape[:2] for m in masks]
+    inside = check_regions(regions, len(true), shapes, [m.name for m in masks])
+    images = list(zip(true, pred, inside, strict=True))
     for index, image in enumerate(images):
         _check_sizes(*image, index)
+    tell_points_beside(
+        (item.name, item.points, region.shape)
+        for *pair, region in images
+        for item in pair
+        if item.points is not None and region is not None
+    )
     return (_points_of_image(*image, classes) for image in images), is_scalar
 
 

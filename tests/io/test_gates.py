@@ -11,7 +11,7 @@ import pytest
 from psmlearn.io import (
     _batch,
     _inputs,
-    _masks,
+    _read,
     check_image,
     check_images,
     check_mask,
@@ -49,7 +49,7 @@ def decoded(monkeypatch):
         calls.append(path)
         return decode(path, **options)
 
-    for module in (_inputs, _batch, _masks):
+    for module in (_inputs, _batch, _read):
         monkeypatch.setattr(module, "decode_image", count)
     return calls
 

@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from psmlearn._images._stains import stain_amounts
+from psmlearn.exceptions import AnnotationWarning
 from psmlearn.measure import allred_score, h_score, nuclei_table, stain_intensity
 
 DAB = np.array([0.27, 0.57, 0.78])
@@ -46,7 +47,8 @@ def test_points_take_a_disc(scene):
     (values,) = stain_intensity([image], [points], radius=3)
     assert_allclose(values, amounts * np.linalg.norm(DAB), atol=1e-5)
     edge = np.array([[0.0, 0.0, 1], [-50.0, 3.0, 2]])
-    (values,) = stain_intensity([image], [edge], radius=0.1)
+    with pytest.warns(AnnotationWarning, match=r"y\[0\] lie beside its image"):
+        (values,) = stain_intensity([image], [edge], radius=0.1)
     assert values[0] == 0.0 and np.isnan(values[1])
     with pytest.raises(ValueError, match="give the radius"):
         stain_intensity([image], [points])

@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
+from psmlearn.exceptions import AnnotationWarning
 from psmlearn.io import write_image, write_labels, write_table
 from psmlearn.measure import (
     LabellingIndex,
@@ -109,7 +110,8 @@ def test_numbered_regions_have_rows(mask):
 
 def test_points_beside_the_region_do_not_count():
     points = np.array([[-3, 2, 1], [2, 50, 1], [2, 2, 2]])
-    result = labelling_index([points], regions=[np.ones((9, 9), bool)], min_cells=0)
+    with pytest.warns(AnnotationWarning, match=r"2 of 3 points of y\[0\] lie beside"):
+        result = labelling_index([points], regions=[np.ones((9, 9), bool)], min_cells=0)
     assert (result.n_positive, result.n_negative) == (0, 1)
 
 

@@ -141,7 +141,7 @@ def test_sizes_differ(score):
     ):
         score([MASK, MASK], [MASK, other])
     region = np.ones((40, 40), dtype=bool)
-    with pytest.raises(ValueError, match=r"y_pred\[0\] has .* but regions\[0\] has"):
+    with pytest.raises(ValueError, match=r"regions\[0\] has .* but y_pred\[0\] has"):
         score([POINTS], [MASK], regions=[region])
     assert np.isfinite(score([POINTS], [POINTS], regions=[region]))
 

@@ -13,6 +13,8 @@ from hypothesis.extra import numpy as hnp
 
 from psmlearn.metrics import _hausdorff, hausdorff_distance
 
+pytestmark = pytest.mark.usefixtures("any_pieces")
+
 IDS = st.sampled_from([-1, 0, 0, 0, 0, 1, 2, 5, 2**31 - 1])
 
 

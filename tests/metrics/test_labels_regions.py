@@ -25,6 +25,8 @@ from psmlearn.metrics import (
     segmentation_quality_score,
 )
 
+pytestmark = pytest.mark.usefixtures("any_pieces")
+
 SCORES = [
     aggregated_jaccard_score,
     detection_quality_score,

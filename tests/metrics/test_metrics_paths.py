@@ -8,7 +8,7 @@ import pytest
 
 from psmlearn.cluster import SemanticClusterer
 from psmlearn.datasets import make_nuclei
-from psmlearn.io import _batch, _inputs, _masks, write_image, write_labels, write_points
+from psmlearn.io import _batch, _inputs, _read, write_image, write_labels, write_points
 from psmlearn.metrics import (
     aggregated_jaccard_score,
     count_error,
@@ -161,7 +161,7 @@ def test_scorers_take_files_and_decode_images_once(tmp_path, monkeypatch):
         calls.append(path)
         return decode(path, **options)
 
-    for module in (_inputs, _batch, _masks):
+    for module in (_inputs, _batch, _read):
         monkeypatch.setattr(module, "decode_image", count)
     for scorer in (outline_scorer, stability_scorer):
         calls.clear()

@@ -28,6 +28,8 @@ from psmlearn.metrics import (
     panoptic_quality_score,
 )
 
+pytestmark = pytest.mark.usefixtures("any_pieces")
+
 THRESHOLDS = (0.0, 0.1, 0.3, 0.5, 0.75)
 CLOSE = {"rel": 1e-12, "abs": 0}
 

@@ -24,6 +24,8 @@ from psmlearn.metrics import (
     segmentation_quality_score,
 )
 
+pytestmark = pytest.mark.usefixtures("any_pieces")
+
 THRESHOLDS = (0.0, 0.1, 1 / 3, 0.5, 0.6, 0.75)
 IDS = st.sampled_from([-1, 0, 0, 0, 1, 2, 5, 2**31 - 1])
 

@@ -73,8 +73,10 @@ def test_one_class_is_warned_of(stacks):
     with pytest.warns(UserWarning, match="class_channel=-1"):
         NucleiSegmenter(label_channel=-2, **SMALL).fit(one)
     one = one.astype(np.uint8)
+    # A plane of one class is refused as ids, too.
     with pytest.warns(UserWarning, match="Pass label_channel=-2, class_channel=-1"):
-        NucleiSegmenter(label_channel=-1, **SMALL).fit(one)
+        with pytest.raises(ValueError, match="one value, 1, in .* separate pieces"):
+            NucleiSegmenter(label_channel=-1, **SMALL).fit(one)
 
 
 def test_nuclei_of_unknown_class_are_no_disguise(stacks):

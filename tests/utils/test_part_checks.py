@@ -107,7 +107,7 @@ def test_broken_labelers_are_told():
     rng = np.random.default_rng(0)
     with pytest.raises(AssertionError, match="differ from call to call"):
         check_labeler(
-            lambda images: [rng.integers(0, 2, image.shape[:2]) for image in images]
+            lambda images: [rng.integers(0, 5, image.shape[:2]) for image in images]
         )
     with pytest.raises(ValueError, match="mask 0 has size"):
         check_labeler(lambda images: [mask[1:] for mask in dark(images)])
