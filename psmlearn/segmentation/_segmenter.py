@@ -251,6 +251,9 @@ class NucleiSegmenter(MaskSegmenter):
         ------
         ValueError
             If images or masks are not what was expected; before training.
+        FloatingPointError
+            If training goes astray: a loss or a weight is not finite. The segmenter
+            is then as it was before.
         """
         targets = resolve_option(self.targets, _TARGETS)
         value_range = check_value_range(self.value_range)
