@@ -174,7 +174,14 @@ def _step(
     loss.backward()
     if settings.max_gradient_norm is not None:
         nn.utils.clip_grad_norm_(modules.parameters(), settings.max_gradient_norm)
-    optimizer.step()
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        raise FloatingPointError(
+            "A step of training overflows float32. Lower learning_rate."
+        ) from error
     if scheduler is not None:
         scheduler.step()
 

@@ -27,7 +27,6 @@ from small_estimators import (
 
 import psmlearn
 from psmlearn import (
-    ClassActivationMapper,
     NucleiDetector,
     NucleiSegmenter,
     PseudoLabelSegmenter,
@@ -54,9 +53,7 @@ def data():
 def make(kind, **parameters):
     """Build an estimator of `SMALL`, or one of those that have no network."""
     if kind in SMALL:
-        if kind not in (PseudoLabelSegmenter, TissueDetector):
-            parameters = {"random_state": 0, **parameters}
-        return make_small(kind, **parameters)
+        return make_small(kind, **{"random_state": 0, **parameters})
     return kind(**parameters)
 
 
@@ -132,8 +129,9 @@ class _Stumbling:
 
 
 def n_calls(model, data, images) -> int:
-    with _Stumbling() as counter:
-        fit(model, data, images)
+    for _ in range(2):  # some is done the first time only
+        with _Stumbling() as counter:
+            fit(model, data, images)
     return counter.n_calls
 
 
@@ -156,10 +154,12 @@ def test_a_fit_that_fails_anywhere_changes_nothing(kind, data):
 @pytest.mark.parametrize("kind", GOES_ON)
 def test_a_partial_fit_that_fails_anywhere_changes_nothing(kind, data):
     model = fit(make(kind), data)
-    with _Stumbling() as counter:
-        copy.deepcopy(model).partial_fit(data.images, list(data.masks))
+    for _ in range(2):
+        goes_on = copy.deepcopy(model)
+        with _Stumbling() as counter:
+            goes_on.partial_fit(data.images, list(data.masks))
     before = dict(vars(model))
-    for place in np.linspace(2, counter.n_calls - 30, 6).astype(int):
+    for place in np.linspace(2, counter.n_calls - 1, 6).astype(int):
         with pytest.raises(_Stop), _Stumbling(place):
             model.partial_fit(data.images, list(data.masks))
         assert_as_before(model, before)
@@ -232,8 +232,10 @@ def test_a_warning_turned_error_is_a_fit_that_fails(data):
     with pytest.warns(psmlearn.exceptions.TrainingWarning, match="threshold=0.99"):
         mapper.fit(data.images)
     before = dict(vars(mapper))
-    with pytest.raises(psmlearn.exceptions.TrainingWarning):
-        mapper.fit(data.images[..., :1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(psmlearn.exceptions.TrainingWarning):
+            mapper.fit(data.images)
     assert_as_before(mapper, before)
 
 
@@ -434,7 +436,7 @@ def test_modes_and_defaults_change_nothing(kind, mode, data, tmp_path):
             assert_alike(answers(model, data.images), further)
         assert _settings() == before
     for part in [model, *vars(model).values()]:
-        if isinstance(part, NetworkEstimator):
+        if isinstance(part, NetworkEstimator) and hasattr(part, "network_"):
             for value in part.network_.state_dict().values():
                 assert value.dtype in (torch.float32, torch.int64)
                 assert value.device.type == "cpu" and not value.is_inference()
@@ -569,8 +571,3 @@ def test_interrupted_after_it_went_astray_nothing_is_stored(data):
     with pytest.raises(KeyboardInterrupt):
         fit(model, data)
     assert not hasattr(model, "network_") and not hasattr(model, "n_features_in_")
-
-
-def test_labels_of_images_are_asked_of_the_public_class(data):
-    # EvenOddMapper stands for it above; its answers have the same methods.
-    assert issubclass(EvenOddMapper, ClassActivationMapper)
