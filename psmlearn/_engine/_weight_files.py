@@ -118,9 +118,7 @@ def _read_torch(path: Path) -> dict[Any, Any]:
     size = os.path.getsize(path)
     if not size:
         raise ValueError(f"{path} is empty: no weights. {_FIX}")
-    with path.open("rb") as file:
-        if zipfile.is_zipfile(file):
-            _check_archive(path, size)
+    _check_archive(path, size)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -147,11 +145,15 @@ def _read_torch(path: Path) -> dict[Any, Any]:
 
 
 def _check_archive(path: Path, size: int) -> None:
-    """Refuse an archive whose parts are packed, or claim more than the file holds."""
+    """Refuse an archive with packed parts, or that claims more than it holds."""
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+    except OSError as error:
+        raise _named(error, path) from error
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise ValueError(
             f"{path} could not be read as plain weights: {error} {_FIX}"
         ) from error

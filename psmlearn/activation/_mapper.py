@@ -145,7 +145,7 @@ class SelfActivationMapper(  # type: ignore[call-arg]
     precision : {"float32", "bfloat16"}, default="float32"
         Of convolutions.
     random_state : int, RandomState or None, default=None
-        The same int gives the same bits on the same machine.
+        The same int gives the same bits on the same machine with as many threads.
     verbose : int, default=0
         1 shows a progress bar.
 

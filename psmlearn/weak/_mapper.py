@@ -170,7 +170,8 @@ class ClassActivationMapper(  # type: ignore[call-arg]
     precision : {"float32", "bfloat16"}, default="float32"
         Arithmetic of the convolutions.
     random_state : int, RandomState or None, default=None
-        With an int the result is the same bit for bit on a CPU.
+        With an int the result is the same bit for bit on one machine, as long as
+        torch has as many threads there.
     verbose : int, default=0
         1 shows a progress bar.
 
