@@ -442,6 +442,7 @@ def test_modes_and_defaults_change_nothing(kind, mode, data, tmp_path):
                 assert value.device.type == "cpu" and not value.is_inference()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["float64", "meta device", "autocast"])
 @pytest.mark.parametrize(
     "model",
