@@ -172,18 +172,24 @@ class BaseImageEstimator(BaseEstimator):
 
     @contextmanager
     def _keeps_what_was(self) -> Iterator[None]:
-        """Leave a fitted estimator as it was where a new fit fails before its end.
+        """Leave an estimator as it was, fitted or not, where a fit does not end well.
 
-        The end is where `fit` sets ``_frozen`` anew.
+        Ctrl-C after the fit has stored something (``_frozen`` is new) leaves that.
         """
         before = dict(self.__dict__)
         try:
             yield
-        except BaseException:
-            if "_frozen" in before and self.__dict__["_frozen"] is before["_frozen"]:
-                self.__dict__.clear()
-                self.__dict__.update(before)
+        except BaseException as error:
+            stored = self.__dict__.get("_frozen") is not before.get("_frozen")
+            if isinstance(error, Exception) or not stored:
+                self._put_back(before)
             raise
+
+    def _put_back(self, before: dict[str, Any]) -> None:
+        """Take on attributes of before, and lose those that have come since."""
+        for name in self.__dict__.keys() - before.keys():
+            del self.__dict__[name]
+        self.__dict__.update(before)
 
 
 class NetworkEstimator(BaseImageEstimator):
@@ -272,19 +278,26 @@ class NetworkEstimator(BaseImageEstimator):
     def __setstate__(self, state):
         super().__setstate__(state)
         if isinstance(self.__dict__.get("network_"), dict):
-            import torch
-
-            from psmlearn._engine._seed import isolated_torch
+            from psmlearn._engine._modes import plain_torch
+            from psmlearn._engine._seed import OwnDraws
             from psmlearn._engine._state import load_numpy_state
 
             weights: Any = self.network_
-            # Building draws weights that are thrown away: keep the global stream.
-            with isolated_torch(0, torch.device("cpu")):
-                network = self._build(self._network_recipe)
-            load_numpy_state(network, weights)
+            with plain_torch():
+                with OwnDraws(0):  # of weights that are thrown away
+                    network = self._build(self._network_recipe)
+                load_numpy_state(network, weights)
             self.network_ = network.eval()
 
     # -- the one way to train --------------------------------------------------
+
+    @contextmanager
+    def _keeps_what_was(self) -> Iterator[None]:
+        """As of all estimators; and torch is as it is expected inside."""
+        from psmlearn._engine._modes import plain_torch
+
+        with super()._keeps_what_was(), plain_torch():
+            yield
 
     def _continues(self) -> bool:
         """Whether `fit` starts from the weights of an earlier one."""
@@ -310,18 +323,22 @@ class NetworkEstimator(BaseImageEstimator):
         one_epoch : bool, default=False
             As `partial_fit` does: one epoch at a constant rate, on all images.
         """
-        from psmlearn._engine._seed import isolated_torch
+        from psmlearn._engine._modes import plain_torch
+        from psmlearn._engine._seed import OwnDraws, may_draw
+        from psmlearn._engine._state import has_finite_state
         from psmlearn._engine._train import TrainResult, train_network
 
         seed, rng = self._streams(plan, continued)
         stopping = None if one_epoch else self._early_stopping()
         settings = self._train_settings(plan, stopping, one_epoch)
-        with isolated_torch(seed, device):
+        draws = OwnDraws(seed)
+        with plain_torch():
             training = np.arange(plan.n_images)
             held_out = training[:0]
             if stopping is not None:
                 training, held_out = plan.split(*stopping.set_aside(plan.n_images, rng))
-            network, recipe = self._start(plan, training, rng, continued)
+            with draws:
+                network, recipe = self._start(plan, training, rng, continued)
             validation_seed = int(rng.integers(2**31))
 
             def draw_validation():
@@ -333,15 +350,19 @@ class NetworkEstimator(BaseImageEstimator):
 
             def store() -> None:
                 # First what may fail, so that all is stored or nothing.
-                frozen, public = plan.freeze(network, training, device, rng)
-                self.network_ = network.eval()
-                self._network_recipe = recipe
-                self._frozen = frozen
-                self.__dict__.update(public)
-                self._record(result, continued)
-                self.device_ = str(device)
+                with draws:
+                    frozen, public = plan.freeze(network, training, device, rng)
+                self.__dict__.update(
+                    public,
+                    **self._history(result, continued),
+                    network_=network.eval(),
+                    device_=str(device),
+                    _network_recipe=recipe,
+                    _frozen=frozen,
+                )
 
             draw, loss = plan.make_draw(training), plan.make_loss(network, training)
+            drawing = any(may_draw(part) for part in (network, *plan.loss_parts))
             try:
                 train_network(
                     network,
@@ -352,10 +373,12 @@ class NetworkEstimator(BaseImageEstimator):
                     rng=rng,
                     result=result,
                     draw_validation=draw_validation,
+                    draws=draws if drawing else None,
                 )
             except KeyboardInterrupt:
                 # Not even one epoch is no reason to lose what was learnt before.
-                if result.loss_curve or not self.__sklearn_is_fitted__():
+                worth = result.loss_curve or not self.__sklearn_is_fitted__()
+                if worth and has_finite_state(network):
                     store()
                 raise
             store()
@@ -446,25 +469,30 @@ class NetworkEstimator(BaseImageEstimator):
                 "warm_start=False to start anew."
             )
 
-    def _record(self, result, continued: bool) -> None:
-        """Set the public attributes of a training."""
+    def _history(self, result, continued: bool) -> dict[str, Any]:
+        """Return the public attributes that tell how a training went."""
         losses = list(result.loss_curve)
         validation = list(result.validation_curve)
         if continued:
             losses = [*self.loss_curve_, *losses]
             validation = [*self.validation_loss_curve_, *validation]
-        self.loss_curve_ = losses
-        self.validation_loss_curve_ = validation
-        self.best_loss_ = float(result.best_loss)
-        self.n_epochs_ = len(losses)
+        return {
+            "loss_curve_": losses,
+            "validation_loss_curve_": validation,
+            "best_loss_": float(result.best_loss),
+            "n_epochs_": len(losses),
+        }
 
     # -- for prediction --------------------------------------------------------
 
-    def _before_work(self) -> torch.device:
-        """Refuse options and devices that cannot be; return the device."""
+    def _before_work(self, *, continued: bool = False) -> torch.device:
+        """Refuse options, devices and weight files that are not; return the device."""
         from psmlearn._engine._device import resolve_device
+        from psmlearn._engine._state import check_weight_file
 
         self._early_stopping()
+        if self.weights is not None and not continued:
+            check_weight_file(self.weights)
         return resolve_device(self.device)
 
     def set_params(self, **params: Any) -> Self:

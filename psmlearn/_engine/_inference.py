@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 from typing import TypeVar
 
 import numpy as np
@@ -12,12 +13,15 @@ import torch
 from torch import nn
 
 from psmlearn._engine._crops import to_batch
+from psmlearn._engine._seed import own_draws_of
+from psmlearn._engine._state import refuse_non_finite
 from psmlearn._engine._train import autocast
 from psmlearn._images._tiles import pad_to_multiple, tile_boxes
 
 __all__ = [
     "TiledImage",
     "predict_images",
+    "refuse_non_finite_answer",
     "run_tiled",
     "stack_tiles",
     "tile_batches",
@@ -31,10 +35,30 @@ _N = TypeVar("_N", bound=nn.Module)
 
 
 def working_copy(network: _N, device: torch.device) -> _N:
-    """Return a frozen copy on `device`; the estimator's own stays on the CPU."""
+    """Return a frozen copy on `device`; the estimator's own stays on the CPU.
+
+    Raises
+    ------
+    FloatingPointError
+        If a weight is not finite.
+    """
+    refuse_non_finite(network, "The network is damaged")
     copied = copy.deepcopy(network).eval().requires_grad_(False)
     # PyTorch's stubs do not know the memory format of modules.
     return copied.to(device, memory_format=torch.channels_last)  # type: ignore
+
+
+def refuse_non_finite_answer(values: np.ndarray | torch.Tensor, what: str) -> None:
+    """Raise where an answer of a network holds NaN or infinity."""
+    if isinstance(values, np.ndarray):
+        finite = bool(np.isfinite(values).all())
+    else:
+        finite = bool(torch.isfinite(values).all())
+    if not finite:
+        raise FloatingPointError(
+            f"{what} is not finite. The weights of the network are damaged, or "
+            "training went astray: fit it again, with a lower learning_rate."
+        )
 
 
 class TiledImage:
@@ -134,9 +158,10 @@ def stack_tiles(tiles: Sequence[tuple[_T, int]]) -> torch.Tensor:
 
 
 class _Answered(TiledImage):
-    """A tiled image with the output that its tiles fill."""
+    """A tiled image with the output that its tiles fill; `number` is its place."""
 
     output: np.ndarray = np.empty(0)
+    number = 0
 
     def put(self, index: int, values: np.ndarray) -> None:
         """Write a tile's core; `values` is (channels, height, width) of the tile."""
@@ -174,27 +199,40 @@ def predict_images(
         Side of the cores of the tiles in pixels; images up to this size go whole.
     batch_pixels : int
         Pixels that go through the network at once, at most, a tile at the least.
+
+    Raises
+    ------
+    FloatingPointError
+        If the network or its answer is not finite.
     """
     network = working_copy(network, device)
+    draws, numbers = own_draws_of(network, 0), count()
+
+    def cut(image: np.ndarray) -> _Answered:
+        answered = _Answered(image, tile_size, halo, stride)
+        answered.number = next(numbers)
+        return answered
 
     def run(waiting: list[_Answered]) -> Iterator[np.ndarray]:
         for tiles in tile_batches(waiting, batch_pixels):
             batch = stack_tiles(tiles).to(device)
             batch = batch.contiguous(memory_format=torch.channels_last)
-            with torch.inference_mode():
+            with torch.inference_mode(), draws:
                 with autocast(device, precision):
                     outputs = network(batch)
                 answers = activate(outputs.float()).float()
             for (image, index), values in zip(
                 tiles, answers.cpu().numpy(), strict=True
             ):
+                what = f"image {image.number}: the network's answer"
+                refuse_non_finite_answer(values, what)
                 image.put(index, values)
         for image in waiting:
             yield image.output[: image.height, : image.width]
 
     return run_tiled(
         images,
-        lambda image: _Answered(image, tile_size, halo, stride),
+        cut,
         run,
         max(_CHUNK_PIXELS, batch_pixels),
     )

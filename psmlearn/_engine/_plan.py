@@ -36,6 +36,8 @@ class TrainingPlan(ABC, Generic[_N]):
         What of the recipe may change where training goes on.
     asked_by : dict of {str: str}
         What entries of the recipe are called in messages, by the parameters behind.
+    loss_parts : tuple
+        Objects with code of the loss, which may be their user's own.
     takes_seed : bool
         Whether a new network is drawn from the seed itself, not from the stream that
         it starts.
@@ -44,6 +46,7 @@ class TrainingPlan(ABC, Generic[_N]):
     n_validation_batches = 2
     schedule = "one_cycle"
     max_gradient_norm: float | None = 5.0
+    loss_parts: tuple[object, ...] = ()
     takes_seed = False
     changeable: dict[str, Any] = {}
     asked_by: dict[str, str] = {}

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Weights as numpy arrays, and weight files read without running code."""
+"""Weights as numpy arrays, weights of files, and weights that are not finite."""
 
 from __future__ import annotations
 
 import logging
 import os
-import pickle
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import nn
+
+from psmlearn._engine._weight_files import check_weight_file, read_weight_file
 
 _logger = logging.getLogger("psmlearn")
 
@@ -18,7 +19,14 @@ _logger = logging.getLogger("psmlearn")
 _HEADS = ("fc.", "head.", "classifier.")
 _ENCODER = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.", "layer4.")
 
-__all__ = ["load_numpy_state", "load_weights", "state_to_numpy"]
+__all__ = [
+    "check_weight_file",
+    "has_finite_state",
+    "load_numpy_state",
+    "load_weights",
+    "refuse_non_finite",
+    "state_to_numpy",
+]
 
 
 def state_to_numpy(network: nn.Module) -> dict[str, np.ndarray]:
@@ -34,33 +42,6 @@ def load_numpy_state(network: nn.Module, state: dict[str, np.ndarray]) -> None:
     network.load_state_dict(
         {key: torch.from_numpy(np.array(value)) for key, value in state.items()}
     )
-
-
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is no safetensors file: {error}.") from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(
-            f"{path} could not be read as plain weights: {str(error).splitlines()[0]} "
-            "Save them with torch.save(network.state_dict(), path) or as .safetensors; "
-            "files that hold Python objects are refused."
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(
-        isinstance(value, torch.Tensor) for value in state.values()
-    ):
-        raise ValueError(f"{path} holds no state dict of tensors.")
-    return state
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike) -> list[str]:
@@ -81,15 +62,16 @@ def load_weights(network: nn.Module, path: str | os.PathLike) -> list[str]:
 
     Raises
     ------
-    FileNotFoundError
+    FileNotFoundError, IsADirectoryError
         If there is no such file.
     ValueError
-        If the file holds no plain weights or they do not belong to this network.
+        If the file holds no plain weights, weights that are not finite or whole
+        numbers in place of floats, or if they do not belong to this network.
+    MemoryError
+        If there is not enough memory for what the file holds.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"weights={str(path)!r}: there is no such file.")
-    state = {key.removeprefix("module."): v for key, v in _read_state(path).items()}
+    path = os.fsdecode(path)
+    state = read_weight_file(path)
     own = network.state_dict()
     fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
     foreign = [k for k in state if k not in fitting and not k.startswith(_HEADS)]
@@ -110,7 +92,58 @@ def load_weights(network: nn.Module, path: str | os.PathLike) -> list[str]:
             f"missing, such as {', '.join(first)}. Take a file of the same network, "
             "with keys as torchvision or timm name them, and as many channels."
         )
+    for key, value in fitting.items():
+        fitting[key] = _as_own(value, own[key], f"{path}: the weight {key!r}")
     network.load_state_dict(fitting, strict=False)
     if missing:
         _logger.info("%s leaves %d weights as they were.", path, len(missing))
     return missing
+
+
+def _as_own(value: torch.Tensor, own: torch.Tensor, what: str) -> torch.Tensor:
+    """Return a weight in the dtype of the network's own, if that can be."""
+    if own.is_floating_point() and not value.is_floating_point():
+        raise ValueError(
+            f"{what} holds whole numbers ({value.dtype}) in place of floats: weights "
+            "that were quantised must be saved as floats."
+        )
+    converted = value.to(own.dtype)
+    if own.is_floating_point():
+        # A mask of a network may hold infinities from the start.
+        if torch.isfinite(own).all() and not torch.isfinite(converted).all():
+            raise ValueError(
+                f"{what} holds NaN or values that are infinite in {own.dtype}; the "
+                "network would answer with NaN. Take another file."
+            )
+    elif value.is_floating_point() and not torch.equal(converted.to(value), value):
+        raise ValueError(f"{what} holds fractions in place of whole numbers.")
+    return converted
+
+
+# -- what is not finite ------------------------------------------------------------
+
+
+def _non_finite(network: nn.Module) -> Iterator[str]:
+    """Yield the names of parameters and running statistics that are not finite."""
+    learnt: dict[str, torch.Tensor] = dict(network.named_parameters())
+    for key, value in network.named_buffers():
+        if "running_" in key:  # others may hold infinities, such as masks
+            learnt[key] = value
+    for key, value in learnt.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            yield key
+
+
+def has_finite_state(network: nn.Module) -> bool:
+    """Tell whether all that a network has learnt is finite."""
+    return next(_non_finite(network), None) is None
+
+
+def refuse_non_finite(network: nn.Module, what: str) -> None:
+    """Raise where what a network has learnt is NaN or infinite."""
+    key = next(_non_finite(network), None)
+    if key is not None:
+        raise FloatingPointError(
+            f"{what}: the weights {key!r} of the network are not finite. Fit it again, "
+            "with a lower learning_rate, and check the images for corrupt ones."
+        )

@@ -6,12 +6,16 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import nn
 from tqdm.auto import tqdm
+
+from psmlearn._engine._seed import OwnDraws, own_draws_of
+from psmlearn._engine._state import refuse_non_finite
 
 __all__ = ["TrainResult", "TrainSettings", "autocast", "train_network"]
 
@@ -71,6 +75,7 @@ def train_network(
     rng: np.random.Generator,
     result: TrainResult,
     draw_validation: Callable[[], list[tuple[torch.Tensor, ...]]] | None = None,
+    draws: OwnDraws | None = None,
 ) -> None:
     """Train `modules` in place and leave the best weights in it, on the CPU.
 
@@ -87,13 +92,15 @@ def train_network(
         Filled epoch by epoch.
     draw_validation : callable, default=None
         Returns the fixed validation batches; needed for early stopping.
+    draws : OwnDraws, default=None
+        What the network draws from, where it may draw.
 
     Raises
     ------
     KeyboardInterrupt
         Raised on, after the best weights so far were put back.
     FloatingPointError
-        If the loss is not finite.
+        If a loss or, in the end, a weight is not finite.
     """
     # PyTorch's stubs do not know the memory format of modules.
     modules.to(device, memory_format=torch.channels_last)  # type: ignore
@@ -113,9 +120,11 @@ def train_network(
             modules.train()
             for _ in range(settings.steps_per_epoch):
                 batch = tuple(x.to(device) for x in draw_batch(rng))
-                with autocast(device, settings.precision):
+                with draws or nullcontext(), autocast(device, settings.precision):
                     loss = compute_loss(*batch, training=True, generator=generator)
-                _step(loss, modules, optimizer, scheduler, settings)
+                _refuse_loss(loss, "training")
+                with draws.refused() if draws else nullcontext():
+                    _step(loss, modules, optimizer, scheduler, settings)
                 losses.append(loss.detach())
                 progress.update()
             result.loss_curve.append(float(torch.stack(losses).mean()))
@@ -130,6 +139,10 @@ def train_network(
                     stale,
                 )
                 break
+        if result.best_state is None:
+            # No loss has been seen since the last step.
+            last = _evaluate(modules, [batch], compute_loss, settings)
+            _refuse_loss(last, "final")
     finally:
         progress.close()
         if result.best_state is not None:
@@ -137,6 +150,7 @@ def train_network(
         result.best_state = None
         modules.zero_grad(set_to_none=True)  # else they are kept with the network
         modules.eval().to("cpu")
+    refuse_non_finite(modules, "Training went astray")
 
 
 def _make_optimizer(modules: nn.Module, settings: TrainSettings, n_steps: int):
@@ -156,16 +170,18 @@ def _make_optimizer(modules: nn.Module, settings: TrainSettings, n_steps: int):
 def _step(
     loss: torch.Tensor, modules: nn.Module, optimizer, scheduler, settings
 ) -> None:
-    if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"The training loss became {loss.item()}. Lower learning_rate, and check "
-            "the images for constant or corrupt ones."
-        )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if settings.max_gradient_norm is not None:
         nn.utils.clip_grad_norm_(modules.parameters(), settings.max_gradient_norm)
-    optimizer.step()
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        raise FloatingPointError(
+            "A step of training overflows float32. Lower learning_rate."
+        ) from error
     if scheduler is not None:
         scheduler.step()
 
@@ -182,16 +198,40 @@ def _record(
         loss = result.loss_curve[-1]
         result.best_loss = min(result.best_loss, loss)
         return True
-    device = next(modules.parameters()).device
-    with torch.no_grad(), autocast(device, settings.precision):
-        losses = [
-            compute_loss(*(x.to(device) for x in batch), training=False, generator=None)
-            for batch in validation
-        ]
-    loss = float(torch.stack(losses).mean())
+    found = _evaluate(modules, validation, compute_loss, settings)
+    _refuse_loss(found, "validation")
+    loss = float(found)
     result.validation_curve.append(loss)
     improved = loss < result.best_loss - settings.tol
     if loss < result.best_loss:
         result.best_loss = loss
         result.best_state = copy.deepcopy(modules.state_dict())
     return improved
+
+
+def _evaluate(
+    modules: nn.Module,
+    batches: list[tuple[torch.Tensor, ...]],
+    compute_loss: ComputeLoss,
+    settings: TrainSettings,
+) -> torch.Tensor:
+    """Return the mean loss of batches that nothing is learnt from."""
+    device = next(modules.parameters()).device
+    with (
+        torch.no_grad(),
+        autocast(device, settings.precision),
+        own_draws_of(modules, 0),
+    ):
+        losses = [
+            compute_loss(*(x.to(device) for x in batch), training=False, generator=None)
+            for batch in batches
+        ]
+    return torch.stack(losses).mean()
+
+
+def _refuse_loss(loss: torch.Tensor, kind: str) -> None:
+    if not torch.isfinite(loss):
+        raise FloatingPointError(
+            f"The {kind} loss became {loss.item()}. Lower learning_rate, and check "
+            "the images for constant or corrupt ones."
+        )

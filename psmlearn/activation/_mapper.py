@@ -15,6 +15,7 @@ from torch import nn
 
 from psmlearn._engine._crops import CentreSampler, PatchSampler, to_batch
 from psmlearn._engine._inference import working_copy
+from psmlearn._engine._modes import plain_torch
 from psmlearn._engine._plan import TrainingPlan
 from psmlearn._engine._train import ComputeLoss, DrawBatch
 from psmlearn._sklearn_compat import (
@@ -144,7 +145,7 @@ class SelfActivationMapper(  # type: ignore[call-arg]
     precision : {"float32", "bfloat16"}, default="float32"
         Of convolutions.
     random_state : int, RandomState or None, default=None
-        The same int gives the same bits on the same machine.
+        The same int gives the same bits on the same machine with as many threads.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -325,6 +326,9 @@ class SelfActivationMapper(  # type: ignore[call-arg]
         ------
         ValueError
             If images, parameters or the device are bad; before any training.
+        FloatingPointError
+            If training goes astray: a loss, a weight or a map is not finite. The
+            mapper is then as it was before.
         KeyboardInterrupt
             Raised on, with the mapper usable with the weights so far.
         """
@@ -354,7 +358,7 @@ class SelfActivationMapper(  # type: ignore[call-arg]
     def _fit(
         self, X: Images, *, continued: bool, one_epoch: bool = False
     ) -> SelfActivationMapper:
-        device = self._before_work()
+        device = self._before_work(continued=continued)
         pretext = resolve_option(self.pretext, PRETEXTS)
         pretext.check(self.batch_size)
         self._check_output_unit(pretext)
@@ -401,6 +405,7 @@ class SelfActivationMapper(  # type: ignore[call-arg]
 
     # -- mapping ---------------------------------------------------------------
 
+    @plain_torch()
     def transform(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Map images.
 
@@ -420,20 +425,22 @@ class SelfActivationMapper(  # type: ignore[call-arg]
         ------
         ValueError
             If an image is bad or has another number of channels than in `fit`.
+        FloatingPointError
+            If the network, or a map, is not finite.
         """
         self._check_is_fitted()
         images = self._check_images(X, reset=False)
         device = self._resolve_predict_device()
         frozen = self._frozen
         spec = replace(frozen.spec, tile_size=self.tile_size, precision=self.precision)
-        with torch.inference_mode(False):
-            network = working_copy(self.network_, device)
-            runner = MapRunner(network, spec, frozen.geometries, device, frozen.weights)
-            results = [
+        network = working_copy(self.network_, device)
+        runner = MapRunner(network, spec, frozen.geometries, device, frozen.weights)
+        return images.wrap(
+            [
                 self._result(images[index], raw, images.shown(index))
                 for index, raw in enumerate(runner(images))
             ]
-        return images.wrap(results)
+        )
 
     def _result(
         self, image: np.ndarray, raw: list[np.ndarray], shown: np.ndarray | None
@@ -501,6 +508,7 @@ class _PretextPlan(TrainingPlan[PretextNetwork]):
         self.max_gradient_norm = mapper.max_gradient_norm
         self.mapper = mapper
         self.pretext = pretext
+        self.loss_parts = (pretext,)
         self.images = images
         self.spec = mapper._map_spec()
         self.geometries: list[LayerGeometry] = []

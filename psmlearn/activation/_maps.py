@@ -15,10 +15,12 @@ from torch import nn
 from psmlearn._engine._crops import PatchSampler
 from psmlearn._engine._inference import (
     TiledImage,
+    refuse_non_finite_answer,
     run_tiled,
     stack_tiles,
     tile_batches,
 )
+from psmlearn._engine._seed import own_draws_of
 from psmlearn._engine._train import autocast
 from psmlearn._images._stains import stain_amount
 from psmlearn.activation._gradients import (
@@ -186,6 +188,7 @@ class MapRunner:
         self.network = network
         self.spec = spec
         self.device = device
+        self.draws = own_draws_of(network, 0)
         self.strides = [geometry.stride for geometry in geometries]
         self.halo = max(geometry.halo for geometry in geometries)
         self.alignment = math.lcm(*self.strides)
@@ -199,14 +202,23 @@ class MapRunner:
 
     # -- images ----------------------------------------------------------------
 
-    def __call__(self, images: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
-        """Yield the raw maps of each image, one for each layer."""
+    def __call__(
+        self, images: Iterable[np.ndarray], kind: str = "image"
+    ) -> Iterator[list[np.ndarray]]:
+        """Yield the raw maps of each image, one for each layer.
+
+        Messages count the images as those of a `kind`.
+        """
 
         def cut(image: np.ndarray) -> _Mapped:
             size = self.spec.tile_size
             return _Mapped(image, size, self.halo, self.alignment, self.strides)
 
-        return run_tiled(images, cut, self._run)
+        for index, raw in enumerate(run_tiled(images, cut, self._run)):
+            for cells in raw:
+                what = f"{kind} {index}: its activation map"
+                refuse_non_finite_answer(cells, what)
+            yield raw
 
     def _run(self, jobs: list[_Mapped]) -> Iterator[list[np.ndarray]]:
         whole = [job for job in jobs if len(job.boxes) == 1]
@@ -258,7 +270,7 @@ class MapRunner:
         with torch.inference_mode(False), torch.no_grad():
             batch = network.scale(batch.to(self.device), spec.input_scale)
             batch = batch.contiguous(memory_format=torch.channels_last)
-        with autocast(self.device, spec.precision):
+        with self.draws, autocast(self.device, spec.precision):
             if with_gradients:
                 features, gradients = layer_gradients(
                     network.backbone, batch, spec.layers, network.score
@@ -303,6 +315,7 @@ class MapRunner:
         """Turn sums into the channel weights of each layer."""
         found = []
         for layer, total in enumerate(totals):
+            refuse_non_finite_answer(total, f"layer {self.spec.layers[layer]!r}")
             if self.spec.method != "eigencam":
                 weights = total[1:] / total[0]
             else:
@@ -363,7 +376,9 @@ def direction_of_outputs(
             network(batch.to(device), input_scale).float().cpu()
             for batch in crops.split(16)
         ]
-    return principal_direction(torch.cat(outputs))
+    joined = torch.cat(outputs)
+    refuse_non_finite_answer(joined, "the network's answer for training crops")
+    return principal_direction(joined)
 
 
 def reference_values(image: np.ndarray, polarity: str) -> np.ndarray:
@@ -406,7 +421,7 @@ def calibrate(
     """Choose the sign of each layer's map and learn its range, on training crops."""
     crops = calibration_crops(images, rng)
     side = crops.shape[1]
-    raw = list(runner(crops))
+    raw = list(runner(crops, "training crop"))
     references = (
         [] if polarity is None else [reference_values(crop, polarity) for crop in crops]
     )

@@ -163,6 +163,12 @@ class StainNormalizer(  # type: ignore[call-arg]
         ValueError
             If the images show no stain to learn from.
         """
+        with self._keeps_what_was():
+            self._learn(X)
+        return self
+
+    def _learn(self, X: Images) -> None:
+        """Check the images, and learn from their stained pixels."""
         given = self._given_stains()
         images = self._rgb_images(X, reset=True)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -188,7 +194,6 @@ class StainNormalizer(  # type: ignore[call-arg]
             self.stains_, self.strengths_ = _colour.learn_stains(
                 pixels, given, self.angle_percentile
             )
-        return self
 
     def transform(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Bring images to the target's stains.

@@ -94,7 +94,8 @@ default=("pen", "fold", "dirt")
         self : TissueDetector
         """
         self._kinds()
-        self._check_images(X, reset=True)
+        with self._keeps_what_was():
+            self._check_images(X, reset=True)
         return self
 
     def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:

@@ -16,6 +16,7 @@ from scipy.spatial import KDTree
 from skimage.feature import peak_local_max
 from torch import nn
 
+from psmlearn._engine._modes import plain_torch
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, Points, RandomState
 from psmlearn.base import AT_LEAST_0, POSITIVE, EarlyStopping, resolve_option
@@ -195,6 +196,9 @@ default=None
         ------
         ValueError
             If images, masks or points are not what was expected; before training.
+        FloatingPointError
+            If training goes astray: a loss or a weight is not finite. The detector is
+            then as it was before.
         """
         return self._fit(X, y, continued=self._continues())
 
@@ -245,6 +249,7 @@ default=None
         """Return the nucleus diameter in pixels for each image."""
         return self.nucleus_diameter / self._pixel_sizes(images)
 
+    @plain_torch()
     def predict(self, X: Images) -> list[np.ndarray]:
         """Return the points of each image.
 
@@ -268,6 +273,7 @@ default=None
             )
         ]
 
+    @plain_torch()
     def predict_proba(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Return the probability of each pixel to be a nucleus' centre.
 

@@ -16,6 +16,7 @@ from torch import nn
 from psmlearn._engine._augment import random_dihedral
 from psmlearn._engine._crops import PatchSampler, to_batch
 from psmlearn._engine._inference import predict_images
+from psmlearn._engine._modes import plain_torch
 from psmlearn._engine._plan import TrainingPlan, check_stride, own_number
 from psmlearn._engine._train import ComputeLoss, DrawBatch
 from psmlearn._sklearn_compat import Interval, StrOptions
@@ -276,7 +277,7 @@ class PixelNetworkEstimator(NetworkEstimator):
         one_epoch: bool = False,
     ) -> None:
         """Check all that came, and train a network on the targets."""
-        device = self._before_work()
+        device = self._before_work(continued=continued)
         with self._keeps_what_was():
             if continued:
                 self._refuse_other_range(value_range)
@@ -369,6 +370,7 @@ class MaskSegmenter(PixelNetworkEstimator):
         for output, size in zip(outputs, self._pixel_sizes(images), strict=True):
             yield self._decode(output, size)
 
+    @plain_torch()
     def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Return the label image of each image.
 
@@ -386,6 +388,7 @@ class MaskSegmenter(PixelNetworkEstimator):
         images = self._images_to_predict(X)
         return images.wrap(list(self._predict_masks(images)))
 
+    @plain_torch()
     def predict_proba(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Return the probabilities of background and objects at each pixel.
 
@@ -406,6 +409,7 @@ class MaskSegmenter(PixelNetworkEstimator):
         outputs = self._predict_pixels(images)
         return images.wrap([output[..., :n_channels].copy() for output in outputs])
 
+    @plain_torch()
     def detect(self, X: Images) -> list[np.ndarray]:
         """Return the centroids of the objects.
 
@@ -422,6 +426,7 @@ class MaskSegmenter(PixelNetworkEstimator):
         images = self._images_to_predict(X)
         return [mask_points(mask) for mask in self._predict_masks(images)]
 
+    @plain_torch()
     def score(self, X: Images, y: Masks) -> float:
         """Return the aggregated Jaccard index, the mean over images.
 
@@ -467,6 +472,8 @@ class _PixelPlan(TrainingPlan):
         self.examples = examples
         self.frozen = frozen
         self.targets = targets
+        # By `_vary` a learner has a part in it.
+        self.loss_parts = (targets, learner)
 
     def check(self, network: nn.Module) -> None:
         """Patches must fit the stride of the network."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -16,7 +17,12 @@ from sklearn.utils.validation import check_is_fitted
 from psmlearn._images._checks import is_own_range
 from psmlearn._sklearn_compat import HasMethods, Interval, StrOptions, _fit_context
 from psmlearn._typing import ImageLabels, Images, Masks, PixelSize, RandomState
-from psmlearn.base import PIXEL_SIZE, UNIT_RANGE, BaseImageEstimator
+from psmlearn.base import (
+    PIXEL_SIZE,
+    UNIT_RANGE,
+    BaseImageEstimator,
+    NetworkEstimator,
+)
 from psmlearn.cluster._classes import Classes, warn_of_staining
 from psmlearn.io._batch import ImageBatch, check_images, check_masks
 from psmlearn.segmentation._classes import (
@@ -31,6 +37,7 @@ from psmlearn.segmentation._labelers import (
     check_image_labels,
     fit_labeler,
     for_part,
+    last_step,
     value_range_of,
 )
 from psmlearn.segmentation._stain_classes import StainedNuclei
@@ -195,31 +202,37 @@ default=None
         ValueError
             If an image is bad or one part would refuse it, or if `image_labels` are
             not one an image or are given to a labeler that takes none (all before
-            training); or if the labeler finds nothing at all.
+            training); or if the labeler finds nothing at all. What an earlier fit
+            learnt is then there as before.
         """
         with self._keeps_what_was():
             images = self._check_fit_images(X)
             labeler, segmenter = self._make_parts(images)
             for part in (labeler, segmenter):
-                _check_devices(part)
+                _check_parts(part)
             if image_labels is not None:
                 check_image_labels(image_labels, len(images), labeler)
             masks = fit_labeler(labeler, for_part(labeler, X, images), image_labels)
             n_objects = _count_objects(masks)
             if not n_objects:
                 raise _nothing_found(len(images), weak=image_labels is not None)
-        # Only now: a fit that ends before leaves what an earlier one learnt.
-        self.labeler_, self.segmenter_ = labeler, segmenter
-        self._frozen = _Frozen(images.value_range)
-        self.n_pseudo_objects_ = [n_objects]
-        to_segment = for_part(segmenter, X, images)
-        segmenter.fit(to_segment, masks)
-        for _ in range(1, self.n_rounds):
-            masks = self._own_masks(X, images)
-            self.n_pseudo_objects_.append(_count_objects(masks))
-            if not self.n_pseudo_objects_[-1]:
-                break
-            segmenter.fit(to_segment, masks)
+            self.labeler_, self.segmenter_ = labeler, segmenter
+            self.n_pseudo_objects_ = [n_objects]
+            frozen = _Frozen(images.value_range)
+            to_segment = for_part(segmenter, X, images)
+            try:
+                segmenter.fit(to_segment, masks)
+                for _ in range(1, self.n_rounds):
+                    masks = self._own_masks(X, images)
+                    self.n_pseudo_objects_.append(_count_objects(masks))
+                    if not self.n_pseudo_objects_[-1]:
+                        break
+                    segmenter.fit(to_segment, masks)
+            except KeyboardInterrupt:
+                if _has_learnt(segmenter) or not hasattr(self, "_frozen"):
+                    self._frozen = frozen
+                raise
+            self._frozen = frozen
         return self
 
     def _check_fit_images(self, X: Images) -> ImageBatch:
@@ -469,10 +482,21 @@ def _pass_random_state(estimator: Any, rng: np.random.RandomState) -> None:
     estimator.set_params(**seeds)
 
 
-def _check_devices(estimator: Any) -> None:
-    """Refuse a device that is absent before any part is trained."""
+def _has_learnt(segmenter: Any) -> bool:
+    """Tell whether an interrupted fit has left something to predict with."""
+    try:
+        check_is_fitted(segmenter)
+    except NotFittedError:
+        return False
+    return getattr(last_step(segmenter), "n_epochs_", 1) > 0
+
+
+def _check_parts(estimator: Any) -> None:
+    """Refuse a device or a weight file that is absent before any part is trained."""
     from psmlearn._engine._device import resolve_device
 
-    for name, value in estimator.get_params(deep=True).items():
+    for name, value in [("", estimator), *estimator.get_params(deep=True).items()]:
+        if isinstance(value, NetworkEstimator):
+            value._before_work()
         if (name == "device" or name.endswith("__device")) and isinstance(value, str):
             resolve_device(value)

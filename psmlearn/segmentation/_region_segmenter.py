@@ -172,6 +172,9 @@ best_loss_, device_, classes_
         ------
         ValueError
             If images or masks are not what was expected; before training.
+        FloatingPointError
+            If training goes astray: a loss or a weight is not finite. The segmenter
+            is then as it was before.
         """
         value_range = check_range(self.value_range)
         self._fit_pixels(

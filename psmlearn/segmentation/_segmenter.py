@@ -117,7 +117,8 @@ class NucleiSegmenter(MaskSegmenter):
     precision : {"float32", "bfloat16"}, default="float32"
         Arithmetic of the convolutions.
     random_state : int, RandomState or None, default=None
-        With an int the result is the same bit for bit on a CPU.
+        With an int the result is the same bit for bit on one machine, as long as
+        torch has as many threads there.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -251,6 +252,9 @@ class NucleiSegmenter(MaskSegmenter):
         ------
         ValueError
             If images or masks are not what was expected; before training.
+        FloatingPointError
+            If training goes astray: a loss or a weight is not finite. The segmenter
+            is then as it was before.
         """
         targets = resolve_option(self.targets, _TARGETS)
         value_range = check_range(self.value_range)

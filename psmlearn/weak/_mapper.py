@@ -15,8 +15,10 @@ import torch
 from sklearn.base import TransformerMixin
 from torch import nn
 
-from psmlearn._engine._inference import working_copy
+from psmlearn._engine._inference import refuse_non_finite_answer, working_copy
+from psmlearn._engine._modes import plain_torch
 from psmlearn._engine._plan import TrainingPlan, check_stride
+from psmlearn._engine._seed import own_draws_of
 from psmlearn._engine._train import DrawBatch, autocast
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import ImageLabels, Images, Masks, Path, PixelSize, RandomState
@@ -167,7 +169,8 @@ class ClassActivationMapper(  # type: ignore[call-arg]
     precision : {"float32", "bfloat16"}, default="float32"
         Arithmetic of the convolutions.
     random_state : int, RandomState or None, default=None
-        With an int the result is the same bit for bit on a CPU.
+        With an int the result is the same bit for bit on one machine, as long as
+        torch has as many threads there.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -356,6 +359,9 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         ValueError
             If images, labels or parameters are bad: another number of labels than of
             images, one label only, masks in place of labels; before any training.
+        FloatingPointError
+            If training goes astray: a loss, a weight or a map is not finite. The
+            mapper is then as it was before.
         KeyboardInterrupt
             Raised on, with the mapper usable with the weights so far.
 
@@ -369,6 +375,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @plain_torch()
     def fit_predict(
         self,
         X: Images,
@@ -390,8 +397,8 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         self, X: Images, labels: ImageLabels | Masks | None
     ) -> tuple[ImageBatch, np.ndarray]:
         """Train; return the checked images and which classes they show."""
-        device = self._before_work()
         continued = self._continues()
+        device = self._before_work(continued=continued)
         caller = type(self).__name__
         value_range = check_range(self.value_range)
         parts = self._parts()
@@ -407,7 +414,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
             presence = code.presence(checked, caller)
             plan = _MapPlan(self, parts, images, presence, code)
             self._fit_plan(plan, device, continued=continued)
-        self._warn_of_dark_maps(images, presence > 0)
+            self._warn_of_dark_maps(images, presence > 0)
         return images, presence > 0
 
     def _parts(self) -> _Parts:
@@ -481,6 +488,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
                 inside = working.inside.to(device)
                 centers = torch.tensor(frozen.centers, device=device)
                 maps = refinement.refine(maps, features, inside, centers)
+                refuse_non_finite_answer(maps, "a refined activation map")
             logits = _level_logits(raw)
             for index, shape in enumerate(part.shapes):
                 grown = grow(maps[index].cpu(), working.sides[index], shape)
@@ -494,12 +502,17 @@ class ClassActivationMapper(  # type: ignore[call-arg]
     ) -> Iterator[tuple[ImageBatch, WorkingImages, list[torch.Tensor], Any]]:
         """Yield batches of images, at work, and what the network gives for them."""
         network = working_copy(self.network_, device)
+        draws = own_draws_of(network, 0)
         for start in range(0, len(images), self.batch_size):
             part = images[start : start + self.batch_size]
             working = WorkingImages(part, self._frozen.size)
             seen = packed(working.images.to(device).float())
-            with torch.inference_mode(), autocast(device, self.precision):
+            with torch.inference_mode(), draws, autocast(device, self.precision):
                 raw, features = network(seen, decode)
+            for level in raw:
+                for index, found in enumerate(level, start):
+                    what = f"image {index}: its activation map"
+                    refuse_non_finite_answer(found, what)
             yield part, working, raw, features
 
     def _logits(self, images: ImageBatch) -> np.ndarray:
@@ -527,6 +540,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
             masks.append(cut(maps, above, self.min_area / sizes[index] ** 2))
         return images.wrap(masks)
 
+    @plain_torch()
     def transform(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Return the class activation maps.
 
@@ -543,6 +557,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         images = self._images_to_map(X)
         return images.wrap([maps for maps, _ in self._map(images)])
 
+    @plain_torch()
     def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
         """Return the objects as label images.
 
@@ -561,6 +576,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
 
     # -- image labels ----------------------------------------------------------
 
+    @plain_torch()
     def predict_image_proba(self, X: Images) -> np.ndarray:
         """Return the probabilities of the labels of each image.
 
@@ -578,6 +594,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         images = self._images_to_map(X)
         return self._frozen.code.probabilities(self._logits(images))
 
+    @plain_torch()
     def predict_image(self, X: Images) -> np.ndarray:
         """Return the likeliest label of each image, shaped as those of `fit`.
 
@@ -595,6 +612,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
             return (probabilities > 0.5).astype(int)
         return self.classes_[probabilities.argmax(axis=1)]
 
+    @plain_torch()
     def score(self, X: Images, y: Masks | ImageLabels) -> float:
         """Return the Dice coefficient of masks, or the accuracy of image labels.
 
@@ -663,6 +681,7 @@ class _MapPlan(TrainingPlan[CAMNetwork]):
         self.images = images
         self.presence = presence
         self.code = code
+        self.loss_parts = (parts.resupervision, parts.reconstruction)
 
     @cached_property
     def working(self) -> WorkingImages:
@@ -754,7 +773,9 @@ class _MapPlan(TrainingPlan[CAMNetwork]):
                 _, features = network(seen, True)
             n_pixels = len(part) * _N_CENTER_PIXELS // len(drawn)
             pixels.append(sample_pixels(features, working.inside[part], n_pixels, rng))
-        return np.concatenate(pixels)
+        drawn_pixels = np.concatenate(pixels)
+        refuse_non_finite_answer(drawn_pixels, "what the decoder says of pixels")
+        return drawn_pixels
 
 
 def _both(presence: np.ndarray) -> np.ndarray:

@@ -325,6 +325,11 @@ class ResupervisionLoss:
             chosen = torch.randint(n_inside, (_N_PIXELS,), generator=generator)
             places = places[chosen.to(places.device)]
         flat = features.detach().float().permute(0, 2, 3, 1).flatten(0, 2)[places]
+        if not torch.isfinite(flat).all():
+            raise FloatingPointError(
+                "The features of pixels became infinite or NaN in training. Lower "
+                "learning_rate, and check the images for constant or corrupt ones."
+            )
         pixels = _Pixels(
             places // (height * width),
             self.clusters.update(flat, generator),

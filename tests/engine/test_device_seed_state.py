@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import pickle
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from psmlearn._engine._device import resolve_device, resolve_device_or_cpu
-from psmlearn._engine._seed import draw_seed, isolated_torch
+from psmlearn._engine._modes import plain_torch
+from psmlearn._engine._seed import OwnDraws, draw_seed, may_draw
 from psmlearn._engine._state import load_numpy_state, load_weights, state_to_numpy
 from psmlearn.networks import build_network
 
@@ -25,25 +28,206 @@ def test_absent_device_falls_back_with_a_warning_in_prediction():
         assert resolve_device_or_cpu("cuda:77") == CPU
 
 
-def test_isolated_torch_seeds_and_restores_the_stream():
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    with isolated_torch(1, CPU):
-        first = torch.rand(3)
-    assert torch.equal(torch.rand(3), expected)
-    with isolated_torch(1, CPU):
-        assert torch.equal(torch.rand(3), first)
+def _draw_all() -> list[torch.Tensor]:
+    """Draw in all the ways that modules, networks and losses of others may."""
+    functional = torch.nn.functional
+    ones = torch.ones(3, 8)
+    network = build_network("resunet34", 3, 2)
+    answer = network(torch.rand(2, 3, 32, 32))
+    answer.mean().backward()
+    recurrent = torch.nn.LSTM(8, 4, 2, dropout=0.5)
+    attentive = torch.nn.TransformerEncoderLayer(8, 2, 16)
+    drawn = [
+        answer,
+        network.conv1.weight.grad,
+        recurrent(ones)[0],
+        attentive(ones),
+        torch.randn(4),
+        torch.randint(5, (3,)),
+        torch.randint(2, 5, (3,)),
+        torch.randperm(7),
+        torch.rand_like(ones),
+        torch.randn_like(ones),
+        torch.randint_like(ones, 4),
+        torch.randint_like(ones, 2, 9),
+        torch.bernoulli(ones / 2),
+        torch.multinomial(ones, 2),
+        torch.normal(0.0, 1.0, (3,)),
+        torch.empty(3).exponential_(),
+        torch.poisson(ones),
+        torch.distributions.Beta(1.0, 2.0).sample((3,)),
+        functional.dropout(ones),
+        functional.alpha_dropout(ones, training=True),
+        functional.rrelu(-ones, training=True),
+        functional.gumbel_softmax(ones),
+    ]
+    with torch.inference_mode():
+        drawn += [torch.rand(3), functional.dropout(ones), torch.rand_like(ones)]
+    return drawn
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_isolated_torch_enables_gradients_inside_other_modes(mode):
-    with mode():
-        with isolated_torch(0, CPU):
-            weight = torch.ones(2, requires_grad=True)
-            (weight * 3).sum().backward()
-            assert weight.grad.tolist() == [3, 3]
-        assert not torch.is_grad_enabled()
+def _assert_alike(first, second) -> None:
+    for one, other in zip(first, second, strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
+
+
+@pytest.fixture
+def as_seeded():
+    """What torch's global stream gives after a seed; it is put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(11)
+        yield _draw_all()
+
+
+def test_own_draws_are_those_of_a_seeded_global_stream_and_leave_it(as_seeded):
+    before = torch.get_rng_state()
+    with OwnDraws(11):
+        drawn = _draw_all()
+    assert torch.equal(before, torch.get_rng_state())
+    _assert_alike(drawn, as_seeded)
+
+
+def test_own_draws_go_on_from_block_to_block():
+    draws = OwnDraws(3)
+    with draws:
+        first = torch.rand(5)
+    torch.rand(2)
+    with draws:
+        second = torch.rand(5)
+    with OwnDraws(3):
+        assert torch.equal(torch.rand(10), torch.cat([first, second]))
+
+
+def test_a_generator_that_is_given_is_taken():
+    given = torch.Generator().manual_seed(8)
+    with OwnDraws(3):
+        drawn = torch.rand(5, generator=given)
+    assert torch.equal(drawn, torch.rand(5, generator=given.manual_seed(8)))
+
+
+def test_own_draws_of_threads_do_not_meet():
+    with OwnDraws(4):
+        alone = _draw_all()
+    before = torch.get_rng_state()
+
+    def draw(_):
+        with OwnDraws(4):
+            return _draw_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        for drawn in pool.map(draw, range(8)):
+            _assert_alike(drawn, alone)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_checkpointed_dropout_is_refused_rather_than_wrong():
+    from torch.utils.checkpoint import checkpoint
+
+    layer = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout())
+    draws = OwnDraws(0)
+    with draws:
+        loss = checkpoint(layer, torch.ones(2, 4), use_reentrant=False).sum()
+    with pytest.raises(RuntimeError, match="activation checkpointing"):
+        with draws.refused():
+            loss.backward()
+
+
+class _Foreign(torch.nn.Conv2d):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("network", "draws"),
+    [
+        (build_network("unet", 3, 2, base_channels=2), False),
+        (build_network("unet_in", 3, 2, base_channels=2), False),
+        (build_network("resnet18", 3, 2), False),
+        (build_network("resunet34", 3, 2), True),
+        (torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.ReLU()), False),
+        (torch.nn.Sequential(torch.nn.Dropout2d()), True),
+        (torch.nn.GRU(2, 2), True),
+        (torch.nn.RReLU(), True),
+        (torch.nn.MultiheadAttention(2, 1), True),
+        (torch.nn.FractionalMaxPool2d(2, 3), True),
+        (_Foreign(1, 1, 1), True),
+    ],
+    ids=lambda value: getattr(type(value), "__name__", None),
+)
+def test_networks_that_may_draw_are_known(network, draws):
+    assert may_draw(network) is draws
+
+
+# -- modes and defaults of the caller ----------------------------------------------
+
+
+def _make() -> list[torch.Tensor]:
+    """Make tensors in the ways whose dtype, device or precision a default decides."""
+    counts = torch.arange(1, 4)
+    weight = torch.ones(4, 4, requires_grad=True)
+    (weight @ torch.full((4, 4), 0.1)).sum().backward()
+    return [
+        weight.grad,
+        torch.zeros(2),
+        torch.tensor([0.1, 0.2]),
+        torch.tensor(3),
+        torch.arange(0.0, 1.0, 0.3),
+        torch.linspace(0, 1, 7),
+        torch.full((2,), 0.1),
+        torch.full((2,), 1),
+        torch.eye(2),
+        counts / 3,
+        counts * 0.1,
+        counts.sqrt(),
+        torch.where(counts > 1, 0.1, 0.2),
+        torch.from_numpy(np.full(3, 0.1)),
+        torch.tensor(np.float64(0.1)),
+        torch.ones(2).double() / 3,
+        torch.ones(2).to(torch.float16),
+        torch.nn.Linear(2, 2).bias.detach() * 0,
+    ]
+
+
+@contextmanager
+def _default_dtype(dtype):
+    found = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(found)
+
+
+@contextmanager
+def _default_device(device):
+    torch.set_default_device(device)
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+MODES = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "float64": lambda: _default_dtype(torch.float64),
+    "meta device": lambda: torch.device("meta"),
+    "meta by default": lambda: _default_device("meta"),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_plain_torch_is_as_without_modes_and_defaults(mode):
+    expected = _make()
+    with MODES[mode]():
+        before = (torch.get_default_dtype(), torch.get_default_device())
+        with plain_torch():
+            assert torch.is_grad_enabled()
+            made = _make()
+        assert before == (torch.get_default_dtype(), torch.get_default_device())
+        assert torch.is_grad_enabled() is (mode not in ("no_grad", "inference_mode"))
+    _assert_alike(made, expected)
 
 
 def test_draw_seed_is_the_int_stream_of_sklearn():
