@@ -16,6 +16,7 @@ from psmlearn._images._tissue import (
 
 _DARK = 0.2
 _SIDE = 512
+_FEW = 256  # pixels of a side that tell a dark ground
 # Of a fluorescence image with many nuclei or haze: how dark its ground is, and how much
 # of it is seen between nuclei of one colour, or of grey ones. Of 70 brightfield images
 # the darkest has 0.18 of such ground, and all have paler places than _PALEST.
@@ -95,6 +96,44 @@ def guess_staining(image: np.ndarray, shown: np.ndarray | None = None) -> str:
     if density.shape[1] == 1:
         return "other"
     return _by_colour(density[stained], float(total[stained].sum()))
+
+
+def is_fluorescence(image: np.ndarray, shown: np.ndarray | None = None) -> bool:
+    """Tell an image of bright objects on a dark ground, by some of its pixels.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width[, 1 or 3]), float
+        Values in [0, 1].
+    shown : ndarray of shape (height, width), bool, default=None
+        Where the image shows something; rows and columns that do not are cut off.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn._images._staining import is_fluorescence
+    >>> image = np.full((64, 64, 3), 0.05)
+    >>> image[10:20, 10:20] = 0.7
+    >>> is_fluorescence(image), is_fluorescence(1 - image)
+    (True, False)
+    """
+    image = check_brightfield(image)
+    if shown is not None:
+        if not shown.any():
+            return False
+        image = image[shown.any(axis=1)][:, shown.any(axis=0)]
+    step = max(1, min(image.shape[:2]) // _FEW)
+    light = _without_border(image[::step, ::step])
+    if _is_fluorescence(light):
+        return True
+    level = average(light)
+    if np.median(level) >= _DARKER_HALF or _is_grey(light):
+        return False
+    # Inverted colours: darker than not, and of no stain; or clearly bright on dark.
+    staining = guess_staining(light)
+    if staining == "hdab":
+        return _is_bright_on_dark(level) and np.median(level) < _DARK_HALF
+    return staining == "other"
 
 
 def _without_border(light: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from scipy import ndimage as ndi
 from skimage.filters import apply_hysteresis_threshold
 
 from psmlearn._images._artefacts import FOLD, artefact_mask
-from psmlearn._images._staining import guess_staining
+from psmlearn._images._staining import guess_staining, is_fluorescence
 from psmlearn._images._stains import (
     check_stains,
     haematoxylin,
@@ -385,10 +385,14 @@ def warn_of_staining(
         del kinds["he"]
     elif set(map(str, resolve_classes(classes).values())) != {"dab", "haematoxylin"}:
         del kinds["he"]  # a stain of one's own may be pink
-    found = [
-        kinds.get(guess_staining(_colours(images[i]), images.shown(i)))
-        for i in range(len(images))
-    ]
+    found = []
+    for index in range(len(images)):
+        light, shown = _colours(images[index]), images.shown(index)
+        if n_classes < 2:
+            staining = "fluorescence" if is_fluorescence(light, shown) else ""
+        else:
+            staining = guess_staining(light, shown)
+        found.append(kinds.get(staining))
     wrong = [i for i, kind in enumerate(found) if kind]
     if not wrong:
         return

@@ -279,13 +279,15 @@ def test_images_that_show_nothing_at_all(estimator_class, data):
 
 
 @pytest.mark.parametrize("seed", [0, 4])
-@pytest.mark.parametrize("make", ["grey", "one channel", "blue", "green", "ki67"])
+@pytest.mark.parametrize("make", ["grey", "one channel", "blue", "green", "ki67", "colours"])
 def test_bright_nuclei_on_a_dark_ground_are_told(make, seed):
     stain = "ki67" if make == "ki67" else "he"
     data = make_nuclei(2, (128, 128), n_nuclei=20, stain=stain, random_state=seed)
     images = []
     for image in data.images:
         level = 255 - image.mean(axis=2, keepdims=True)
+        if make == "colours":
+            level = 255 - image
         weights = {"blue": (0, 0, 1), "green": (0, 1, 0.2), "one channel": (1,)}
         images.append((level * weights.get(make, (1, 1, 1))).astype(np.uint8))
     with pytest.warns(StainWarning, match="brightfield.*bright on a dark ground"):
