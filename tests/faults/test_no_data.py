@@ -279,7 +279,9 @@ def test_images_that_show_nothing_at_all(estimator_class, data):
 
 
 @pytest.mark.parametrize("seed", [0, 4])
-@pytest.mark.parametrize("make", ["grey", "one channel", "blue", "green", "ki67", "colours"])
+@pytest.mark.parametrize(
+    "make", ["grey", "one channel", "blue", "green", "ki67", "colours"]
+)
 def test_bright_nuclei_on_a_dark_ground_are_told(make, seed):
     stain = "ki67" if make == "ki67" else "he"
     data = make_nuclei(2, (128, 128), n_nuclei=20, stain=stain, random_state=seed)
