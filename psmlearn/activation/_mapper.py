@@ -42,8 +42,8 @@ from psmlearn.activation._pretexts import (
     measure_outputs,
 )
 from psmlearn.base import (
-    AT_LEAST_1,
     POSITIVE,
+    SIDE,
     EarlyStopping,
     NetworkEstimator,
     resolve_option,
@@ -230,14 +230,14 @@ class SelfActivationMapper(  # type: ignore[call-arg]
         "map_input_scale": [StrOptions(_INPUT_SCALES), None],
         "output_unit": [
             StrOptions({"principal"}),
-            Interval(Integral, 0, None, closed="left"),
+            Interval(Integral, 0, 1_000_000, closed="both"),
         ],
         "channel_weights": [StrOptions({"fit", "image"})],
         "scale": [StrOptions({"fit", "image"})],
         "polarity": [StrOptions({"auto", "haematoxylin", "dark", "bright"}), None],
         "schedule": [StrOptions({"one_cycle", "constant"})],
         "max_gradient_norm": [POSITIVE, None],
-        "tile_size": [AT_LEAST_1],
+        "tile_size": [SIDE],
     }
 
     def __init__(

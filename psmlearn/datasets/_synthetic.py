@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
+from psmlearn._parameters import check_pixel_size
 from psmlearn._typing import RandomState
 from psmlearn.datasets._artefacts import add_artefacts
 from psmlearn.datasets._paint import (
@@ -184,8 +185,7 @@ class _Recipe:
             _check_number(name, getattr(self, name), 1.0)
         for name in ("stain_variation", "texture", "noise", "background", "pixel_size"):
             _check_number(name, getattr(self, name), np.inf)
-        if self.pixel_size <= 0:
-            raise ValueError(f"pixel_size is {self.pixel_size}; expected above 0.")
+        check_pixel_size(self.pixel_size)
         if self.stain not in ("he", "ki67"):
             raise ValueError(f"stain is {self.stain!r}; expected 'he' or 'ki67'.")
         if not isinstance(self.artefacts, bool | np.bool_):

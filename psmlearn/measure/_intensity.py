@@ -10,11 +10,12 @@ import numpy as np
 
 from psmlearn._images._checks import as_label_image
 from psmlearn._images._stains import optical_density, stain_amounts
+from psmlearn._parameters import check_number
 from psmlearn._typing import Image, Images, Points, Regions
 from psmlearn.io import ImageBatch, check_images
 from psmlearn.io._paths import is_path
 from psmlearn.io._point_checks import as_points, load_points_or_mask
-from psmlearn.measure._cells import check_number, list_cells, list_regions, look_up
+from psmlearn.measure._cells import list_cells, list_regions, look_up
 from psmlearn.metrics._centres import measure_objects
 
 Intensities: TypeAlias = np.ndarray | Sequence[np.ndarray | Sequence[float] | float]

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.utils import check_random_state
 
+from psmlearn._parameters import check_choice, check_number
 from psmlearn._typing import Points, RandomState, Regions
 from psmlearn.exceptions import CountWarning
 from psmlearn.measure._cells import (
     ImageCells,
     check_classes,
-    check_number,
     read_cells,
 )
 from psmlearn.measure._intensity import Intensities, check_intensity
@@ -184,8 +184,7 @@ def _check_parameters(
     check_classes(positive, negative)
     check_number(level, "confidence_level", 0, 1)
     check_number(n_bootstrap, "n_bootstrap", 0, whole=True)
-    if unit not in ("auto", "fields", "nuclei"):
-        raise ValueError(f"unit must be 'auto', 'fields' or 'nuclei', got {unit!r}.")
+    check_choice(unit, "unit", ("auto", "fields", "nuclei"))
 
 
 def _count(classes: np.ndarray, wanted: tuple[int, int]) -> list[int]:

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 
 import numpy as np
 
 from psmlearn._images._stains import STAINS, haematoxylin, stain_amounts
+from psmlearn._parameters import check_pixel_size
 from psmlearn._typing import Image, Mask
 from psmlearn.io import check_image, check_mask
 from psmlearn.io._paths import is_path
+from psmlearn.io._pixel_size import warn_of_pixel_sizes
 from psmlearn.measure._cells import list_regions, look_up
 
 
@@ -86,11 +87,13 @@ def nuclei_table(
     >>> table["centroid_row"]
     array([1.5])
     """
-    pixel_size = _check_pixel_size(pixel_size)
+    pixel_size = check_pixel_size(pixel_size)
+    files = [path for path in (labels, image) if is_path(path)]
     labels = check_mask(labels, name="labels")
     classes = labels[..., 1] if labels.ndim == 3 else None
     plane = labels[..., 0] if labels.ndim == 3 else labels
     amounts = {} if image is None else _amounts(image, plane.shape, stains)
+    warn_of_pixel_sizes(files, [pixel_size] * len(files))
 
     rows, columns = np.nonzero(plane > 0)
     ids, index = np.unique(plane[rows, columns], return_inverse=True)
@@ -118,20 +121,6 @@ def nuclei_table(
     for name, amount in amounts.items():
         table[f"mean_{name}"] = mean(amount[rows, columns])
     return table if region is None else _inside(table, region, plane.shape)
-
-
-def _check_pixel_size(pixel_size: float) -> float:
-    if isinstance(pixel_size, bool) or not isinstance(pixel_size, numbers.Real):
-        raise TypeError(
-            "pixel_size must be a number of micrometres per pixel, got "
-            f"{type(pixel_size).__name__}."
-        )
-    if not 0.0 < pixel_size < np.inf:
-        raise ValueError(
-            "pixel_size must be a positive number of micrometres per pixel, got "
-            f"{pixel_size!r}."
-        )
-    return float(pixel_size)
 
 
 def _amounts(

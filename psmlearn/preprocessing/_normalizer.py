@@ -15,7 +15,7 @@ from psmlearn._images._artefacts import artefact_mask
 from psmlearn._images._stains import Stain
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import Images, PixelSize, RandomState
-from psmlearn.base import BaseImageEstimator
+from psmlearn.base import CHANNEL, PIXEL_SIZE, RANDOM_STATE, BaseImageEstimator
 from psmlearn.io._batch import ImageBatch, resolve_pixel_size
 from psmlearn.preprocessing import _colour
 
@@ -111,13 +111,9 @@ class StainNormalizer(  # type: ignore[call-arg]
         "angle_percentile": [Interval(Real, 0, 50, closed="left")],
         "exclude_artefacts": ["boolean"],
         "n_samples": [Interval(Integral, 100, None, closed="left")],
-        "label_channel": [Integral, "array-like", None],
-        "pixel_size": [
-            Interval(Real, 0, None, closed="neither"),
-            "array-like",
-            StrOptions({"file"}),
-        ],
-        "random_state": ["random_state"],
+        "label_channel": [CHANNEL, "array-like", None],
+        "pixel_size": PIXEL_SIZE,
+        "random_state": RANDOM_STATE,
     }
 
     def __init__(

@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from psmlearn._images._artefacts import DIRT, FOLD, PEN, artefact_mask
 from psmlearn._images._tissue import tissue_mask
-from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
+from psmlearn._sklearn_compat import _fit_context
 from psmlearn._typing import Images, PixelSize
-from psmlearn.base import BaseImageEstimator
+from psmlearn.base import PIXEL_SIZE, BaseImageEstimator
 from psmlearn.io._batch import resolve_pixel_size
 
 __all__ = ["TissueDetector"]
@@ -62,11 +61,7 @@ default=("pen", "fold", "dirt")
 
     _parameter_constraints: dict = {
         "exclude": [list, tuple, set, frozenset, None],
-        "pixel_size": [
-            Interval(Real, 0, None, closed="neither"),
-            "array-like",
-            StrOptions({"file"}),
-        ],
+        "pixel_size": PIXEL_SIZE,
     }
 
     def __init__(
@@ -94,7 +89,8 @@ default=("pen", "fold", "dirt")
         self : TissueDetector
         """
         self._kinds()
-        self._check_images(X, reset=True)
+        images = self._check_images(X, reset=True)
+        resolve_pixel_size(self.pixel_size, images)
         return self
 
     def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:

@@ -18,7 +18,13 @@ from torch import nn
 
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, Points, RandomState
-from psmlearn.base import AT_LEAST_0, POSITIVE, EarlyStopping, resolve_option
+from psmlearn.base import (
+    AT_LEAST_0,
+    LENGTH,
+    LENGTH_OR_0,
+    EarlyStopping,
+    resolve_option,
+)
 from psmlearn.io._batch import ImageBatch
 from psmlearn.segmentation._appearance import vary_stains
 from psmlearn.segmentation._pixels import PixelNetworkEstimator
@@ -103,10 +109,10 @@ best_loss_, device_, classes_
     _parameter_constraints: dict = {
         **PixelNetworkEstimator._parameter_constraints,
         "targets": [StrOptions(set(_TARGETS)), Heatmap, Foreground],
-        "min_distance": [AT_LEAST_0],
-        "merge_distance": [AT_LEAST_0],
-        "smoothing": [AT_LEAST_0],
-        "nucleus_diameter": [POSITIVE],
+        "min_distance": [LENGTH_OR_0],
+        "merge_distance": [LENGTH_OR_0],
+        "smoothing": [LENGTH_OR_0],
+        "nucleus_diameter": [LENGTH],
         "stain_jitter": [AT_LEAST_0],
         "appearance_randomisation": [Interval(Real, 0, 1, closed="both")],
     }

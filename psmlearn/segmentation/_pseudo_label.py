@@ -15,7 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from psmlearn._sklearn_compat import HasMethods, Interval, StrOptions, _fit_context
 from psmlearn._typing import ImageLabels, Images, Masks, PixelSize, RandomState
-from psmlearn.base import PIXEL_SIZE, UNIT_RANGE, BaseImageEstimator
+from psmlearn.base import (
+    RANDOM_STATE,
+    UNIT_RANGE,
+    VOXEL_SIZE,
+    BaseImageEstimator,
+)
 from psmlearn.cluster._classes import Classes, warn_of_staining
 from psmlearn.io._batch import ImageBatch, check_images, check_masks
 from psmlearn.segmentation._classes import (
@@ -130,11 +135,11 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         "segmenter": [HasMethods(["fit", "predict"]), None],
         "classes": [str, dict, None],
         "class_source": [StrOptions({"stain", "network"})],
-        "n_rounds": [Interval(Integral, 1, None, closed="left")],
+        "n_rounds": [Interval(Integral, 1, 1000, closed="both")],
         "doubt": [Interval(Real, 0, 0.5, closed="left")],
-        "pixel_size": PIXEL_SIZE,
+        "pixel_size": VOXEL_SIZE,
         "device": [str],
-        "random_state": ["random_state"],
+        "random_state": RANDOM_STATE,
         "verbose": ["verbose"],
     }
 

@@ -18,14 +18,16 @@ from torch import nn
 from psmlearn._engine._inference import working_copy
 from psmlearn._engine._plan import TrainingPlan, check_stride
 from psmlearn._engine._train import DrawBatch, autocast
+from psmlearn._parameters import LARGEST_PIXEL, LARGEST_VOXEL
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import ImageLabels, Images, Masks, Path, PixelSize, RandomState
 from psmlearn._warnings import warn_user
 from psmlearn.base import (
+    AREA,
     AT_LEAST_0,
-    AT_LEAST_1,
-    PIXEL_SIZE,
+    CLUSTERS,
     VALUE_RANGE,
+    VOXEL_SIZE,
     EarlyStopping,
     NetworkEstimator,
     Option,
@@ -244,7 +246,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
 
     _parameter_constraints: dict = {
         **NetworkEstimator._parameter_constraints,
-        "base_channels": [AT_LEAST_1],
+        "base_channels": [CLUSTERS],
         "cam_levels": ["array-like"],
         "map_scale": [StrOptions({"margin", "raw"})],
         "negative_label": "no_validation",
@@ -255,9 +257,9 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         "value_range": VALUE_RANGE,
         "augment": ["boolean"],
         "threshold": [Interval(Real, 0, 1, closed="neither")],
-        "min_area": [AT_LEAST_0],
+        "min_area": [AREA],
         "require_presence": ["boolean"],
-        "pixel_size": PIXEL_SIZE,
+        "pixel_size": VOXEL_SIZE,
     }
 
     def __init__(
@@ -398,7 +400,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         parts = self._parts()
         with self._keeps_what_was():
             images = self._check_images(X, reset=not continued, value_range=value_range)
-            resolve_pixel_size(self.pixel_size, images)
+            self._pixel_sizes(images)
             checked = as_image_labels(labels, len(images), caller)
             code = learn_labels(checked, self.negative_label, caller)
             parts.reconstruction.check(images.n_channels)
@@ -467,6 +469,11 @@ class ClassActivationMapper(  # type: ignore[call-arg]
 
     # -- mapping ---------------------------------------------------------------
 
+    def _pixel_sizes(self, images: ImageBatch) -> np.ndarray:
+        """Return micrometres per pixel of each image, which may be no micrograph."""
+        largest = LARGEST_VOXEL if self.value_range is None else LARGEST_PIXEL
+        return resolve_pixel_size(self.pixel_size, images, largest=largest)
+
     def _images_to_map(self, X: Images) -> ImageBatch:
         self._check_is_fitted()
         return self._check_images(X, reset=False, value_range=self._frozen.value_range)
@@ -512,7 +519,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         self, images: ImageBatch, shown: np.ndarray | None = None
     ) -> np.ndarray | list[np.ndarray]:
         """Return the masks of images; `shown` tells what classes they have."""
-        sizes = resolve_pixel_size(self.pixel_size, images)
+        sizes = self._pixel_sizes(images)
         masks = []
         for index, (maps, logits) in enumerate(self._map(images)):
             allowed = np.ones(maps.shape[2], bool)
