@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from psmlearn._images._checks import as_float_image, as_label_image
+from psmlearn.metrics._object_classes import one_class_each
 
 # Seven bright colours, then again: neighbours rarely share one, and each stands out
 # from pink, purple, brown and blue stains.
@@ -78,7 +79,8 @@ def overlay_labels(
         as everywhere: uint8, uint16, bool, or floats in [0, 1].
     labels : ndarray of shape (height, width) or (height, width, 2)
         Label image: 0 background, 1..n one id per object. Unknown pixels (-1) are
-        not outlined. With classes in a second plane, ``color="classes"`` shows them.
+        not outlined. With classes in a second plane, ``color="classes"`` shows them:
+        an object has that of most of its pixels.
     color : {"objects", "classes"} or three integers, default=(255, 225, 25)
         One colour (red, green, blue; 0 to 255) for all outlines, or one that changes
         with the object or with its class.
@@ -125,6 +127,8 @@ def overlay_labels(
         raise ValueError(
             f"thickness must be an integer of at least 1, got {thickness!r}."
         )
+    if classes is not None:
+        classes = one_class_each(ids, classes)
     edges = _inner_edges(ids, int(thickness))
     if class_colors is not None:
         color = "classes"

@@ -14,6 +14,7 @@ from psmlearn.io import check_image, check_mask
 from psmlearn.io._paths import is_path
 from psmlearn.io._pixel_size import warn_of_pixel_sizes
 from psmlearn.measure._cells import list_regions, look_up
+from psmlearn.metrics._centres import measure_objects
 
 
 def nuclei_table(
@@ -52,7 +53,8 @@ def nuclei_table(
         Ordered by id:
 
         - ``label``: the id, int.
-        - ``class``: the class, int; only where the labels have one.
+        - ``class``: the class of most of its pixels, int (of equals the lowest; 0
+          and -1 only where there is no other); only where the labels have classes.
         - ``centroid_row``, ``centroid_column``: in pixels, from the middle of the
           upper left pixel.
         - ``area``: in square micrometres.
@@ -106,10 +108,7 @@ def nuclei_table(
     area = n_pixels * pixel_size**2
     table: dict[str, np.ndarray] = {"label": ids.astype(np.int64)}
     if classes is not None:
-        # Every pixel of a nucleus has its class; any one of them tells it.
-        of_nucleus = np.zeros(ids.size, dtype=np.int64)
-        of_nucleus[index] = classes[rows, columns]
-        table["class"] = of_nucleus
+        table["class"] = measure_objects(labels, "labels")[1]
     table["centroid_row"] = row
     table["centroid_column"] = column
     table["area"] = area

@@ -13,6 +13,7 @@ import numpy as np
 from psmlearn._images._checks import is_stencil
 from psmlearn._typing import Labels, Masks, Regions
 from psmlearn.io._masks import check_regions, list_masks, load_mask
+from psmlearn.metrics._object_classes import one_class_each
 
 Average: TypeAlias = Literal["macro", "micro"] | None
 
@@ -163,6 +164,16 @@ def check_pairs(
     shapes = [pair.true.shape for pair in pairs]
     inside = check_regions(regions, len(pairs), shapes, [p.true_name for p in pairs])
     return [p._replace(region=r) for p, r in zip(pairs, inside, strict=True)]
+
+
+def by_object(pair: MaskPair) -> MaskPair:
+    """Give the objects of a pair one class each; unknown pixels (-1) stay so."""
+    if pair.true_classes is None or pair.pred_classes is None:
+        return pair
+    return pair._replace(
+        true_classes=one_class_each(pair.true, pair.true_classes, keep_unknown=True),
+        pred_classes=one_class_each(pair.pred, pair.pred_classes, keep_unknown=True),
+    )
 
 
 def check_values(

@@ -16,6 +16,7 @@ from psmlearn.metrics._areas import partners
 from psmlearn.metrics._checks import (
     Average,
     MaskPair,
+    by_object,
     check_average,
     check_labels,
     check_pairs,
@@ -160,6 +161,8 @@ def count_distances(
         One for each class, or for all objects, as `mean_of_present_sides` takes
         them.
     """
+    if not pair.binary:
+        pair = by_object(pair)
     # The tables also see to the values of the masks.
     tables = tables_of(pair, classes)
     labels: Sequence[int | None] = classes or [None]

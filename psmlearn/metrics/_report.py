@@ -22,6 +22,7 @@ from psmlearn.metrics._areas import (
 )
 from psmlearn.metrics._checks import (
     MaskPair,
+    by_object,
     check_iou_threshold,
     check_labels,
     check_pairs,
@@ -350,7 +351,8 @@ def score_classes(
     zero_division: float,
 ) -> list[dict]:
     """Score each class by its counts pooled over the images."""
-    tables = [overlap_by_class(pair, classes) for pair in pairs]
+    tables = [overlap_by_class(by_object(pair), classes) for pair in pairs]
+    of_pixels = [overlap_by_class(pair, classes) for pair in pairs]
     points = None
     if radius is not None:
         points = np.array([_count_points(pair, radius, classes) for pair in pairs])
@@ -363,7 +365,10 @@ def score_classes(
             "n_pred_objects": int(sum(table.pred_areas.size for table in of_class)),
         }
         for name, (count, combine) in _CLASS_SCORES.items():
-            counts = np.array([count(table) for table in of_class])
+            counted = of_class
+            if name in ("dice", "iou"):  # as dice_score and iou_score count
+                counted = [row[index] for row in of_pixels]
+            counts = np.array([count(table) for table in counted])
             scores[name] = average_scores(counts, "micro", zero_division, combine)
         if points is not None:
             counts = points[:, index]
