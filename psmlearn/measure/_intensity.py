@@ -22,6 +22,8 @@ Intensities: TypeAlias = np.ndarray | Sequence[np.ndarray | Sequence[float] | fl
 
 # Pixels below points looked at together.
 _CHUNK = 1 << 20
+# A radius that is allowed whatever the size of the image.
+_LEAST_LIMIT = 100
 
 
 def stain_intensity(
@@ -187,6 +189,12 @@ def _measure(
                 f"{name} holds points; give the radius in pixels of the disc around "
                 "each, such as radius=5."
             )
+        largest = max(*amount.shape, _LEAST_LIMIT)
+        if radius > largest:
+            raise ValueError(
+                f"radius is {radius:g} pixels, but the image of {name} is {amount.shape} "
+                f"(height, width); expected at most {largest}, such as radius=5."
+            )
         return _disc_means(amount, points, radius), points
     labels = as_label_image(item, name)
     plane = labels[..., 0] if labels.ndim == 3 else labels
@@ -200,14 +208,19 @@ def _measure(
 
 def _disc_means(amount: np.ndarray, points: np.ndarray, radius: float) -> np.ndarray:
     """Mean over the pixels of the image within a radius of each point."""
-    reach = int(radius) + 1
-    down, right = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
+    height, width = amount.shape
+    # Beyond the image there is nothing to average.
+    radius, reach = float(radius), int(radius) + 1
+    down, right = np.mgrid[
+        -min(reach, height) : min(reach, height) + 1,
+        -min(reach, width) : min(reach, width) + 1,
+    ].reshape(2, -1)
     means = np.empty(len(points))
     step = max(1, _CHUNK // len(down))
-    height, width = amount.shape
     for start in range(0, len(points), step):
         part = points[start : start + step]
-        middle = np.rint(part).astype(np.int64)
+        # Of a disc around a point beside the image, what is in it lies near its edge.
+        middle = np.rint(part).clip(0, (height - 1, width - 1)).astype(np.int64)
         rows = middle[:, :1] + down
         columns = middle[:, 1:] + right
         distance = np.hypot(rows - part[:, :1], columns - part[:, 1:])
