@@ -192,8 +192,9 @@ def _measure(
         largest = max(*amount.shape, _LEAST_LIMIT)
         if radius > largest:
             raise ValueError(
-                f"radius is {radius:g} pixels, but the image of {name} is {amount.shape} "
-                f"(height, width); expected at most {largest}, such as radius=5."
+                f"radius is {radius:g} pixels, but the image of {name} is "
+                f"{amount.shape} (height, width); expected at most {largest}, such as "
+                "radius=5."
             )
         return _disc_means(amount, points, radius), points
     labels = as_label_image(item, name)
