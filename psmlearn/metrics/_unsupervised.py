@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage as ndi
 
+from psmlearn._images._lengths import within_image
 from psmlearn._images._stains import haematoxylin
 from psmlearn._typing import Images
 from psmlearn.io._batch import ImageBatch, check_images, check_masks
@@ -151,14 +152,18 @@ class SilhouetteScorer(_LabelFreeScorer):
     random_state: int = 0
 
     def __post_init__(self) -> None:
-        _check_number(self, "smoothing", Real, 0)
-        _check_number(self, "background_radius", Real, 1)
+        _check_number(self, "smoothing", Real, 0, 1000)
+        _check_number(self, "background_radius", Real, 1, 10_000)
         _check_number(self, "n_samples", Integral, 2)
-        _check_number(self, "random_state", Integral, 0)
+        _check_number(self, "random_state", Integral, 0, 2**32 - 1)
 
     def _score_mask(self, stain: np.ndarray, mask: np.ndarray) -> float:
-        smooth = ndi.gaussian_filter(stain, self.smoothing)
-        local = smooth - ndi.gaussian_filter(stain, self.background_radius)
+        near, wide = (
+            within_image(sigma, stain.shape)
+            for sigma in (self.smoothing, self.background_radius)
+        )
+        smooth = ndi.gaussian_filter(stain, near)
+        local = smooth - ndi.gaussian_filter(stain, wide)
         values, inside = local.ravel(), mask.ravel() > 0
         if inside.size > self.n_samples:
             rng = np.random.default_rng(self.random_state)
@@ -230,9 +235,9 @@ class OutlineScorer(_LabelFreeScorer):
     tolerance: int = 2
 
     def __post_init__(self) -> None:
-        _check_number(self, "smoothing", Real, 0.1)
+        _check_number(self, "smoothing", Real, 0.1, 1000)
         _check_number(self, "edge_fraction", Real, 0.001, 0.999)
-        _check_number(self, "tolerance", Integral, 0)
+        _check_number(self, "tolerance", Integral, 0, 1000)
 
     def _score_mask(self, stain: np.ndarray, mask: np.ndarray) -> float:
         agreement = edge_agreement(
