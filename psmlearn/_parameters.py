@@ -19,6 +19,8 @@ __all__ = [
     "LARGEST_VOXEL",
     "SMALLEST_PIXEL",
     "UNIT_HINT",
+    "as_list",
+    "as_numbers",
     "check_choice",
     "check_flag",
     "check_names",
@@ -39,7 +41,43 @@ UNIT_HINT = "0.25 micrometres are 250 nanometres, or 0.00025 millimetres"
 def is_number(value: object, *, whole: bool = False) -> bool:
     """Tell a number, or a whole one; True and False are none."""
     kind = Integral if whole else Real
-    return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+    if not isinstance(value, kind) or isinstance(value, bool | np.bool_):
+        return False
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
+
+
+def as_numbers(value: Any, name: str, expected: str) -> np.ndarray:
+    """Take a sequence of numbers as floats, or say what was expected.
+
+    NaN and infinity pass; texts and True and False, which numpy would convert, do not.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no sequence, or holds what is no number.
+    """
+    problem = f"{name} must be {expected}, got {shown(value)}."
+    if isinstance(value, str | bytes | dict | set) or np.ma.isMaskedArray(value):
+        raise TypeError(problem)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # of several lengths
+        raise ValueError(problem) from None
+    if array.ndim == 0:
+        raise TypeError(problem)
+    if array.dtype.kind == "O" and all(map(is_number, array.ravel().tolist())):
+        return array.astype(np.float64)
+    # Among floats numpy takes True for 1.
+    hidden = isinstance(value, list | tuple) and any(
+        isinstance(one, bool | np.bool_) for one in value
+    )
+    if array.size and (array.dtype.kind not in "iuf" or hidden):
+        raise TypeError(problem)
+    return array.astype(np.float64)
 
 
 def check_number(
@@ -99,23 +137,36 @@ def check_choice(value: Any, name: str, choices: Sequence[str | None]) -> None:
     raise ValueError(f"{name} must be {listed}, got {shown(value)}.")
 
 
-def check_names(names: Any, n_images: int, name: str = "names") -> list[str]:
+def as_list(value: Any, name: str, expected: str) -> list:
+    """Take a sequence apart; a text alone is none.
+
+    Raises
+    ------
+    TypeError
+        If it is no sequence.
+    """
+    one = isinstance(value, str | bytes | dict) or not isinstance(value, Iterable)
+    if one or getattr(value, "ndim", 1) == 0:
+        raise TypeError(f"{name} must be {expected}, got {shown(value)}.")
+    return list(value)
+
+
+def check_names(
+    names: Any, n_named: int, name: str = "names", kind: str = "image"
+) -> list[str]:
     """Return names of images as a list, or say what is wrong with them."""
-    if isinstance(names, str | bytes) or not isinstance(names, Iterable):
-        raise TypeError(
-            f"{name} must be a list with one name for each image, got {shown(names)}."
-        )
-    listed = list(names)
+    listed = as_list(names, name, f"a list with one name for each {kind}")
     for index, one in enumerate(listed):
         # Numbers serve as names of slides; True and lists are a slip.
         if not isinstance(one, str) and not is_number(one, whole=True):
             raise TypeError(
                 f"{name}[{index}] must be a str, got {shown(one)}; give one name for "
-                "each image."
+                f"each {kind}."
             )
-    if len(listed) != n_images:
+    if len(listed) != n_named:
         raise ValueError(
-            f"{name} holds {len(listed)} names, but there are {n_images} images."
+            f"{name} holds {len(listed)} names, but there are {n_named} "
+            f"{'classes' if kind == 'class' else f'{kind}s'}."
         )
     return [str(one) for one in listed]
 
@@ -148,5 +199,7 @@ def check_pixel_size(
 
 def shown(value: object) -> str:
     """Write a value for an error, cut where it is long."""
-    text = repr(value)
+    if isinstance(value, int) and abs(value) > 10**30:
+        return f"an int of {value.bit_length()} bits"  # which may be too long to write
+    text = " ".join(repr(value).split())
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -28,4 +28,7 @@ class Interval(_Interval):
     def is_satisfied_by(self, val) -> bool:
         if isinstance(val, bool | np.bool_):
             return False
-        return bool(super().is_satisfied_by(val))
+        try:
+            return bool(super().is_satisfied_by(val) and np.isfinite(float(val)))
+        except OverflowError:  # an int beyond all floats
+            return False

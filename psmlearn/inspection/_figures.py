@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from psmlearn.io import read_image
+from psmlearn.io._collections import as_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,10 +33,10 @@ def get_image(image: Any) -> np.ndarray:
     """Return one image as an array; a path is read."""
     if isinstance(image, str | os.PathLike):
         return read_image(image)
-    pixels = np.asarray(image)
+    pixels = as_array(image, "image", "expected one image")
     if pixels.ndim not in (2, 3):
         raise ValueError(
-            "A display shows one image of shape (height, width) or (height, width, "
+            "image: a display shows one of shape (height, width) or (height, width, "
             f"n_channels), got shape {pixels.shape}; of several pass one: images[0]."
         )
     return pixels

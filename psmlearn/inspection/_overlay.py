@@ -9,6 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from psmlearn._images._checks import as_float_image, as_label_image
+from psmlearn._parameters import check_number, is_number, shown
+from psmlearn.io._collections import as_array
 from psmlearn.metrics._object_classes import one_class_each
 
 # Seven bright colours, then again: neighbours rarely share one, and each stands out
@@ -27,6 +29,7 @@ _PALETTE = np.array(
 )
 # Black, violet, red, orange, pale yellow: dark to light without a turn back, so that
 # it also reads in grey.
+_THICKEST = 1000
 _HEAT = np.array(
     [(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)],
     dtype=float,
@@ -35,7 +38,7 @@ _HEAT = np.array(
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
     """Return a fresh uint8 (height, width, 3) picture of an image."""
-    pixels = np.asarray(image)
+    pixels = as_array(image, "image", "expected an image")
     if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         return pixels.copy()
     if pixels.ndim == 3 and pixels.shape[2] > 3:
@@ -123,14 +126,17 @@ def overlay_labels(
             f"The image is {overlay.shape[:2]} pixels (height, width) and the labels "
             f"are {ids.shape}; pass the labels of this image."
         )
-    if not isinstance(thickness, int | np.integer) or thickness < 1:
+    is_whole = is_number(thickness, whole=True)
+    if not is_whole or not 1 <= thickness <= _THICKEST:
         raise ValueError(
-            f"thickness must be an integer of at least 1, got {thickness!r}."
+            f"thickness must be an integer of at least 1, and at most {_THICKEST}, got "
+            f"{shown(thickness)}."
         )
     if classes is not None:
         classes = one_class_each(ids, classes)
     edges = _inner_edges(ids, int(thickness))
     if class_colors is not None:
+        class_colors = check_class_colors(class_colors)
         color = "classes"
     if isinstance(color, str):
         overlay[edges] = _PALETTE[_palette_index(color, ids, classes)[edges]]
@@ -169,8 +175,27 @@ def class_color(
     return red, green, blue
 
 
+def check_class_colors(
+    class_colors: Mapping[int, Sequence[int]],
+) -> Mapping[int, Sequence[int]]:
+    """Refuse what is no dict of colours by class."""
+    if not isinstance(class_colors, Mapping) or not all(
+        is_number(number, whole=True) for number in class_colors
+    ):
+        raise TypeError(
+            "class_colors must be a dict of three integers by class, such as "
+            f"{{1: (255, 0, 0)}}, got {shown(class_colors)}."
+        )
+    for color in class_colors.values():
+        _check_color(color)
+    return class_colors
+
+
 def _check_color(color: Sequence[int]) -> np.ndarray:
-    values = np.asarray(color)
+    try:
+        values = np.asarray(color)
+    except ValueError:  # lists of several lengths
+        values = np.empty(0)
     if (
         values.shape != (3,)
         or values.dtype.kind not in "iu"
@@ -211,12 +236,19 @@ def color_map(
     array([[[  0,   0,   4],
             [252, 253, 191]]], dtype=uint8)
     """
-    values = np.asarray(activation_map, dtype=np.float32)
+    given = as_array(activation_map, "The map (activation_map)", "expected numbers")
+    if given.dtype.kind not in "biuf":
+        raise TypeError(
+            f"The map (activation_map) must hold numbers, got dtype {given.dtype}."
+        )
+    values = given.astype(np.float32)
     if values.ndim != 2:
         raise ValueError(
             f"A map has shape (height, width), got {values.shape}; of a stack of "
             "image and map pass the last channel: stack[..., -1]."
         )
+    for name, value in (("low", low), ("high", high)):
+        check_number(value, name, -1e30, 1e30)
     if not low < high:
         raise ValueError(f"low must be below high, got {low!r} and {high!r}.")
     if not np.isfinite(values).all():

@@ -13,7 +13,13 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.spatial import cKDTree
 
-from psmlearn._parameters import check_choice, check_number, check_pixel_size
+from psmlearn._parameters import (
+    as_list,
+    check_choice,
+    check_number,
+    check_pixel_size,
+    shown,
+)
 from psmlearn._typing import Points, Regions
 from psmlearn.exceptions import CountWarning
 from psmlearn.io._pixel_size import warn_of_pixel_sizes
@@ -22,6 +28,8 @@ from psmlearn.measure._result import NOTICE, percent, plain
 
 # Centres tried along one radius. Finer ones find the same nuclei but for a few.
 _STEPS = 10
+_EXPECTED_SHAPE = "(height, width) in pixels, of all images or of each"
+_SIDE = {"whole": True, "inclusive": True}
 # Blocks of so many squared that are looked at together.
 _CHUNK = 1 << 12
 
@@ -282,22 +290,32 @@ def _shapes(
     cells: list[ImageCells],
 ) -> list[tuple[int, int]]:
     """Size of each image: its mask's, its region's, or the given one."""
-    is_one = shape is None or np.ndim(shape) == 1
-    sizes: Any = shape
-    given = [sizes] * len(cells) if is_one else list(sizes)
+    given: list[Any] = [None] * len(cells)
+    if shape is not None:
+        given = as_list(shape, "shape", _EXPECTED_SHAPE)
+        if all(map(np.isscalar, given)):
+            given = [given] * len(cells)
     if len(given) != len(cells):
         raise ValueError(
             f"shape holds {len(given)} sizes, but there are {len(cells)} images."
         )
     shapes = []
     for image, size in zip(cells, given, strict=True):
-        size = size if image.shape is None else image.shape
-        if size is None or len(size) != 2:
+        if image.shape is None and size is None:
             raise ValueError(
                 f"The points of {image.name} do not tell the size of the image: give "
                 "shape=(height, width), or regions."
             )
-        shapes.append((int(size[0]), int(size[1])))
+        if size is not None:
+            size = as_list(size, "shape", _EXPECTED_SHAPE)
+            if len(size) != 2:
+                raise ValueError(
+                    f"shape must be {_EXPECTED_SHAPE}, got {shown(shape)}."
+                )
+            for side in size:
+                check_number(side, "Each side of shape", 1, 2**31, **_SIDE)
+        height, width = size if image.shape is None else image.shape
+        shapes.append((int(height), int(width)))
     return shapes
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from psmlearn._images._checks import as_label_image
 from psmlearn._images._stains import optical_density, stain_amounts
-from psmlearn._parameters import check_number
+from psmlearn._parameters import as_list, as_numbers, check_number
 from psmlearn._typing import Image, Images, Points, Regions
 from psmlearn.io import ImageBatch, check_images
 from psmlearn.io._paths import is_path
@@ -20,6 +20,10 @@ from psmlearn.metrics._centres import measure_objects
 
 Intensities: TypeAlias = np.ndarray | Sequence[np.ndarray | Sequence[float] | float]
 
+_EXPECTED = "a list with the intensities of each image, as stain_intensity gives them"
+_EXPECTED_ONE = (
+    "a list of finite numbers, one a nucleus (NaN for those that do not count)"
+)
 # Pixels below points looked at together.
 _CHUNK = 1 << 20
 # A radius that is allowed whatever the size of the image.
@@ -146,22 +150,21 @@ def check_intensity(
 
 def as_intensities(intensity: Intensities) -> list[np.ndarray]:
     """Bring intensities into a list of float arrays, one an image."""
+    parts = as_list(intensity, "intensity", _EXPECTED)
     if isinstance(intensity, np.ndarray) and intensity.ndim == 1:
         is_one = intensity.dtype != object
     else:
-        is_one = not isinstance(intensity, np.ndarray) and all(
-            np.ndim(value) == 0 for value in intensity
-        )
-    parts: list = list(intensity)
+        is_one = not isinstance(intensity, np.ndarray) and all(map(np.isscalar, parts))
     if is_one and (parts or isinstance(intensity, np.ndarray)):
-        parts = [intensity]
-    arrays = [np.asarray(one, dtype=float) for one in parts]
-    for index, one in enumerate(arrays):
+        parts = [intensity if isinstance(intensity, np.ndarray) else parts]
+    arrays = []
+    for index, part in enumerate(parts):
+        one = as_numbers(part, f"intensity[{index}]", _EXPECTED_ONE)
         if one.ndim != 1 or np.isinf(one).any():
             raise ValueError(
-                f"intensity[{index}] must be a list of finite numbers, one a nucleus "
-                f"(NaN for those that do not count), got shape {one.shape}."
+                f"intensity[{index}] must be {_EXPECTED_ONE}, got shape {one.shape}."
             )
+        arrays.append(one)
     return arrays
 
 

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from psmlearn._images._stains import STAINS, haematoxylin, stain_amounts
-from psmlearn._parameters import check_pixel_size
+from psmlearn._parameters import as_list, check_pixel_size, shown
 from psmlearn._typing import Image, Mask
 from psmlearn.io import check_image, check_mask
+from psmlearn.io._collections import as_array
 from psmlearn.io._paths import is_path
 from psmlearn.io._pixel_size import warn_of_pixel_sizes
 from psmlearn.measure._cells import list_regions, look_up
 from psmlearn.metrics._centres import measure_objects
+
+_STAINS = f"haematoxylin, or 2 or 3 of {sorted(STAINS)}"
 
 
 def nuclei_table(
@@ -126,16 +129,14 @@ def _amounts(
     image: Image, shape: tuple[int, ...], stains: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Stains of an image whose size is that of its labels."""
-    names = [stains] if isinstance(stains, str) else list(stains)
-    if names != ["haematoxylin"] and (
-        not set(names) <= set(STAINS) or not 2 <= len(names) <= 3
-    ):
-        raise ValueError(
-            f"stains must be haematoxylin, or 2 or 3 of {sorted(STAINS)}, got "
-            f"{stains!r}."
-        )
+    names = [stains] if isinstance(stains, str) else as_list(stains, "stains", _STAINS)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"stains must be {_STAINS}, got {shown(stains)}.")
+    several = set(names) <= set(STAINS) and len(set(names)) == len(names) in (2, 3)
+    if names != ["haematoxylin"] and not several:
+        raise ValueError(f"stains must be {_STAINS}, got {shown(stains)}.")
     if not is_path(image):
-        image = np.asarray(image)
+        image = as_array(image, "image", "expected an image")
         image = image[..., :3] if image.ndim == 3 else image
     pixels = check_image(image)
     pixels = pixels[..., :3]

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
+from psmlearn._parameters import as_list, check_flag, is_number, shown
 from psmlearn._typing import Labels, Masks, Regions
 from psmlearn.metrics._areas import (
     count_aji,
@@ -258,8 +258,13 @@ def segmentation_report(
         if not is_one:
             raise ValueError(f"radius must be one number, or None; got {radius!r}.")
         radius = radii[0]
-    if isinstance(digits, bool) or not isinstance(digits, Integral) or digits < 0:
-        raise ValueError(f"digits must be a whole number from 0 on; got {digits!r}.")
+    if not is_number(digits, whole=True) or not 0 <= digits <= 100:
+        raise ValueError(
+            f"digits must be a whole number from 0 on; got {shown(digits)}, and at "
+            "most 100 can be printed."
+        )
+    check_flag(hausdorff, "hausdorff")
+    check_flag(output_dict, "output_dict")
     classes, _ = check_labels(labels)
     if classes is None and target_names is not None:
         raise ValueError("target_names names classes; give `labels` too.")
@@ -280,8 +285,9 @@ def _check_names(
     made = [f"{kind} {number}" for number in numbers]
     if names is None:
         return made
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"{parameter} must be a sequence of str; got {names!r}.")
+    names = as_list(names, parameter, "a sequence of str")
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{parameter} must be a sequence of str, got {shown(names)}.")
     if len(names) != len(made):
         raise ValueError(
             f"{parameter} has {len(names)} names; expected {len(made)}, one for each "

@@ -39,7 +39,7 @@ def is_coloured(pixels: np.ndarray) -> bool:
 
 def check_two_stains(stains: Sequence[Stain] | np.ndarray) -> np.ndarray:
     """Return two vectors (2, 3), or say why they do not serve."""
-    if isinstance(stains, str) or len(stains) != 2:
+    if isinstance(stains, str | dict | set) or len(stains) != 2:
         raise ValueError(
             f"stains: 2 names or vectors are expected, or None, got {stains!r}"
         )
