@@ -186,12 +186,12 @@ def check_class_colors(
             "class_colors must be a dict of three integers by class, such as "
             f"{{1: (255, 0, 0)}}, got {shown(class_colors)}."
         )
-    for color in class_colors.values():
-        _check_color(color)
+    for number, color in class_colors.items():
+        _check_color(color, f"class_colors[{number}]")
     return class_colors
 
 
-def _check_color(color: Sequence[int]) -> np.ndarray:
+def _check_color(color: Sequence[int], name: str = "color") -> np.ndarray:
     try:
         values = np.asarray(color)
     except ValueError:  # lists of several lengths
@@ -202,7 +202,9 @@ def _check_color(color: Sequence[int]) -> np.ndarray:
         or values.min() < 0
         or values.max() > 255
     ):
-        raise ValueError(f"color must be three integers from 0 to 255, got {color!r}.")
+        raise ValueError(
+            f"{name} must be three integers from 0 to 255, got {shown(color)}."
+        )
     return values.astype(np.uint8)
 
 
@@ -244,15 +246,17 @@ def color_map(
     values = given.astype(np.float32)
     if values.ndim != 2:
         raise ValueError(
-            f"A map has shape (height, width), got {values.shape}; of a stack of "
-            "image and map pass the last channel: stack[..., -1]."
+            f"A map (activation_map) has shape (height, width), got {values.shape}; "
+            "of a stack of image and map pass the last channel: stack[..., -1]."
         )
     for name, value in (("low", low), ("high", high)):
         check_number(value, name, -1e30, 1e30)
     if not low < high:
         raise ValueError(f"low must be below high, got {low!r} and {high!r}.")
     if not np.isfinite(values).all():
-        raise ValueError("The map holds NaN or infinite values; it must be finite.")
+        raise ValueError(
+            "The map (activation_map) holds NaN or infinite values; it must be finite."
+        )
     steps = np.linspace(0, len(_HEAT) - 1, 256)
     table = np.stack(
         [np.interp(steps, np.arange(len(_HEAT)), channel) for channel in _HEAT.T],

@@ -13,6 +13,7 @@ from psmlearn._images._checks import as_label_image
 from psmlearn._parameters import check_number, shown
 from psmlearn.inspection._figures import get_axes, get_image, require_fitted_method
 from psmlearn.inspection._overlay import class_color, overlay_labels
+from psmlearn.io._collections import as_array
 from psmlearn.metrics._centres import measure_objects
 
 if TYPE_CHECKING:
@@ -194,7 +195,8 @@ class SegmentationDisplay:
         -------
         display : SegmentationDisplay
         """
-        display = cls(get_image(image), np.asarray(labels), true_labels=true_labels)
+        labels = as_array(labels, "labels", "expected a label image")
+        display = cls(get_image(image), labels, true_labels=true_labels)
         return display.plot(ax, **plot_options)
 
     @classmethod
