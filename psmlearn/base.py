@@ -19,6 +19,7 @@ from psmlearn._parameters import (
     LARGEST_VOXEL,
     SMALLEST_PIXEL,
     UNIT_HINT,
+    as_list,
     is_number,
 )
 from psmlearn._sklearn_compat import Interval, StrOptions
@@ -86,7 +87,7 @@ def check_value_range(value_range) -> tuple[float, float] | None:
     """Return the range of images, (0.0, 1.0) or None, or say what is wrong."""
     if value_range is None:
         return None
-    numbers = tuple(value_range)
+    numbers = tuple(as_list(value_range, "value_range", "(0.0, 1.0) or None"))
     if all(is_number(each) for each in numbers) and numbers == UNIT_RANGE:
         return UNIT_RANGE
     raise ValueError(

@@ -17,6 +17,7 @@ from psmlearn._engine._crops import CentreSampler, PatchSampler, to_batch
 from psmlearn._engine._inference import working_copy
 from psmlearn._engine._plan import TrainingPlan
 from psmlearn._engine._train import ComputeLoss, DrawBatch
+from psmlearn._parameters import as_list
 from psmlearn._sklearn_compat import (
     Interval,
     StrOptions,
@@ -384,7 +385,8 @@ class SelfActivationMapper(  # type: ignore[call-arg]
             )
 
     def _map_spec(self) -> MapSpec:
-        names = (self.layers,) if isinstance(self.layers, str) else tuple(self.layers)
+        given = [self.layers] if isinstance(self.layers, str) else self.layers
+        names = tuple(as_list(given, "layers", "a name or a list of names"))
         if not names or not all(isinstance(name, str) for name in names):
             raise ValueError(
                 "layers: the name of a module of the network or a list of names is "

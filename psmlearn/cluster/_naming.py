@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def cluster_statistics(
     counts = np.bincount(labels, minlength=n_clusters)
     score = features.score
     thinned = score[:: max(1, score.size // _N_OTSU)]
-    statistics = {
+    statistics: dict[str, Any] = {
         "centers": centers,
         "n_pixels": counts,
         "threshold": _otsu(thinned),

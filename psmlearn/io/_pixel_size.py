@@ -312,14 +312,14 @@ def warn_of_pixel_sizes(
         What is known of these files; None reads them.
     """
     told = _Told() if told is None else told
-    differ = []
+    differ: list[tuple[Path, float, float]] = []
     for path, used in zip(paths, sizes, strict=True):
-        own = None
-        if path is not None:
-            try:
-                own = _read_once(as_path(path), told)
-            except (OSError, ValueError):  # who decodes it tells what is wrong
-                continue
+        if path is None:
+            continue
+        try:
+            own = _read_once(as_path(path), told)
+        except (OSError, ValueError):  # who decodes it tells what is wrong
+            continue
         if own is not None and abs(own - used) > _TOLERANCE * max(own, used):
             differ.append((path, own, float(used)))
     # Parts of a batch that was told of are not told of again.

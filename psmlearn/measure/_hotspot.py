@@ -277,7 +277,7 @@ def _texts(
 def _pixel_sizes(pixel_size: float | Sequence[float], n_images: int) -> list[float]:
     if isinstance(pixel_size, dict | set | str | bytes) or not np.iterable(pixel_size):
         return [check_pixel_size(pixel_size)] * n_images
-    sizes: list[Any] = list(pixel_size)  # type: ignore[arg-type]
+    sizes: list[Any] = list(pixel_size)
     if len(sizes) != n_images:
         raise ValueError(
             f"pixel_size holds {len(sizes)} numbers, but there are {n_images} images."
@@ -301,20 +301,21 @@ def _shapes(
         )
     shapes = []
     for image, size in zip(cells, given, strict=True):
+        sides: list[Any] = []
+        if size is not None:
+            sides = as_list(size, "shape", _EXPECTED_SHAPE)
+            if len(sides) != 2:
+                raise ValueError(
+                    f"shape must be {_EXPECTED_SHAPE}, got {shown(shape)}."
+                )
+            for side in sides:
+                check_number(side, "Each side of shape", 1, 2**31, **_SIDE)
         if image.shape is None and size is None:
             raise ValueError(
                 f"The points of {image.name} do not tell the size of the image: give "
                 "shape=(height, width), or regions."
             )
-        if size is not None:
-            size = as_list(size, "shape", _EXPECTED_SHAPE)
-            if len(size) != 2:
-                raise ValueError(
-                    f"shape must be {_EXPECTED_SHAPE}, got {shown(shape)}."
-                )
-            for side in size:
-                check_number(side, "Each side of shape", 1, 2**31, **_SIDE)
-        height, width = size if image.shape is None else image.shape
+        height, width = image.shape or sides
         shapes.append((int(height), int(width)))
     return shapes
 
@@ -379,7 +380,7 @@ def _centres(
         for side in (-1, 1)
     )
     blocks = _blocks_between(low // _STEPS, (high + 1) // _STEPS)
-    inner = np.stack(np.mgrid[:_STEPS, :_STEPS], axis=-1).reshape(1, -1, 2)
+    inner = np.indices((_STEPS, _STEPS)).reshape(2, -1).T[np.newaxis]
     for start in range(0, len(blocks), _CHUNK):
         part = blocks[start : start + _CHUNK, np.newaxis] * _STEPS + inner
         places = part.reshape(-1, 2)

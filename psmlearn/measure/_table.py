@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from psmlearn._parameters import as_list, check_pixel_size, shown
 from psmlearn._typing import Image, Mask
 from psmlearn.io import check_image, check_mask
 from psmlearn.io._collections import as_array
-from psmlearn.io._paths import is_path
+from psmlearn.io._paths import as_path, is_path
 from psmlearn.io._pixel_size import warn_of_pixel_sizes
 from psmlearn.measure._cells import list_regions, look_up
 from psmlearn.metrics._centres import measure_objects
@@ -93,7 +94,8 @@ def nuclei_table(
     array([1.5])
     """
     pixel_size = check_pixel_size(pixel_size)
-    files = [path for path in (labels, image) if is_path(path)]
+    given: list[Any] = [labels, image]
+    files = [as_path(path) for path in given if is_path(path)]
     labels = check_mask(labels, name="labels")
     classes = labels[..., 1] if labels.ndim == 3 else None
     plane = labels[..., 0] if labels.ndim == 3 else labels
@@ -111,7 +113,7 @@ def nuclei_table(
     area = n_pixels * pixel_size**2
     table: dict[str, np.ndarray] = {"label": ids.astype(np.int64)}
     if classes is not None:
-        table["class"] = measure_objects(labels, "labels")[1]
+        table["class"] = np.asarray(measure_objects(labels, "labels")[1])
     table["centroid_row"] = row
     table["centroid_column"] = column
     table["area"] = area

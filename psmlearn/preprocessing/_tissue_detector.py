@@ -116,7 +116,7 @@ default=("pen", "fold", "dirt")
         )
 
     def _kinds(self) -> list[int]:
-        unknown = [kind for kind in self.exclude or () if kind not in _KINDS]
+        unknown = [kind for kind in self.exclude or () if not _is_kind(kind)]
         if unknown:
             raise ValueError(
                 f"exclude: {unknown[0]!r} is no artefact; expected any of "
@@ -126,6 +126,10 @@ default=("pen", "fold", "dirt")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "n_features_in_")
+
+
+def _is_kind(kind: object) -> bool:
+    return isinstance(kind, str) and kind in _KINDS
 
 
 def _usable(image: np.ndarray, pixel_size: float, kinds: list[int]) -> np.ndarray:

@@ -18,7 +18,7 @@ from torch import nn
 from psmlearn._engine._inference import working_copy
 from psmlearn._engine._plan import TrainingPlan, check_stride
 from psmlearn._engine._train import DrawBatch, autocast
-from psmlearn._parameters import LARGEST_PIXEL, LARGEST_VOXEL
+from psmlearn._parameters import LARGEST_PIXEL, LARGEST_VOXEL, as_list
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import ImageLabels, Images, Masks, Path, PixelSize, RandomState
 from psmlearn._warnings import warn_user
@@ -662,7 +662,9 @@ class _MapPlan(TrainingPlan[CAMNetwork]):
             "in_channels": images.n_channels,
             "n_maps": 1 + len(code.shown),
             "base_channels": mapper.base_channels,
-            "cam_levels": tuple(mapper.cam_levels),
+            "cam_levels": tuple(
+                as_list(mapper.cam_levels, "cam_levels", "a list of levels")
+            ),
         }
         super().__init__(recipe, len(images))
         self.mapper = mapper
