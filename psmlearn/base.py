@@ -15,6 +15,12 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from psmlearn._images._checks import UNIT_RANGE
+from psmlearn._parameters import (
+    LARGEST_PIXEL,
+    LARGEST_VOXEL,
+    SMALLEST_PIXEL,
+    UNIT_HINT,
+)
 from psmlearn._sklearn_compat import Interval, StrOptions
 from psmlearn.io._batch import ImageBatch, check_images
 from psmlearn.io._standardised import StandardisedBatch
@@ -31,9 +37,48 @@ POSITIVE = Interval(Real, 0, None, closed="neither")
 VALUE_RANGE = ["array-like", None]
 AT_LEAST_0 = Interval(Real, 0, None, closed="left")
 AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
-PIXEL_SIZE = [POSITIVE, "array-like", StrOptions({"file"})]
+# What is beyond these no image holds, no machine finishes, or is in another unit.
+COUNT = Interval(Integral, 1, 1_000_000, closed="both")
+SIDE = Interval(Integral, 1, 16_384, closed="both")
+CLUSTERS = Interval(Integral, 1, 1000, closed="both")
+LENGTH = Interval(Real, 0, 10_000, closed="right")
+LENGTH_OR_0 = Interval(Real, 0, 10_000, closed="both")
+AREA = Interval(Real, 0, 1e12, closed="both")
+CHANNEL = Interval(Integral, -1000, 1000, closed="both")
+# As "random_state" of scikit-learn, but True is no seed.
+RANDOM_STATE = [
+    Interval(Integral, 0, 2**32 - 1, closed="both"),
+    np.random.RandomState,
+    None,
+]
+_LARGEST_BATCH = 2**28
+
+
+class _Micrometres(Interval):
+    """Micrometres per pixel."""
+
+    def __init__(self, largest: float) -> None:
+        super().__init__(Real, SMALLEST_PIXEL, largest, closed="both")
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} (micrometres per pixel; {UNIT_HINT})"
+
+
+PIXEL_SIZE = [_Micrometres(LARGEST_PIXEL), "array-like", StrOptions({"file"})]
+# Of estimators for images of any kind, such as MRI.
+VOXEL_SIZE = [_Micrometres(LARGEST_VOXEL), "array-like", StrOptions({"file"})]
 
 _O = TypeVar("_O", bound="Option")
+
+
+def check_batch(batch_size: int, patch_size: int) -> None:
+    """Refuse a batch that no machine holds."""
+    n_pixels = int(batch_size) * int(patch_size) ** 2
+    if n_pixels > _LARGEST_BATCH:
+        raise ValueError(
+            f"batch_size={batch_size} crops of patch_size={patch_size} are {n_pixels} "
+            f"pixels, and at most {_LARGEST_BATCH} are taken; lower one of the two."
+        )
 
 
 class Option(BaseEstimator):
@@ -81,7 +126,7 @@ class EarlyStopping(Option):
 
     _parameter_constraints: dict = {
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [AT_LEAST_1],
+        "n_iter_no_change": [COUNT],
         "tol": [AT_LEAST_0],
     }
 
@@ -212,17 +257,17 @@ class NetworkEstimator(BaseImageEstimator):
     _parameter_constraints: dict = {
         "network": [str, callable],
         "weights": [str, os.PathLike, None],
-        "max_epochs": [AT_LEAST_1],
-        "steps_per_epoch": [AT_LEAST_1],
-        "batch_size": [AT_LEAST_1],
-        "patch_size": [AT_LEAST_1],
+        "max_epochs": [COUNT],
+        "steps_per_epoch": [COUNT],
+        "batch_size": [COUNT],
+        "patch_size": [SIDE],
         "learning_rate": [POSITIVE],
         "weight_decay": [AT_LEAST_0],
         "early_stopping": ["boolean", EarlyStopping],
         "warm_start": ["boolean"],
         "device": [str],
         "precision": [StrOptions({"float32", "bfloat16"})],
-        "random_state": ["random_state"],
+        "random_state": RANDOM_STATE,
         "verbose": ["verbose"],
     }
 
@@ -490,6 +535,7 @@ class NetworkEstimator(BaseImageEstimator):
         from psmlearn._engine._device import resolve_device
         from psmlearn._engine._state import check_weight_file
 
+        check_batch(self.batch_size, self.patch_size)
         self._early_stopping()
         if self.weights is not None and not continued:
             check_weight_file(self.weights)

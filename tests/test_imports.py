@@ -19,7 +19,14 @@ PACKAGE = Path(psmlearn.__file__).parent
 # Rooms from left to right: a module may import from rooms left of its own. Rooms of
 # one level do not see each other.
 LEVELS = [
-    {"_typing", "_docstrings", "_sklearn_compat", "_warnings", "exceptions"},
+    {
+        "_docstrings",
+        "_parameters",
+        "_sklearn_compat",
+        "_typing",
+        "_warnings",
+        "exceptions",
+    },
     {"_images", "networks"},
     {"io"},
     {"metrics"},

@@ -12,7 +12,6 @@ from psmlearn._images._stains import optical_density
 from psmlearn._images._tissue import (
     average,
     check_brightfield,
-    check_pixel_size,
     enlarge,
     highest,
     keep_large,
@@ -20,6 +19,7 @@ from psmlearn._images._tissue import (
     shrink,
     tissue_mask,
 )
+from psmlearn._parameters import check_pixel_size
 
 PEN, FOLD, DIRT = 1, 2, 3
 

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import ndimage as ndi
 from skimage.measure import label
 
+from psmlearn._images._lengths import within_image
 from psmlearn._images._splitting import different_neighbours, grow_from_peaks
 
 # A dip between two peaks splits them if it is deeper than this part of the lower
@@ -278,6 +279,7 @@ def split_touching(
     """
     mask = _check_mask(mask)
     diameter = _positive(diameter, "diameter")
+    diameter = within_image(diameter, mask.shape)
     if not mask.any():
         return np.zeros(mask.shape, np.int32)
     if mask.all():

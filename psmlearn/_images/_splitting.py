@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage as ndi
 
+from psmlearn._images._lengths import within_image
+
 # Regions that together outgrow this many typical nuclei are split by shallower dips,
 # falling with this power of their area. Measured on the outlines and on thresholded
 # stain of 15 images of MoNuSeg.
@@ -117,6 +119,7 @@ def grow_from_peaks(
     """
     from skimage.segmentation import watershed
 
+    diameter = within_image(diameter, mask.shape)
     full_area = _FULL_NUCLEI * np.pi / 4 * diameter**2
     n_apart = max(1, round(diameter / 12))
     height = np.where(mask, height, np.float32(0))

@@ -191,7 +191,7 @@ def stain_vector(stain: Stain) -> np.ndarray:
         return STAINS[stain].copy()
     try:
         vector = np.array(stain, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(
             f"stain: one of {sorted(STAINS)} or 3 numbers are expected, got {stain!r}"
         ) from None
@@ -214,7 +214,10 @@ def check_stains(stains: Sequence[Stain] | np.ndarray) -> np.ndarray:
     ValueError
         If they cannot, or are too few or too many.
     """
-    if isinstance(stains, str) or not 2 <= len(stains) <= 3:
+    if isinstance(stains, bytes | dict) or not hasattr(stains, "__getitem__"):
+        raise TypeError(f"stains: 2 or 3 names or vectors are expected, got {stains!r}")
+    is_one = isinstance(stains, str) or getattr(stains, "ndim", 1) == 0
+    if is_one or not 2 <= len(stains) <= 3:
         raise ValueError(
             f"stains: 2 or 3 names or vectors are expected, got {stains!r}; 3 channels "
             "cannot tell more stains apart"

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from psmlearn._images._stains import optical_density
+from psmlearn._parameters import check_pixel_size
 
 # Lengths in micrometres, areas in square micrometres, the rest optical densities.
 _SCALE = 1.0
@@ -41,15 +42,6 @@ def check_brightfield(image: np.ndarray) -> np.ndarray:
             f"{image.shape}"
         )
     return image[..., :3]
-
-
-def check_pixel_size(pixel_size: float) -> float:
-    """Return micrometres per pixel, or say what is wrong with them."""
-    if not np.isfinite(pixel_size) or pixel_size <= 0:
-        raise ValueError(
-            f"pixel_size: micrometres per pixel above 0 are expected, got {pixel_size}"
-        )
-    return float(pixel_size)
 
 
 def highest(image: np.ndarray) -> np.ndarray:

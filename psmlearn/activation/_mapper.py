@@ -18,6 +18,7 @@ from psmlearn._engine._inference import working_copy
 from psmlearn._engine._modes import plain_torch
 from psmlearn._engine._plan import TrainingPlan
 from psmlearn._engine._train import ComputeLoss, DrawBatch
+from psmlearn._parameters import as_list
 from psmlearn._sklearn_compat import (
     Interval,
     StrOptions,
@@ -43,8 +44,8 @@ from psmlearn.activation._pretexts import (
     measure_outputs,
 )
 from psmlearn.base import (
-    AT_LEAST_1,
     POSITIVE,
+    SIDE,
     EarlyStopping,
     NetworkEstimator,
     resolve_option,
@@ -231,14 +232,14 @@ class SelfActivationMapper(  # type: ignore[call-arg]
         "map_input_scale": [StrOptions(_INPUT_SCALES), None],
         "output_unit": [
             StrOptions({"principal"}),
-            Interval(Integral, 0, None, closed="left"),
+            Interval(Integral, 0, 1_000_000, closed="both"),
         ],
         "channel_weights": [StrOptions({"fit", "image"})],
         "scale": [StrOptions({"fit", "image"})],
         "polarity": [StrOptions({"auto", "haematoxylin", "dark", "bright"}), None],
         "schedule": [StrOptions({"one_cycle", "constant"})],
         "max_gradient_norm": [POSITIVE, None],
-        "tile_size": [AT_LEAST_1],
+        "tile_size": [SIDE],
     }
 
     def __init__(
@@ -388,7 +389,8 @@ class SelfActivationMapper(  # type: ignore[call-arg]
             )
 
     def _map_spec(self) -> MapSpec:
-        names = (self.layers,) if isinstance(self.layers, str) else tuple(self.layers)
+        given = [self.layers] if isinstance(self.layers, str) else self.layers
+        names = tuple(as_list(given, "layers", "a name or a list of names"))
         if not names or not all(isinstance(name, str) for name in names):
             raise ValueError(
                 "layers: the name of a module of the network or a list of names is "

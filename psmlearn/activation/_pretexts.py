@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from torch.nn import functional
 
 from psmlearn._engine._augment import random_dihedral, stain_jitter
 from psmlearn._images._stains import stain_amount
-from psmlearn._sklearn_compat import StrOptions
+from psmlearn._sklearn_compat import Interval, StrOptions
 from psmlearn.activation._gradients import flat_outputs
-from psmlearn.base import AT_LEAST_0, AT_LEAST_1, Option
+from psmlearn.base import AT_LEAST_0, Option
 from psmlearn.networks import build_network
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
 
 _EMBEDDING = 128
 HEADS = ("none", "linear", "mlp", "mlp+mlp")
-_DIMENSION = [AT_LEAST_1, StrOptions({"auto"})]
+_DIMENSION = [Interval(Integral, 1, 8192, closed="both"), StrOptions({"auto"})]
 
 
 class Pretext(Option):

@@ -114,7 +114,12 @@ def resolve_classes(classes: str | Mapping[str, Stain]) -> dict[str, Stain]:
             "classes: a preset's name or a dict of 1 to 3 names and their stains is "
             f"expected, got {classes!r}"
         )
-    vectors = [stain_vector(stain) for stain in classes.values()]  # names what is wrong
+    if not all(isinstance(name, str) for name in classes):
+        raise TypeError(f"classes: the names must be str, got {classes!r}")
+    try:
+        vectors = [stain_vector(stain) for stain in classes.values()]
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"classes={classes!r}: {error}") from error
     if len(vectors) > 1:
         try:
             check_stains(vectors)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from scipy import ndimage as ndi
 
+from psmlearn._images._lengths import within_image
 from psmlearn._images._stains import haematoxylin
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def jet_planes(colors: np.ndarray, heat: np.ndarray, image_weight: float) -> np.
 
 def wide_mean(plane: np.ndarray, sigma: float) -> np.ndarray:
     """Blur widely: three running means in place of a Gaussian of deviation `sigma`."""
+    sigma = within_image(sigma, plane.shape)
     size = int((np.sqrt(4 * sigma**2 + 1) - 1) / 2) * 2 + 1  # odd: no shift
     # The variances of three means add up to sigma**2, if some are 2 pixels wider.
     n_wider = round((12 * sigma**2 - 3 * (size**2 - 1)) / (4 * size + 4))
@@ -125,6 +127,7 @@ def smooth(plane: np.ndarray, sigma: float) -> np.ndarray:
     """Blur by a Gaussian of deviation `sigma` pixels; 0 for none."""
     if sigma <= 0:
         return plane
+    sigma = within_image(sigma, plane.shape)
     return ndi.gaussian_filter(plane, sigma, mode="reflect", truncate=3.0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ _NOISE_DEVIATIONS = 3.0
 # Nuclei too few to draw a cluster must stand out by more than the mean of many.
 _RARE = 1.5
 _N_OTSU = 50_000
+# An image is even whose stain and map deviate by less: a tenth of a grey level.
+_EVEN = 5e-4
 
 
 def cluster_statistics(
@@ -30,17 +33,15 @@ def cluster_statistics(
         cluster, (n_clusters,), of "haematoxylin" (optical density), "map" (0 without
         one) and "score"; "threshold", Otsu's of all pixels' scores.
     """
-    from skimage.filters import threshold_otsu
-
     n_clusters = len(centers)
     labels = features.seen(labels)
     counts = np.bincount(labels, minlength=n_clusters)
     score = features.seen(features.score)
     thinned = score[:: max(1, score.size // _N_OTSU)]
-    statistics = {
+    statistics: dict[str, Any] = {
         "centers": centers,
         "n_pixels": counts,
-        "threshold": threshold_otsu(thinned),
+        "threshold": _otsu(thinned),
     }
     planes = {
         "haematoxylin": features.stain,
@@ -55,6 +56,17 @@ def cluster_statistics(
         sums = np.bincount(labels, weights=values, minlength=n_clusters)
         statistics[name] = sums / np.maximum(counts, 1)
     return statistics
+
+
+def _otsu(scores: np.ndarray) -> float:
+    """Return Otsu's threshold; the highest score where all are nearly the same."""
+    from skimage.filters import threshold_otsu
+
+    high = scores.max()
+    # Its histogram has 256 bins, for which there must be floats between.
+    if high - scores.min() < 512 * np.spacing(np.abs(scores).max()):
+        return high
+    return threshold_otsu(scores)
 
 
 def pool_statistics(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -122,10 +134,12 @@ def stands_out(features: PixelFeatures, mask: np.ndarray, min_contrast: float) -
     """Tell whether the foreground holds nuclei at all.
 
     It must exceed the rest of the image by `min_contrast` in the amount of
-    haematoxylin, and by more than noise can make. 0 takes any foreground.
+    haematoxylin, and by more than noise can make. 0 takes any foreground, unless the
+    image is even: what rounding leaves is none.
     """
     if min_contrast == 0:
-        return True
+        planes = (features.stain, features.map)
+        return any(p is not None and p.std() > _EVEN for p in planes)
     least = least_contrast(features, min_contrast)
     if features.shown is not None:
         seen = features.shown

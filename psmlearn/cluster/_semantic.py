@@ -24,10 +24,16 @@ from psmlearn._sklearn_compat import (
 )
 from psmlearn._typing import Images, PixelSize, RandomState
 from psmlearn.base import (
+    AREA,
     AT_LEAST_0,
     AT_LEAST_1,
+    CLUSTERS,
+    COUNT,
+    LENGTH,
+    LENGTH_OR_0,
     PIXEL_SIZE,
     POSITIVE,
+    RANDOM_STATE,
     BaseImageEstimator,
 )
 from psmlearn.cluster._classes import (
@@ -227,7 +233,7 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
 
     _parameter_constraints: dict = {
         "n_clusters": [
-            AT_LEAST_1,
+            CLUSTERS,
             StrOptions({"auto"}),
         ],
         "fusion": [StrOptions({"concat", "jet"})],
@@ -236,29 +242,29 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         "fit_scope": [StrOptions({"image", "all"})],
         "foreground": [
             StrOptions({"auto", "paper"}),
-            Interval(Integral, 0, None, closed="left"),
+            Interval(Integral, 0, 1_000_000, closed="both"),
             callable,
         ],
         "classes": [StrOptions(set(PRESETS)), dict, None],
         "stain_vectors": [StrOptions({"image", "named"})],
         "min_stain": [POSITIVE],
         "min_contrast": [AT_LEAST_0, StrOptions({"auto"})],
-        "smoothing": [AT_LEAST_0],
-        "background_radius": [POSITIVE],
+        "smoothing": [LENGTH_OR_0],
+        "background_radius": [LENGTH],
         "background_weight": [Interval(Real, 0, 1, closed="both")],
         "nucleus_diameter": [
-            POSITIVE,
+            LENGTH,
             StrOptions({"auto"}),
         ],
-        "min_area": [AT_LEAST_0, StrOptions({"auto"})],
-        "max_hole_area": [AT_LEAST_0],
-        "opening_radius": [AT_LEAST_0],
+        "min_area": [AREA, StrOptions({"auto"})],
+        "max_hole_area": [AREA],
+        "opening_radius": [LENGTH_OR_0],
         "instances": ["boolean"],
         "n_samples": [AT_LEAST_1],
-        "n_init": [AT_LEAST_1],
-        "max_iter": [AT_LEAST_1],
+        "n_init": [COUNT],
+        "max_iter": [COUNT],
         "pixel_size": PIXEL_SIZE,
-        "random_state": ["random_state"],
+        "random_state": RANDOM_STATE,
         "verbose": ["verbose"],
     }
 

@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 from sklearn.utils import Bunch
 
+from psmlearn._parameters import check_pixel_size
 from psmlearn._typing import RandomState
 from psmlearn.datasets._artefacts import add_artefacts
 from psmlearn.datasets._paint import (
@@ -35,7 +36,6 @@ from psmlearn.datasets._shapes import lay_out_nuclei
 _DIAMETER = 6.2  # micrometres, mean
 _POSITIVE, _NEGATIVE = 1, 2
 _LARGEST = 100.0  # of strengths, whose usual value is 1
-_PIXEL_SIZES = (0.01, 20.0)
 
 
 def make_nuclei(
@@ -199,8 +199,7 @@ class _Recipe:
             check_number(name, getattr(self, name), 1.0)
         for name in ("stain_variation", "texture", "noise", "background"):
             check_number(name, getattr(self, name), _LARGEST)
-        least, most = _PIXEL_SIZES
-        check_number("pixel_size", self.pixel_size, most, least)
+        check_pixel_size(self.pixel_size)
         check_choice("stain", self.stain, ("he", "ki67"))
         check_flag("artefacts", self.artefacts)
         return int(self.shape[0]), int(self.shape[1])

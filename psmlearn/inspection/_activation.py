@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from psmlearn._parameters import check_flag, check_number
 from psmlearn.inspection._figures import get_axes, get_image, require_fitted_method
 from psmlearn.inspection._overlay import as_rgb
 
@@ -89,6 +90,15 @@ class ActivationMapDisplay:
         display : ActivationMapDisplay
             This object.
         """
+        check_number(alpha, "alpha", 0, 1, inclusive=True)
+        check_flag(colorbar, "colorbar")
+        for name, value in (("low", low), ("high", high)):
+            if value is not None:
+                check_number(value, name, -1e30, 1e30)
+        if not isinstance(cmap, str) and not hasattr(cmap, "with_extremes"):
+            raise TypeError(
+                f"cmap must be the name of a colour map of matplotlib, got {cmap!r}."
+            )
         self.figure_, self.ax_ = get_axes(ax)
         if alpha < 1.0:
             self.ax_.imshow(as_rgb(self.image), interpolation="nearest")

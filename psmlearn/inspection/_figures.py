@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from psmlearn.io import read_image
+from psmlearn.io._collections import as_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,10 +35,10 @@ def get_image(image: Any) -> np.ndarray:
         return read_image(image)
     if isinstance(image, np.ma.MaskedArray):
         raise ValueError("The image is a masked array; use image.filled(value).")
-    pixels = np.asarray(image)
+    pixels = as_array(image, "image", "expected one image")
     if pixels.ndim not in (2, 3):
         raise ValueError(
-            "A display shows one image of shape (height, width) or (height, width, "
+            "image: a display shows one of shape (height, width) or (height, width, "
             f"n_channels), got shape {pixels.shape}; of several pass one: images[0]."
         )
     return pixels

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from psmlearn._parameters import as_numbers
 from psmlearn.inspection._figures import get_axes, get_image, require_fitted_method
 from psmlearn.inspection._overlay import as_rgb, class_color, overlay_labels
 from psmlearn.io._point_checks import load_points_or_mask
@@ -296,6 +297,10 @@ class LabellingIndexDisplay:
         -------
         display : LabellingIndexDisplay
         """
+        if hotspot is not None and not isinstance(hotspot, Hotspot):
+            raise TypeError(
+                f"hotspot must be what find_hotspot gives, or None, got {hotspot!r}."
+            )
         pixels = get_image(image)
         given = load_points_or_mask(y, "y")
         y = np.empty((0, 3)) if given.shape == (0,) else given
@@ -310,7 +315,7 @@ class LabellingIndexDisplay:
         result = labelling_index(
             [y],
             regions=None if region is None else [region],
-            intensity=None if intensity is None else [np.asarray(intensity)],
+            intensity=None if intensity is None else _of_one_image(intensity),
             positive=positive,
             negative=negative,
             confidence_level=confidence_level,
@@ -357,3 +362,8 @@ class LabellingIndexDisplay:
         pixels = get_image(image)
         y = estimator.predict([pixels])[0]
         return cls.from_predictions(pixels, y, ax=ax, **options)
+
+
+def _of_one_image(intensity: ArrayLike) -> list[np.ndarray]:
+    """Put the intensities of one image into a list, as `labelling_index` takes it."""
+    return [as_numbers(intensity, "intensity", "one number for each nucleus")]

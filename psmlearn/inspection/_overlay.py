@@ -9,6 +9,9 @@ import numpy as np
 from scipy import ndimage
 
 from psmlearn._images._checks import as_float_image, as_label_image
+from psmlearn._parameters import check_number, is_number, shown
+from psmlearn.io._collections import as_array
+from psmlearn.metrics._object_classes import one_class_each
 
 # Seven bright colours, then again: neighbours rarely share one, and each stands out
 # from pink, purple, brown and blue stains.
@@ -26,6 +29,7 @@ _PALETTE = np.array(
 )
 # Black, violet, red, orange, pale yellow: dark to light without a turn back, so that
 # it also reads in grey.
+_THICKEST = 1000
 _HEAT = np.array(
     [(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)],
     dtype=float,
@@ -34,7 +38,7 @@ _HEAT = np.array(
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
     """Return a fresh uint8 (height, width, 3) picture of an image."""
-    pixels = np.asarray(image)
+    pixels = as_array(image, "image", "expected an image")
     if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         return pixels.copy()
     if pixels.ndim == 3 and pixels.shape[2] > 3:
@@ -78,7 +82,8 @@ def overlay_labels(
         as everywhere: uint8, uint16, bool, or floats in [0, 1].
     labels : ndarray of shape (height, width) or (height, width, 2)
         Label image: 0 background, 1..n one id per object. Unknown pixels (-1) are
-        not outlined. With classes in a second plane, ``color="classes"`` shows them.
+        not outlined. With classes in a second plane, ``color="classes"`` shows them:
+        an object has that of most of its pixels.
     color : {"objects", "classes"} or three integers, default=(255, 225, 25)
         One colour (red, green, blue; 0 to 255) for all outlines, or one that changes
         with the object or with its class.
@@ -121,12 +126,17 @@ def overlay_labels(
             f"The image is {overlay.shape[:2]} pixels (height, width) and the labels "
             f"are {ids.shape}; pass the labels of this image."
         )
-    if not isinstance(thickness, int | np.integer) or thickness < 1:
+    is_whole = is_number(thickness, whole=True)
+    if not is_whole or not 1 <= thickness <= _THICKEST:
         raise ValueError(
-            f"thickness must be an integer of at least 1, got {thickness!r}."
+            f"thickness must be an integer of at least 1, and at most {_THICKEST}, got "
+            f"{shown(thickness)}."
         )
+    if classes is not None:
+        classes = one_class_each(ids, classes)
     edges = _inner_edges(ids, int(thickness))
     if class_colors is not None:
+        class_colors = check_class_colors(class_colors)
         color = "classes"
     if isinstance(color, str):
         overlay[edges] = _PALETTE[_palette_index(color, ids, classes)[edges]]
@@ -165,15 +175,36 @@ def class_color(
     return red, green, blue
 
 
-def _check_color(color: Sequence[int]) -> np.ndarray:
-    values = np.asarray(color)
+def check_class_colors(
+    class_colors: Mapping[int, Sequence[int]],
+) -> Mapping[int, Sequence[int]]:
+    """Refuse what is no dict of colours by class."""
+    if not isinstance(class_colors, Mapping) or not all(
+        is_number(number, whole=True) for number in class_colors
+    ):
+        raise TypeError(
+            "class_colors must be a dict of three integers by class, such as "
+            f"{{1: (255, 0, 0)}}, got {shown(class_colors)}."
+        )
+    for number, color in class_colors.items():
+        _check_color(color, f"class_colors[{number}]")
+    return class_colors
+
+
+def _check_color(color: Sequence[int], name: str = "color") -> np.ndarray:
+    try:
+        values = np.asarray(color)
+    except ValueError:  # lists of several lengths
+        values = np.empty(0)
     if (
         values.shape != (3,)
         or values.dtype.kind not in "iu"
         or values.min() < 0
         or values.max() > 255
     ):
-        raise ValueError(f"color must be three integers from 0 to 255, got {color!r}.")
+        raise ValueError(
+            f"{name} must be three integers from 0 to 255, got {shown(color)}."
+        )
     return values.astype(np.uint8)
 
 
@@ -207,16 +238,25 @@ def color_map(
     array([[[  0,   0,   4],
             [252, 253, 191]]], dtype=uint8)
     """
-    values = np.asarray(activation_map, dtype=np.float32)
+    given = as_array(activation_map, "The map (activation_map)", "expected numbers")
+    if given.dtype.kind not in "biuf":
+        raise TypeError(
+            f"The map (activation_map) must hold numbers, got dtype {given.dtype}."
+        )
+    values = given.astype(np.float32)
     if values.ndim != 2:
         raise ValueError(
-            f"A map has shape (height, width), got {values.shape}; of a stack of "
-            "image and map pass the last channel: stack[..., -1]."
+            f"A map (activation_map) has shape (height, width), got {values.shape}; "
+            "of a stack of image and map pass the last channel: stack[..., -1]."
         )
+    for name, value in (("low", low), ("high", high)):
+        check_number(value, name, -1e30, 1e30)
     if not low < high:
         raise ValueError(f"low must be below high, got {low!r} and {high!r}.")
     if not np.isfinite(values).all():
-        raise ValueError("The map holds NaN or infinite values; it must be finite.")
+        raise ValueError(
+            "The map (activation_map) holds NaN or infinite values; it must be finite."
+        )
     steps = np.linspace(0, len(_HEAT) - 1, 256)
     table = np.stack(
         [np.interp(steps, np.arange(len(_HEAT)), channel) for channel in _HEAT.T],

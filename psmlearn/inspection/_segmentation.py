@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from psmlearn._images._checks import as_label_image
+from psmlearn._parameters import check_number, shown
 from psmlearn.inspection._figures import get_axes, get_image, require_fitted_method
 from psmlearn.inspection._overlay import class_color, overlay_labels
 from psmlearn.io._masks import load_mask
+from psmlearn.metrics._centres import measure_objects
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,10 +105,20 @@ class SegmentationDisplay:
         display : SegmentationDisplay
             This object.
         """
+        if class_names is not None and not isinstance(class_names, Mapping):
+            raise TypeError(
+                "class_names must be a dict of names by class, such as "
+                f"{{1: 'positive'}}, got {shown(class_names)}."
+            )
+        for number in class_names or ():
+            check_number(number, "class_names: each class", 0, whole=True)
         picture = self.image
         if self.true_labels is not None:
             picture = overlay_labels(
-                picture, self.true_labels, color=true_color, thickness=thickness
+                picture,
+                as_label_image(self.true_labels, "true_labels"),
+                color=true_color,
+                thickness=thickness,
             )
         picture = overlay_labels(
             picture,
@@ -130,8 +143,7 @@ class SegmentationDisplay:
         """Say below the picture which colour is which class."""
         from matplotlib.patches import Patch
 
-        pairs = np.unique(np.asarray(self.labels).reshape(-1, 2), axis=0)
-        numbers = pairs[pairs[:, 0] > 0, 1]
+        numbers = measure_objects(np.asarray(self.labels), "labels")[1]
         handles = [
             Patch(
                 facecolor=class_color(number, class_colors),

@@ -79,8 +79,10 @@ class TrainingCurveDisplay:
         display : TrainingCurveDisplay
             This object.
         """
-        self.figure_, self.ax_ = get_axes(ax)
         label = self.name if name is None else name
+        if label is not None and not isinstance(label, str):
+            raise TypeError(f"name must be a str or None, got {label!r}.")
+        self.figure_, self.ax_ = get_axes(ax)
         self.line_ = self._draw(self.loss_curve, label, line_options)
         self.validation_line_ = None
         if self.validation_loss_curve is not None:

@@ -5,19 +5,31 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from psmlearn._typing import PixelSize
+from psmlearn._parameters import (
+    LARGEST_PIXEL,
+    SMALLEST_PIXEL,
+    check_pixel_size,
+    shown,
+)
+from psmlearn._typing import Path, PixelSize
+from psmlearn._warnings import warn_user
+from psmlearn.exceptions import PixelSizeWarning
 from psmlearn.io._paths import as_path, is_path
 from psmlearn.io._read import sniff_format
 
 if TYPE_CHECKING:
-    from psmlearn.io._batch import ImageBatch
+    from psmlearn.io._batch import FileCache, ImageBatch
 
-# Outside of this, a resolution tag speaks of printing (72 dpi is 353 um).
-_PLAUSIBLE = (0.01, 20.0)
+# A file's pixel size that differs by more than this part is told.
+_TOLERANCE = 0.1
+_N_TOLD = 5
 _UNITS = {
     "nm": 1e-3,
     "um": 1.0,
@@ -38,8 +50,8 @@ def read_pixel_size(path: str | os.PathLike) -> float | None:
     """Read the pixel size a TIFF tells, in micrometres.
 
     Looked at in this order: OME (PhysicalSizeX), Aperio (MPP), ImageJ (unit),
-    and the resolution tags where they amount to 0.01 to 20 micrometres, which
-    leaves out resolutions meant for printing.
+    and the resolution tags. What is not within 0.01 and 20 micrometres is passed
+    over: a resolution meant for printing, or a mistaken unit.
 
     Parameters
     ----------
@@ -48,8 +60,9 @@ def read_pixel_size(path: str | os.PathLike) -> float | None:
     Returns
     -------
     float or None
-        Micrometres per pixel; None where the file does not tell, where it is
-        no TIFF, and where pixels are not square (by more than 1 %).
+        Micrometres per pixel; None where the file does not tell, tells less than
+        0.01 or more than 20, is no TIFF, or where pixels are not square (by more
+        than 1 %).
 
     Raises
     ------
@@ -106,7 +119,8 @@ def _resolution_tags(page) -> tuple[float, float, int] | None:
 
 def _square(sizes: tuple[float, float]) -> float | None:
     """Return the mean of both sizes if they agree, and are possible at all."""
-    if not all(np.isfinite(s) and s > 0 for s in sizes):
+    # Beyond, a resolution tag speaks of printing (72 dpi is 353 um).
+    if not all(SMALLEST_PIXEL <= size <= LARGEST_PIXEL for size in sizes):
         return None
     if abs(sizes[0] - sizes[1]) > 0.01 * max(sizes):
         return None
@@ -159,8 +173,7 @@ def _read_resolution(
         unit = {2: _UNITS["inch"], 3: _UNITS["cm"]}.get(code)
     if unit is None:
         return None
-    size = _square((unit / along_columns, unit / along_rows))
-    return size if size and _PLAUSIBLE[0] <= size <= _PLAUSIBLE[1] else None
+    return _square((unit / along_columns, unit / along_rows))
 
 
 def _number(text: str) -> float:
@@ -170,15 +183,35 @@ def _number(text: str) -> float:
         return float("nan")
 
 
-def resolve_pixel_size(pixel_size: PixelSize, images: ImageBatch) -> np.ndarray:
+@dataclass
+class _Told:
+    """What the files of a batch tell, read once, and whether it was warned of."""
+
+    sizes: dict[str, float | None] = field(default_factory=dict)
+    warned_of: set[tuple[Path, float, float]] = field(default_factory=set)
+
+
+# Batches of the same files share their cache, so what was read goes with it.
+_TOLD: WeakKeyDictionary[FileCache, _Told] = WeakKeyDictionary()
+
+
+def resolve_pixel_size(
+    pixel_size: PixelSize, images: ImageBatch, *, largest: float = LARGEST_PIXEL
+) -> np.ndarray:
     """Return the pixel size of each image in micrometres.
+
+    Where numbers are given and files tell others, by more than a tenth, a
+    `PixelSizeWarning` says so.
 
     Parameters
     ----------
     pixel_size : float, sequence of floats or "file"
-        Micrometres per pixel: one number, one per image, or "file" to read it
-        from each file.
+        Micrometres per pixel, from 0.01 on: one number, one per image, or "file" to
+        read it from each file.
     images : ImageBatch
+    largest : float, default=20.0
+        Largest pixel that is no mistake. Images of other kinds than micrographs,
+        such as MRI, have larger ones.
 
     Returns
     -------
@@ -189,8 +222,13 @@ def resolve_pixel_size(pixel_size: PixelSize, images: ImageBatch) -> np.ndarray:
     TypeError
         If `pixel_size` is none of these.
     ValueError
-        If a size is not a positive finite number, their number differs from
-        that of the images, or a file does not tell its own.
+        If a size is not within the limits, their number differs from that of the
+        images, or a file does not tell its own.
+
+    Warns
+    -----
+    PixelSizeWarning
+        If files tell another size than is given; once for the same images.
 
     Examples
     --------
@@ -205,30 +243,103 @@ def resolve_pixel_size(pixel_size: PixelSize, images: ImageBatch) -> np.ndarray:
                 f"pixel_size is {pixel_size!r}; expected a number in micrometres, "
                 "one per image, or 'file'."
             )
-        read = [read_pixel_size(path) if path else None for path in images.paths]
+        told = _TOLD.setdefault(images._cache, _Told())
+        read = [
+            None if path is None else _read_once(path, told) for path in images.paths
+        ]
         silent = [n for n, s in zip(images.names, read, strict=True) if s is None]
         if silent:
             raise ValueError(
-                f"pixel_size='file', but {len(silent)} image(s) do not tell theirs: "
-                f"{', '.join(silent[:5])}; give pixel_size in micrometres."
+                f"pixel_size='file', but {len(silent)} image(s) do not tell theirs, or "
+                f"none within {SMALLEST_PIXEL:g} and {LARGEST_PIXEL:g} micrometres: "
+                f"{', '.join(silent[:_N_TOLD])}; give pixel_size in micrometres."
             )
         return np.asarray(read, dtype=np.float64)
+    sizes = _given_sizes(pixel_size, len(images), largest)
+    if any(images.paths):
+        told = _TOLD.setdefault(images._cache, _Told())
+        warn_of_pixel_sizes(images.paths, sizes, told=told)
+    return sizes
+
+
+def _given_sizes(pixel_size: PixelSize, n_images: int, largest: float) -> np.ndarray:
+    """Check numbers of micrometres, one or one per image; return one per image."""
     try:
-        if pixel_size is None:  # numpy would make it a NaN
-            raise TypeError
-        sizes = np.asarray(pixel_size, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"pixel_size is a {type(pixel_size).__name__}; expected a number in "
-            "micrometres, one per image, or 'file'."
-        ) from None
-    if sizes.ndim > 1 or (sizes.ndim == 1 and len(sizes) != len(images)):
+        n_dims = np.ndim(pixel_size)
+    except ValueError:  # lists of several lengths
+        n_dims = 2
+    if n_dims == 0 or isinstance(pixel_size, dict | set):
+        expected = "a number in micrometres, one per image, or 'file'"
+        try:
+            return np.full(n_images, check_pixel_size(pixel_size, largest=largest))
+        except TypeError:
+            raise TypeError(
+                f"pixel_size is {shown(pixel_size)}, a {type(pixel_size).__name__}; "
+                f"expected {expected}."
+            ) from None
+    given = list(pixel_size)  # type: ignore[arg-type]
+    if n_dims > 1 or len(given) != n_images:
         raise ValueError(
-            f"pixel_size has shape {sizes.shape} for {len(images)} images; expected "
-            "one number, or one per image."
+            f"pixel_size is {shown(pixel_size)}, {len(given)} entries for {n_images} "
+            "images; expected one number, or one per image."
         )
-    if not (np.isfinite(sizes) & (sizes > 0)).all():
-        raise ValueError(
-            f"pixel_size is {pixel_size!r}; expected positive micrometres per pixel."
-        )
-    return np.broadcast_to(sizes, (len(images),)).copy()
+    return np.array(
+        [
+            check_pixel_size(size, f"pixel_size[{index}]", largest=largest)
+            for index, size in enumerate(given)
+        ],
+        dtype=np.float64,
+    )
+
+
+def warn_of_pixel_sizes(
+    paths: Sequence[Path | None],
+    sizes: Iterable[float],
+    *,
+    told: _Told | None = None,
+) -> None:
+    """Warn once of files that tell another pixel size than is used.
+
+    Only headers are read. Files that tell none, or cannot be read, say nothing.
+
+    Parameters
+    ----------
+    paths : sequence of str or None
+        The file of each image; None for arrays.
+    sizes : iterable of float
+        The micrometres per pixel that are used for each.
+    told : _Told, default=None
+        What is known of these files; None reads them.
+    """
+    told = _Told() if told is None else told
+    differ: list[tuple[Path, float, float]] = []
+    for path, used in zip(paths, sizes, strict=True):
+        if path is None:
+            continue
+        try:
+            own = _read_once(as_path(path), told)
+        except (OSError, ValueError):  # who decodes it tells what is wrong
+            continue
+        if own is not None and abs(own - used) > _TOLERANCE * max(own, used):
+            differ.append((path, own, float(used)))
+    # Parts of a batch that was told of are not told of again.
+    differ = [each for each in differ if each not in told.warned_of]
+    if not differ:
+        return
+    told.warned_of.update(differ)
+    named = [f"{path} ({own:g}, not {used:g})" for path, own, used in differ[:_N_TOLD]]
+    more = len(differ) - _N_TOLD
+    rest = f" and {more} more" if more > 0 else ""
+    warn_user(
+        f"pixel_size goes against {len(differ)} file(s), which tell other micrometres "
+        f'per pixel: {", ".join(named)}{rest}. pixel_size="file" takes what the files '
+        "tell.",
+        PixelSizeWarning,
+    )
+
+
+def _read_once(path: str, told: _Told) -> float | None:
+    """Read what a file tells, unless it was read before."""
+    if path not in told.sizes:
+        told.sizes[path] = read_pixel_size(path)
+    return told.sizes[path]

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from numbers import Integral, Real
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from psmlearn import _parameters
 from psmlearn._images._checks import as_label_image
+from psmlearn._parameters import is_number
 from psmlearn._typing import Points, Regions
 from psmlearn.io._collections import list_items
 from psmlearn.io._masks import check_regions, declared_size
@@ -49,6 +50,8 @@ class ImageCells:
         None where only points are known.
     is_inside : ndarray of shape (n_all,), bool
         Which nuclei of the image these are, in the order of ids or points.
+    path : str, or None
+        The file they came from.
     """
 
     name: str
@@ -58,6 +61,7 @@ class ImageCells:
     region_ids: np.ndarray | None
     shape: tuple[int, int] | None
     is_inside: np.ndarray
+    path: str | None = None
 
 
 def read_cells(
@@ -71,7 +75,8 @@ def read_cells(
     for index, ((called, item), plane) in enumerate(zip(named, planes, strict=True)):
         points, classes, shape = _points_with_class(item, called)
         placed.append((called, points, None if plane is None else plane.shape))
-        cells.append(_cut(names[index], points, classes, shape, plane, index))
+        found = _cut(names[index], points, classes, shape, plane, index)
+        cells.append(replace(found, path=as_path(item) if is_path(item) else None))
     tell_points_beside(placed)
     return cells
 
@@ -100,35 +105,18 @@ def check_names(names: Sequence[str] | None, items: Sequence[Any]) -> list[str]:
             Path(as_path(item)).stem if is_path(item) else f"image {index}"
             for index, item in enumerate(items)
         ]
-    names = [str(name) for name in names]
-    if len(names) != len(items):
-        raise ValueError(
-            f"names holds {len(names)} names, but there are {len(items)} images."
-        )
-    return names
+    return _parameters.check_names(names, len(items))
 
 
 def check_classes(positive: int, negative: int) -> None:
     """Refuse classes that are no integers from 1 on, or the same twice."""
     for name, value in (("positive", positive), ("negative", negative)):
-        is_integer = isinstance(value, Integral) and not isinstance(value, bool)
-        if not is_integer or value < 1:
+        if not is_number(value, whole=True) or value < 1:
             raise ValueError(f"{name} must be a class from 1 on, got {value!r}.")
     if positive == negative:
         raise ValueError(
             f"positive and negative are both class {positive}; they must differ."
         )
-
-
-def check_number(
-    value: float, name: str, low: float, high: float = np.inf, *, whole: bool = False
-) -> None:
-    """Refuse what is no number above ``low`` and below ``high``."""
-    kind = Integral if whole else Real
-    if not isinstance(value, kind) or isinstance(value, bool) or not low < value < high:
-        what = "a whole number" if whole else "a number"
-        limit = "" if high == np.inf else f" and below {high:g}"
-        raise ValueError(f"{name} must be {what} above {low:g}{limit}, got {value!r}.")
 
 
 def list_regions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from html import escape
 from typing import Any, ClassVar
@@ -13,13 +13,25 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.spatial import cKDTree
 
+from psmlearn._parameters import (
+    as_list,
+    check_choice,
+    check_number,
+    check_pixel_size,
+    shown,
+)
 from psmlearn._typing import Points, Regions
 from psmlearn.exceptions import CountWarning
-from psmlearn.measure._cells import ImageCells, check_classes, check_number, read_cells
+from psmlearn.io._pixel_size import warn_of_pixel_sizes
+from psmlearn.measure._cells import ImageCells, check_classes, read_cells
 from psmlearn.measure._result import NOTICE, percent, plain
 
 # Centres tried along one radius. Finer ones find the same nuclei but for a few.
 _STEPS = 10
+_EXPECTED_SHAPE = "(height, width) in pixels, of all images or of each"
+_SIDE = {"whole": True, "inclusive": True}
+# Blocks of so many squared that are looked at together.
+_CHUNK = 1 << 12
 
 Found = tuple[float, int, int, float, float]
 _NOWHERE: Found = (math.nan, 0, 0, math.nan, math.nan)
@@ -180,13 +192,18 @@ def find_hotspot(
     check_classes(positive, negative)
     check_number(area, "area", 0)
     check_number(min_cells, "min_cells", 0, whole=True)
-    if field not in ("circle", "square"):
-        raise ValueError(f"field must be 'circle' or 'square', got {field!r}.")
+    check_choice(field, "field", ("circle", "square"))
     cells = read_cells(y, regions, names)
     sizes = _pixel_sizes(pixel_size, len(cells))
     shapes = _shapes(shape, cells)
     wide = math.sqrt(area / math.pi if field == "circle" else area / 4) * 1000.0
     radii = [wide / size for size in sizes]
+    if min(radii) < 1:
+        raise ValueError(
+            f"A {field} of area={area:g} mm² is {2 * wide:.2g} micrometres wide, less "
+            "than two pixels; take a larger area, or check pixel_size."
+        )
+    warn_of_pixel_sizes([image.path for image in cells], sizes)
     best, fullest, n_left_out = _search(
         cells, (positive, negative), radii, field, shapes, min_cells
     )
@@ -258,18 +275,14 @@ def _texts(
 
 
 def _pixel_sizes(pixel_size: float | Sequence[float], n_images: int) -> list[float]:
-    given: Any = pixel_size
-    if np.ndim(given) == 0:
-        check_number(given, "pixel_size", 0)
-        return [float(given)] * n_images
-    sizes = list(given)
+    if isinstance(pixel_size, dict | set | str | bytes) or not np.iterable(pixel_size):
+        return [check_pixel_size(pixel_size)] * n_images
+    sizes: list[Any] = list(pixel_size)
     if len(sizes) != n_images:
         raise ValueError(
             f"pixel_size holds {len(sizes)} numbers, but there are {n_images} images."
         )
-    for size in sizes:
-        check_number(size, "pixel_size", 0)
-    return [float(size) for size in sizes]
+    return [check_pixel_size(size, f"pixel_size[{i}]") for i, size in enumerate(sizes)]
 
 
 def _shapes(
@@ -277,22 +290,33 @@ def _shapes(
     cells: list[ImageCells],
 ) -> list[tuple[int, int]]:
     """Size of each image: its mask's, its region's, or the given one."""
-    is_one = shape is None or np.ndim(shape) == 1
-    sizes: Any = shape
-    given = [sizes] * len(cells) if is_one else list(sizes)
+    given: list[Any] = [None] * len(cells)
+    if shape is not None:
+        given = as_list(shape, "shape", _EXPECTED_SHAPE)
+        if all(map(np.isscalar, given)):
+            given = [given] * len(cells)
     if len(given) != len(cells):
         raise ValueError(
             f"shape holds {len(given)} sizes, but there are {len(cells)} images."
         )
     shapes = []
     for image, size in zip(cells, given, strict=True):
-        size = size if image.shape is None else image.shape
-        if size is None or len(size) != 2:
+        sides: list[Any] = []
+        if size is not None:
+            sides = as_list(size, "shape", _EXPECTED_SHAPE)
+            if len(sides) != 2:
+                raise ValueError(
+                    f"shape must be {_EXPECTED_SHAPE}, got {shown(shape)}."
+                )
+            for side in sides:
+                check_number(side, "Each side of shape", 1, 2**31, **_SIDE)
+        if image.shape is None and size is None:
             raise ValueError(
                 f"The points of {image.name} do not tell the size of the image: give "
                 "shape=(height, width), or regions."
             )
-        shapes.append((int(size[0]), int(size[1])))
+        height, width = image.shape or sides
+        shapes.append((int(height), int(width)))
     return shapes
 
 
@@ -310,43 +334,75 @@ def _best_field(
     """
     if not len(points):
         return None, 0
-    centres = _centres(points, radius, shape)
     norm = 2 if field == "circle" else np.inf
-    n_cells = _count_within(points, centres, radius, norm)
-    enough = n_cells >= min_cells
-    if not enough.any():
-        return None, int(n_cells.max())
-    centres, counts = centres[enough], n_cells[enough]
-    n_positive = _count_within(points[is_positive], centres, radius, norm)
-    share = n_positive / counts
-    order = np.lexsort((centres[:, 1], centres[:, 0], -counts, -share))
-    first = order[0]
-    row, column = centres[first].tolist()
-    found = (float(share[first]), int(counts[first]), int(n_positive[first]))
-    return (*found, row, column), int(n_cells.max())
+    everyone = cKDTree(points)
+    positive = cKDTree(points[is_positive]) if is_positive.any() else None
+    best, fullest = None, 0
+    for centres in _centres(points, radius, shape):
+        n_cells = _count_within(everyone, centres, radius, norm)
+        fullest = max(fullest, int(n_cells.max()))
+        enough = n_cells >= min_cells
+        if not enough.any():
+            continue
+        centres, counts = centres[enough], n_cells[enough]
+        n_positive = _count_within(positive, centres, radius, norm)
+        share = n_positive / counts
+        order = np.lexsort((centres[:, 1], centres[:, 0], -counts, -share))
+        first = order[0]
+        row, column = centres[first].tolist()
+        found = (float(share[first]), int(counts[first]), int(n_positive[first]))
+        if best is None or _rank((*found, row, column)) > _rank(best):
+            best = (*found, row, column)
+    return best, fullest
 
 
-def _centres(points: np.ndarray, radius: float, shape: tuple[int, int]) -> np.ndarray:
-    """Points of a grid over the image whose fields may hold some nucleus."""
+def _rank(found: Found) -> tuple[float, int, float, float]:
+    """Order fields: by share, nuclei, uppermost, leftmost."""
+    share, n_cells, _, row, column = found
+    return share, n_cells, -row, -column
+
+
+def _centres(
+    points: np.ndarray, radius: float, shape: tuple[int, int]
+) -> Iterator[np.ndarray]:
+    """Yield points of a grid over the image whose fields may hold some nucleus.
+
+    They come in parts: of small fields in a large image there are more than fit in
+    memory.
+    """
     # Pixels are centred on whole numbers, so the image begins at -0.5.
     lowest, highest = radius - 0.5, np.subtract(shape, radius + 0.5)
     step = radius / _STEPS
     # What lies beyond the reach of all nuclei is left out, row by row of the grid.
     last = np.ceil((highest - lowest) / step - 1e-9).astype(int)
-    is_near = np.zeros(last + 1, bool)
     low, high = (
         np.clip((points + side * radius - lowest) / step, 0, last).astype(int)
         for side in (-1, 1)
     )
-    for corner in np.unique(np.hstack([low, high + 1]) // _STEPS, axis=0) * _STEPS:
-        top, left, bottom, right = corner
-        is_near[top : bottom + _STEPS, left : right + _STEPS] = True
-    return np.minimum(lowest + np.argwhere(is_near) * step, highest)
+    blocks = _blocks_between(low // _STEPS, (high + 1) // _STEPS)
+    inner = np.indices((_STEPS, _STEPS)).reshape(2, -1).T[np.newaxis]
+    for start in range(0, len(blocks), _CHUNK):
+        part = blocks[start : start + _CHUNK, np.newaxis] * _STEPS + inner
+        places = part.reshape(-1, 2)
+        places = places[(places <= last).all(axis=1)]
+        if len(places):
+            yield np.minimum(lowest + places * step, highest)
+
+
+def _blocks_between(first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """List the blocks (row, column) of rectangles of blocks, each once."""
+    corners = np.unique(np.hstack([first, last]), axis=0)
+    first, last = corners[:, :2], corners[:, 2:]
+    found = []
+    for offset in np.ndindex(*((last - first).max(axis=0) + 1)):
+        block = first + offset
+        found.append(block[(block <= last).all(axis=1)])
+    return np.unique(np.concatenate(found), axis=0)
 
 
 def _count_within(
-    points: np.ndarray, centres: np.ndarray, radius: float, norm: float
+    tree: cKDTree | None, centres: np.ndarray, radius: float, norm: float
 ) -> np.ndarray:
-    if not len(points):
+    if tree is None:
         return np.zeros(len(centres), dtype=np.int64)
-    return cKDTree(points).query_ball_point(centres, radius, p=norm, return_length=True)
+    return tree.query_ball_point(centres, radius, p=norm, return_length=True)

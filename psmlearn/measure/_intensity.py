@@ -10,6 +10,7 @@ import numpy as np
 
 from psmlearn._images._checks import as_label_image
 from psmlearn._images._stains import optical_density, stain_amounts
+from psmlearn._parameters import as_list, as_numbers, check_number
 from psmlearn._typing import Image, Images, Points, Regions
 from psmlearn.io import ImageBatch, check_images
 from psmlearn.io._masks import refuse_other_sizes
@@ -19,13 +20,19 @@ from psmlearn.io._point_checks import (
     load_points_or_mask,
     tell_points_beside,
 )
-from psmlearn.measure._cells import check_number, list_cells, list_regions, look_up
+from psmlearn.measure._cells import list_cells, list_regions, look_up
 from psmlearn.metrics._centres import measure_objects
 
 Intensities: TypeAlias = np.ndarray | Sequence[np.ndarray | Sequence[float] | float]
 
+_EXPECTED = "a list with the intensities of each image, as stain_intensity gives them"
+_EXPECTED_ONE = (
+    "a list of finite numbers, one a nucleus (NaN for those that do not count)"
+)
 # Pixels below points looked at together.
 _CHUNK = 1 << 20
+# A radius that is allowed whatever the size of the image.
+_LEAST_LIMIT = 100
 
 
 def stain_intensity(
@@ -150,22 +157,21 @@ def check_intensity(
 
 def as_intensities(intensity: Intensities) -> list[np.ndarray]:
     """Bring intensities into a list of float arrays, one an image."""
+    parts = as_list(intensity, "intensity", _EXPECTED)
     if isinstance(intensity, np.ndarray) and intensity.ndim == 1:
         is_one = intensity.dtype != object
     else:
-        is_one = not isinstance(intensity, np.ndarray) and all(
-            np.ndim(value) == 0 for value in intensity
-        )
-    parts: list = list(intensity)
+        is_one = not isinstance(intensity, np.ndarray) and all(map(np.isscalar, parts))
     if is_one and (parts or isinstance(intensity, np.ndarray)):
-        parts = [intensity]
-    arrays = [np.asarray(one, dtype=float) for one in parts]
-    for index, one in enumerate(arrays):
+        parts = [intensity if isinstance(intensity, np.ndarray) else parts]
+    arrays = []
+    for index, part in enumerate(parts):
+        one = as_numbers(part, f"intensity[{index}]", _EXPECTED_ONE)
         if one.ndim != 1 or np.isinf(one).any():
             raise ValueError(
-                f"intensity[{index}] must be a list of finite numbers, one a nucleus "
-                f"(NaN for those that do not count), got shape {one.shape}."
+                f"intensity[{index}] must be {_EXPECTED_ONE}, got shape {one.shape}."
             )
+        arrays.append(one)
     return arrays
 
 
@@ -194,6 +200,13 @@ def _measure(
                 f"{name} holds points; give the radius in pixels of the disc around "
                 "each, such as radius=5."
             )
+        largest = max(*amount.shape, _LEAST_LIMIT)
+        if radius > largest:
+            raise ValueError(
+                f"radius is {radius:g} pixels, but the image of {name} is "
+                f"{amount.shape} (height, width); expected at most {largest}, such as "
+                "radius=5."
+            )
         return _disc_means(amount, points, radius), points
     labels = as_label_image(item, name)
     plane = labels[..., 0] if labels.ndim == 3 else labels
@@ -207,14 +220,19 @@ def _measure(
 
 def _disc_means(amount: np.ndarray, points: np.ndarray, radius: float) -> np.ndarray:
     """Mean over the pixels of the image within a radius of each point."""
-    reach = int(radius) + 1
-    down, right = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
+    height, width = amount.shape
+    # Beyond the image there is nothing to average.
+    radius, reach = float(radius), int(radius) + 1
+    down, right = np.mgrid[
+        -min(reach, height) : min(reach, height) + 1,
+        -min(reach, width) : min(reach, width) + 1,
+    ].reshape(2, -1)
     means = np.empty(len(points))
     step = max(1, _CHUNK // len(down))
-    height, width = amount.shape
     for start in range(0, len(points), step):
         part = points[start : start + step]
-        middle = np.rint(part).astype(np.int64)
+        # Of a disc around a point beside the image, what is in it lies near its edge.
+        middle = np.rint(part).clip(0, (height - 1, width - 1)).astype(np.int64)
         rows = middle[:, :1] + down
         columns = middle[:, 1:] + right
         distance = np.hypot(rows - part[:, :1], columns - part[:, 1:])

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.utils import check_random_state
 
+from psmlearn._parameters import check_choice, check_number, is_number, shown
 from psmlearn._typing import Points, RandomState, Regions
 from psmlearn.exceptions import CountWarning
 from psmlearn.measure._cells import (
     ImageCells,
     check_classes,
-    check_number,
     read_cells,
 )
 from psmlearn.measure._intensity import Intensities, check_intensity
@@ -27,6 +27,7 @@ from psmlearn.measure._intervals import (
 from psmlearn.measure._result import Columns, LabellingIndex
 from psmlearn.measure._scores import allred_score, h_score
 
+_MOST_RESAMPLES = 1_000_000
 _WILSON = "over nuclei (Wilson)"
 
 
@@ -139,6 +140,7 @@ def labelling_index(
     """
     _check_parameters(positive, negative, confidence_level, n_bootstrap, unit)
     check_number(min_cells, "min_cells", -1, whole=True)
+    _check_seed(random_state)
     cells = read_cells(y, regions, names)
     values = check_intensity(intensity, [image.is_inside for image in cells])
     classes = (positive, negative)
@@ -183,9 +185,19 @@ def _check_parameters(
 ) -> None:
     check_classes(positive, negative)
     check_number(level, "confidence_level", 0, 1)
-    check_number(n_bootstrap, "n_bootstrap", 0, whole=True)
-    if unit not in ("auto", "fields", "nuclei"):
-        raise ValueError(f"unit must be 'auto', 'fields' or 'nuclei', got {unit!r}.")
+    check_number(n_bootstrap, "n_bootstrap", 0, _MOST_RESAMPLES + 1, whole=True)
+    check_choice(unit, "unit", ("auto", "fields", "nuclei"))
+
+
+def _check_seed(random_state: RandomState) -> None:
+    """Refuse True, which scikit-learn takes for the seed 1, and what is none at all."""
+    if random_state is None or isinstance(random_state, np.random.RandomState):
+        return
+    if not is_number(random_state, whole=True) or not 0 <= random_state < 2**32:
+        raise ValueError(
+            "random_state must be an int from 0 to 2**32 - 1, a RandomState or None, "
+            f"got {shown(random_state)}."
+        )
 
 
 def _count(classes: np.ndarray, wanted: tuple[int, int]) -> list[int]:

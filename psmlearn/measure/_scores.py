@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from psmlearn._parameters import as_numbers, check_choice, shown
 from psmlearn.measure._intensity import Intensities, as_intensities
 
 _THRESHOLDS = (0.2, 0.4, 0.6)
@@ -133,13 +134,12 @@ def _score(
     formula: Callable[[np.ndarray], float],
 ) -> float | np.ndarray:
     """Apply a formula to the numbers of nuclei of each grade."""
-    limits = np.asarray(thresholds, dtype=float)
+    limits = as_numbers(thresholds, "thresholds", "three rising numbers")
     if limits.shape != (3,) or not (np.diff(limits) > 0).all():
         raise ValueError(
-            f"thresholds must be three rising numbers, got {thresholds!r}."
+            f"thresholds must be three rising numbers, got {shown(thresholds)}."
         )
-    if average not in ("micro", None):
-        raise ValueError(f"average must be 'micro' or None, got {average!r}.")
+    check_choice(average, "average", ("micro", None))
     counts = np.zeros((0, 4), dtype=np.int64)
     for values in as_intensities(intensity):
         grades = np.searchsorted(limits, values[~np.isnan(values)], side="right")

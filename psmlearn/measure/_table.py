@@ -3,17 +3,23 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from psmlearn._images._stains import STAINS, haematoxylin, stain_amounts
+from psmlearn._parameters import as_list, check_pixel_size, shown
 from psmlearn._typing import Image, Mask
 from psmlearn.io import check_image, check_mask
+from psmlearn.io._collections import as_array
 from psmlearn.io._masks import refuse_other_sizes
-from psmlearn.io._paths import is_path
+from psmlearn.io._paths import as_path, is_path
+from psmlearn.io._pixel_size import warn_of_pixel_sizes
 from psmlearn.measure._cells import list_regions, look_up
+from psmlearn.metrics._centres import measure_objects
+
+_STAINS = f"haematoxylin, or 2 or 3 of {sorted(STAINS)}"
 
 
 def nuclei_table(
@@ -52,7 +58,8 @@ def nuclei_table(
         Ordered by id:
 
         - ``label``: the id, int.
-        - ``class``: the class, int; only where the labels have one.
+        - ``class``: the class of most of its pixels, int (of equals the lowest; 0
+          and -1 only where there is no other); only where the labels have classes.
         - ``centroid_row``, ``centroid_column``: in pixels, from the middle of the
           upper left pixel.
         - ``area``: in square micrometres.
@@ -87,12 +94,15 @@ def nuclei_table(
     >>> table["centroid_row"]
     array([1.5])
     """
-    pixel_size = _check_pixel_size(pixel_size)
+    pixel_size = check_pixel_size(pixel_size)
+    given: list[Any] = [labels, image]
+    files = [as_path(path) for path in given if is_path(path)]
     refuse_other_sizes(("labels", labels), ("the image", image))
     labels = check_mask(labels, name="labels")
     classes = labels[..., 1] if labels.ndim == 3 else None
     plane = labels[..., 0] if labels.ndim == 3 else labels
     amounts = {} if image is None else _amounts(image, plane.shape, stains)
+    warn_of_pixel_sizes(files, [pixel_size] * len(files))
 
     rows, columns = np.nonzero(plane > 0)
     ids, index = np.unique(plane[rows, columns], return_inverse=True)
@@ -105,10 +115,7 @@ def nuclei_table(
     area = n_pixels * pixel_size**2
     table: dict[str, np.ndarray] = {"label": ids.astype(np.int64)}
     if classes is not None:
-        # Every pixel of a nucleus has its class; any one of them tells it.
-        of_nucleus = np.zeros(ids.size, dtype=np.int64)
-        of_nucleus[index] = classes[rows, columns]
-        table["class"] = of_nucleus
+        table["class"] = np.asarray(measure_objects(labels, "labels")[1])
     table["centroid_row"] = row
     table["centroid_column"] = column
     table["area"] = area
@@ -122,34 +129,18 @@ def nuclei_table(
     return table if region is None else _inside(table, region, plane.shape)
 
 
-def _check_pixel_size(pixel_size: float) -> float:
-    if isinstance(pixel_size, bool) or not isinstance(pixel_size, numbers.Real):
-        raise TypeError(
-            "pixel_size must be a number of micrometres per pixel, got "
-            f"{type(pixel_size).__name__}."
-        )
-    if not 0.0 < pixel_size < np.inf:
-        raise ValueError(
-            "pixel_size must be a positive number of micrometres per pixel, got "
-            f"{pixel_size!r}."
-        )
-    return float(pixel_size)
-
-
 def _amounts(
     image: Image, shape: tuple[int, ...], stains: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Stains of an image whose size is that of its labels."""
-    names = [stains] if isinstance(stains, str) else list(stains)
-    if names != ["haematoxylin"] and (
-        not set(names) <= set(STAINS) or not 2 <= len(names) <= 3
-    ):
-        raise ValueError(
-            f"stains must be haematoxylin, or 2 or 3 of {sorted(STAINS)}, got "
-            f"{stains!r}."
-        )
+    names = [stains] if isinstance(stains, str) else as_list(stains, "stains", _STAINS)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"stains must be {_STAINS}, got {shown(stains)}.")
+    several = set(names) <= set(STAINS) and len(set(names)) == len(names) in (2, 3)
+    if names != ["haematoxylin"] and not several:
+        raise ValueError(f"stains must be {_STAINS}, got {shown(stains)}.")
     if not is_path(image):
-        image = np.asarray(image)
+        image = as_array(image, "image", "expected an image")
         image = image[..., :3] if image.ndim == 3 else image
     pixels = check_image(image)
     pixels = pixels[..., :3]

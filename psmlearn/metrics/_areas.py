@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from psmlearn._parameters import check_flag
 from psmlearn._typing import Labels, Masks, Regions
 from psmlearn.metrics._checks import Average
 from psmlearn.metrics._matching import best_of_row, heaviest_matching
@@ -219,7 +220,7 @@ def aggregated_jaccard_score(
     return score_masks(
         y_true,
         y_pred,
-        count_aji_plus if one_to_one else count_aji,
+        count_aji_plus if check_flag(one_to_one, "one_to_one") else count_aji,
         labels=labels,
         regions=regions,
         average=average,

@@ -11,8 +11,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from psmlearn._images._checks import stencil_problem
+from psmlearn._parameters import as_numbers, is_number
 from psmlearn._typing import Labels, Masks, Regions
 from psmlearn.io._masks import check_regions, list_masks, load_mask, refuse_other_sizes
+from psmlearn.metrics._object_classes import one_class_each
 
 Average: TypeAlias = Literal["macro", "micro"] | None
 
@@ -46,10 +48,7 @@ def check_average(average: Average) -> None:
 
 def check_zero_division(zero_division: float) -> float:
     """Refuse a `zero_division` other than 0, 1 and NaN."""
-    try:
-        value = float(zero_division)
-    except (TypeError, ValueError):
-        value = math.inf
+    value = float(zero_division) if is_number(zero_division) else math.inf
     if value not in (0.0, 1.0) and not math.isnan(value):
         raise ValueError(f"zero_division must be 0, 1 or NaN; got {zero_division!r}.")
     return value
@@ -64,10 +63,14 @@ def check_iou_threshold(
     -------
     ndarray of shape () or (n_thresholds,), float
     """
+    thresholds = np.array(math.nan)
     try:
-        thresholds = np.asarray(iou_threshold, dtype=np.float64)
+        if is_number(iou_threshold):
+            thresholds = np.asarray(iou_threshold, dtype=np.float64)
+        else:
+            thresholds = as_numbers(iou_threshold, "iou_threshold", "")
     except (TypeError, ValueError):
-        thresholds = np.array(math.nan)
+        pass
     inside = (thresholds >= lowest) & (thresholds < 1)
     if not inside.all() or thresholds.ndim > 1 or not thresholds.size:
         raise ValueError(
@@ -164,6 +167,16 @@ def check_pairs(
     shapes = [pair.true.shape for pair in pairs]
     inside = check_regions(regions, len(pairs), shapes, [p.true_name for p in pairs])
     return [p._replace(region=r) for p, r in zip(pairs, inside, strict=True)]
+
+
+def by_object(pair: MaskPair) -> MaskPair:
+    """Give the objects of a pair one class each; unknown pixels (-1) stay so."""
+    if pair.true_classes is None or pair.pred_classes is None:
+        return pair
+    return pair._replace(
+        true_classes=one_class_each(pair.true, pair.true_classes, keep_unknown=True),
+        pred_classes=one_class_each(pair.pred, pair.pred_classes, keep_unknown=True),
+    )
 
 
 def check_values(

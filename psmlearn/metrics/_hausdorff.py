@@ -11,11 +11,13 @@ import numpy as np
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
+from psmlearn._parameters import check_flag, is_number, shown
 from psmlearn._typing import Labels, Masks, Regions
 from psmlearn.metrics._areas import partners
 from psmlearn.metrics._checks import (
     Average,
     MaskPair,
+    by_object,
     check_average,
     check_labels,
     check_pairs,
@@ -128,7 +130,7 @@ def hausdorff_distance(
     >>> hausdorff_distance([true], [np.where(pred == 1, 1, 0)])
     1.75
     """
-    _check_parameters(level, percentile, zero_division)
+    _check_parameters(level, percentile, outline, zero_division)
     check_average(average)
     classes, is_scalar = check_labels(labels)
     pairs = check_pairs(
@@ -160,6 +162,8 @@ def count_distances(
         One for each class, or for all objects, as `mean_of_present_sides` takes
         them.
     """
+    if not pair.binary:
+        pair = by_object(pair)
     # The tables also see to the values of the masks.
     tables = tables_of(pair, classes)
     labels: Sequence[int | None] = classes or [None]
@@ -177,21 +181,17 @@ def mean_of_present_sides(counts: np.ndarray) -> np.ndarray:
     return np.stack([means.sum(axis=-1), (areas > 0).sum(axis=-1)], axis=-1)
 
 
-def _check_parameters(level: str, percentile: float, zero_division: float) -> None:
-    if level not in ("object", "mask"):
-        raise ValueError(f"level must be 'object' or 'mask'; got {level!r}.")
-    try:
-        inside = 0 < float(percentile) <= 100
-    except (TypeError, ValueError):
-        inside = False
-    if not inside:
+def _check_parameters(
+    level: str, percentile: float, outline: bool, zero_division: float
+) -> None:
+    if not isinstance(level, str) or level not in ("object", "mask"):
+        raise ValueError(f"level must be 'object' or 'mask'; got {shown(level)}.")
+    check_flag(outline, "outline")
+    if not is_number(percentile) or not 0 < percentile <= 100:
         raise ValueError(
             f"percentile must be above 0 and at most 100; got {percentile!r}."
         )
-    try:
-        value = float(zero_division)
-    except (TypeError, ValueError):
-        value = math.inf
+    value = float(zero_division) if is_number(zero_division) else math.inf
     if value != 0 and not math.isnan(value):
         raise ValueError(f"zero_division must be 0 or NaN; got {zero_division!r}.")
 

@@ -107,8 +107,8 @@ def overlap_by_class(pair: MaskPair, labels: list[int]) -> list[Overlap]:
     Returns
     -------
     list of Overlap, one for each class
-        Of the pixels of that class; the rest of an object of several classes does
-        not count. Pixels whose class is -1 in either image count nowhere.
+        Of the pixels of that class; `by_object` gives all of an object the same.
+        Pixels whose class is -1 in either image count nowhere.
     """
     runs = _foreground_runs(pair)
     _check_runs(runs, pair)

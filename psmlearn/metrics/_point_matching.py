@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
 from scipy.optimize import linear_sum_assignment
-from scipy.sparse import csgraph
 from scipy.spatial import KDTree
 
 from psmlearn._typing import PointTable
 from psmlearn.io._point_checks import as_points
-from psmlearn.metrics._matching import heaviest_matching
+from psmlearn.metrics._matching import augment, heaviest_matching, largest_matching
 from psmlearn.metrics._points import check_radius
 
 # Neighbours asked for at first; only in crowds does a point have more.
@@ -107,11 +105,11 @@ def count_matches(true: np.ndarray, pred: np.ndarray, radius: float) -> int:
 
     Notes
     -----
-    The pairs of each point with its nearest neighbours are matched by Hopcroft and
-    Karp's algorithm. Where some point has more neighbours than were asked for, some
-    others, drawn at random, are added, and the matching is enlarged by paths that
-    are looked for without a list of the pairs: memory stays linear in the number of
-    points even if all of them lie in one spot.
+    The pairs of each point with its nearest neighbours are matched first. Where some
+    point has more neighbours than were asked for, some others, drawn at random, are
+    added, and the matching is enlarged by paths that are looked for without a list of
+    the pairs: memory stays linear in the number of points even if all of them lie in
+    one spot.
     """
     if not len(true) or not len(pred):
         return 0
@@ -119,14 +117,7 @@ def count_matches(true: np.ndarray, pred: np.ndarray, radius: float) -> int:
     if not is_all:
         more_rows, more_cols = _drawn_pairs(true, pred, radius)
         rows, cols = np.append(rows, more_rows), np.append(cols, more_cols)
-    places = (rows.astype(np.int32), cols.astype(np.int32))
-    graph = sparse.csr_array(
-        (np.ones(rows.size, dtype=np.int8), places), shape=(len(true), len(pred))
-    )
-    # The drawn pairs hold some of the nearest once more, which SciPy 1.13.0 leaves
-    # apart and the matching does not survive.
-    graph.sum_duplicates()
-    partner = csgraph.maximum_bipartite_matching(graph, perm_type="column")
+    partner = largest_matching(rows, cols, (len(true), len(pred)))
     if not is_all and np.count_nonzero(partner >= 0) < min(len(true), len(pred)):
         partner = _enlarge(true, pred, radius, partner)
     return int(np.count_nonzero(partner >= 0))
@@ -235,12 +226,7 @@ def _enlarge(
         parent, ends = _grow_paths(true, pred, radius, partner, owner)
         if not ends.size:
             return partner
-        # All paths at once, from their ends back to the free points they began at.
-        while ends.size:
-            takers = parent[ends]
-            freed = partner[takers]
-            partner[takers], owner[ends] = ends, takers
-            ends = freed[freed >= 0]
+        augment(partner, owner, parent, ends)
 
 
 def _grow_paths(

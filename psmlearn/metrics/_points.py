@@ -51,7 +51,7 @@ class PointSet:
 
 def check_radius(radius: float | Sequence[float]) -> tuple[list[float], bool]:
     """Refuse radii that are not above 0; tell whether it is one number."""
-    is_scalar = np.ndim(radius) == 0
+    is_scalar = not isinstance(radius, list | tuple | range) and np.ndim(radius) == 0
     given: Any = radius
     values = [given] if is_scalar else list(given)
     if not values or not all(map(_is_above_zero, values)):
@@ -68,7 +68,7 @@ def _is_above_zero(value: Any) -> bool:
         return False
     try:
         return 0 < float(value) < math.inf
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

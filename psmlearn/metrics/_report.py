@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
+from psmlearn._parameters import as_list, check_flag, is_number, shown
 from psmlearn._typing import Labels, Masks, Regions
 from psmlearn.metrics._areas import (
     count_aji,
@@ -22,6 +22,7 @@ from psmlearn.metrics._areas import (
 )
 from psmlearn.metrics._checks import (
     MaskPair,
+    by_object,
     check_iou_threshold,
     check_labels,
     check_pairs,
@@ -257,8 +258,13 @@ def segmentation_report(
         if not is_one:
             raise ValueError(f"radius must be one number, or None; got {radius!r}.")
         radius = radii[0]
-    if isinstance(digits, bool) or not isinstance(digits, Integral) or digits < 0:
-        raise ValueError(f"digits must be a whole number from 0 on; got {digits!r}.")
+    if not is_number(digits, whole=True) or not 0 <= digits <= 100:
+        raise ValueError(
+            f"digits must be a whole number from 0 on; got {shown(digits)}, and at "
+            "most 100 can be printed."
+        )
+    check_flag(hausdorff, "hausdorff")
+    check_flag(output_dict, "output_dict")
     classes, _ = check_labels(labels)
     if classes is None and target_names is not None:
         raise ValueError("target_names names classes; give `labels` too.")
@@ -279,8 +285,9 @@ def _check_names(
     made = [f"{kind} {number}" for number in numbers]
     if names is None:
         return made
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"{parameter} must be a sequence of str; got {names!r}.")
+    names = as_list(names, parameter, "a sequence of str")
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{parameter} must be a sequence of str, got {shown(names)}.")
     if len(names) != len(made):
         raise ValueError(
             f"{parameter} has {len(names)} names; expected {len(made)}, one for each "
@@ -350,7 +357,8 @@ def score_classes(
     zero_division: float,
 ) -> list[dict]:
     """Score each class by its counts pooled over the images."""
-    tables = [overlap_by_class(pair, classes) for pair in pairs]
+    tables = [overlap_by_class(by_object(pair), classes) for pair in pairs]
+    of_pixels = [overlap_by_class(pair, classes) for pair in pairs]
     points = None
     if radius is not None:
         points = np.array([_count_points(pair, radius, classes) for pair in pairs])
@@ -363,7 +371,10 @@ def score_classes(
             "n_pred_objects": int(sum(table.pred_areas.size for table in of_class)),
         }
         for name, (count, combine) in _CLASS_SCORES.items():
-            counts = np.array([count(table) for table in of_class])
+            counted = of_class
+            if name in ("dice", "iou"):  # as dice_score and iou_score count
+                counted = [row[index] for row in of_pixels]
+            counts = np.array([count(table) for table in counted])
             scores[name] = average_scores(counts, "micro", zero_division, combine)
         if points is not None:
             counts = points[:, index]

@@ -134,7 +134,7 @@ def get_scorer(name: str) -> Callable[..., float]:
         raise TypeError(f"name must be a str, one scorer's name; got {name!r}.")
     if name not in _SCORERS:
         raise ValueError(
-            f"There is no scorer {name!r}; known are {get_scorer_names()}."
+            f"There is no scorer of the name {name!r}; known are {get_scorer_names()}."
         )
     return copy.deepcopy(_SCORERS[name])
 

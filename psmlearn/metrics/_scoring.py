@@ -12,6 +12,7 @@ from psmlearn._typing import Labels, Masks, Regions
 from psmlearn.metrics._checks import (
     Average,
     MaskPair,
+    by_object,
     check_average,
     check_labels,
     check_pairs,
@@ -71,8 +72,13 @@ def score_masks(
 
 
 def tables_of(pair: MaskPair, classes: list[int] | None) -> list[Overlap]:
-    """List the tables of one image, one for each class, or that of all objects."""
-    return [overlap(pair)] if classes is None else overlap_by_class(pair, classes)
+    """List the tables of one image, one for each class, or that of all objects.
+
+    An object has one class; where objects are not told apart, each pixel has its own.
+    """
+    if classes is None:
+        return [overlap(pair)]
+    return overlap_by_class(pair if pair.binary else by_object(pair), classes)
 
 
 def stack_counts(counts: Sequence[Sequence[Any]], is_scalar: bool) -> np.ndarray:

@@ -40,8 +40,9 @@ add_snippets(
     """,
     labels_of_masks="""
     labels : int, sequence of int or None, default=None
-        Classes to score, from 1 on, of masks with classes: pixels of other classes
-        are background, those of class -1 in either mask are not scored. An image
+        Classes to score, from 1 on, of masks with classes: other classes are
+        background, pixels of class -1 in either mask are not scored. An object has
+        the class of most of its pixels; scores of pixels go by each pixel. An image
         with a class in neither mask scores `zero_division`, and lifts the macro
         mean if that is 1: take NaN, or "micro". None takes all objects and does not
         look at classes.

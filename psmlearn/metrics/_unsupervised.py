@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage as ndi
 
+from psmlearn._images._lengths import within_image
 from psmlearn._images._stains import haematoxylin
+from psmlearn._parameters import as_list, is_number
 from psmlearn._typing import Images
 from psmlearn.io._batch import ImageBatch, check_images, check_masks
 from psmlearn.metrics._areas import aggregated_jaccard_score
@@ -27,7 +29,7 @@ def _check_number(
     owner: Any, name: str, kind: Any, low: float, high: float = np.inf
 ) -> None:
     value: Any = getattr(owner, name)
-    if isinstance(value, bool) or not isinstance(value, kind):
+    if not is_number(value, whole=kind is Integral):
         raise TypeError(
             f"{type(owner).__name__}: {name} must be a number"
             f"{' without fraction' if kind is Integral else ''}, got {value!r}."
@@ -151,14 +153,18 @@ class SilhouetteScorer(_LabelFreeScorer):
     random_state: int = 0
 
     def __post_init__(self) -> None:
-        _check_number(self, "smoothing", Real, 0)
-        _check_number(self, "background_radius", Real, 1)
+        _check_number(self, "smoothing", Real, 0, 1000)
+        _check_number(self, "background_radius", Real, 1, 10_000)
         _check_number(self, "n_samples", Integral, 2)
-        _check_number(self, "random_state", Integral, 0)
+        _check_number(self, "random_state", Integral, 0, 2**32 - 1)
 
     def _score_mask(self, stain: np.ndarray, mask: np.ndarray) -> float:
-        smooth = ndi.gaussian_filter(stain, self.smoothing)
-        local = smooth - ndi.gaussian_filter(stain, self.background_radius)
+        near, wide = (
+            within_image(sigma, stain.shape)
+            for sigma in (self.smoothing, self.background_radius)
+        )
+        smooth = ndi.gaussian_filter(stain, near)
+        local = smooth - ndi.gaussian_filter(stain, wide)
         values, inside = local.ravel(), mask.ravel() > 0
         if inside.size > self.n_samples:
             rng = np.random.default_rng(self.random_state)
@@ -230,9 +236,9 @@ class OutlineScorer(_LabelFreeScorer):
     tolerance: int = 2
 
     def __post_init__(self) -> None:
-        _check_number(self, "smoothing", Real, 0.1)
+        _check_number(self, "smoothing", Real, 0.1, 1000)
         _check_number(self, "edge_fraction", Real, 0.001, 0.999)
-        _check_number(self, "tolerance", Integral, 0)
+        _check_number(self, "tolerance", Integral, 0, 1000)
 
     def _score_mask(self, stain: np.ndarray, mask: np.ndarray) -> float:
         agreement = edge_agreement(
@@ -304,13 +310,11 @@ class StabilityScorer(_LabelFreeScorer):
 
     def __post_init__(self) -> None:
         changes = (self.changes,) if isinstance(self.changes, str) else self.changes
-        if not isinstance(changes, Iterable):
-            raise TypeError(
-                f"StabilityScorer: changes must be a str or a sequence of str, got "
-                f"{changes!r}."
-            )
-        changes = tuple(changes)
-        unknown = [change for change in changes if change not in list(CHANGES)]
+        changes = tuple(
+            as_list(changes, "StabilityScorer: changes", "a str or a sequence of str")
+        )
+        known = set(CHANGES)
+        unknown = [c for c in changes if not isinstance(c, str) or c not in known]
         if unknown or not changes:
             raise ValueError(
                 f"StabilityScorer: changes must be some of {sorted(CHANGES)}, got "

@@ -16,6 +16,7 @@ from psmlearn._images._stains import (
     stain_vector,
 )
 from psmlearn._images._tissue import average, highest, lowest
+from psmlearn._parameters import as_list
 
 MIN_PIXELS = 100
 _LEAST_COLOUR = 0.02
@@ -39,11 +40,12 @@ def is_coloured(pixels: np.ndarray) -> bool:
 
 def check_two_stains(stains: Sequence[Stain] | np.ndarray) -> np.ndarray:
     """Return two vectors (2, 3), or say why they do not serve."""
-    if isinstance(stains, str) or len(stains) != 2:
+    given = as_list(stains, "stains", "2 names or vectors, or None")
+    if len(given) != 2:
         raise ValueError(
             f"stains: 2 names or vectors are expected, or None, got {stains!r}"
         )
-    vectors = np.stack([stain_vector(stain) for stain in stains])
+    vectors = np.stack([stain_vector(stain) for stain in given])
     stain_amounts(np.ones((1, 1, 3)), vectors)  # refuses parallel ones
     return vectors
 

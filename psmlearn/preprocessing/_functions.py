@@ -10,6 +10,8 @@ import numpy as np
 from psmlearn._images import _artefacts, _stains, _tissue
 from psmlearn._images._checks import as_float_image
 from psmlearn._images._stains import Stain, stain_vector
+from psmlearn._parameters import check_number
+from psmlearn.io._collections import as_array
 
 __all__ = [
     "artefact_mask",
@@ -20,9 +22,14 @@ __all__ = [
 ]
 
 
+def _checked(image: np.ndarray) -> np.ndarray:
+    """Check one image, which any array will do for."""
+    return as_float_image(as_array(image, "image", "expected an image"), "image")
+
+
 def _colours(image: np.ndarray) -> np.ndarray:
     """Check one image and return its first three channels."""
-    checked = as_float_image(np.asarray(image), "image")
+    checked = _checked(image)
     if checked.shape[2] < 3:
         raise ValueError(
             f"image: stains are told by 3 channels (RGB), got {checked.shape[2]}"
@@ -32,7 +39,7 @@ def _colours(image: np.ndarray) -> np.ndarray:
 
 def _brightfield(image: np.ndarray) -> np.ndarray:
     """Check one image and return its colours, or its one channel of grey."""
-    checked = as_float_image(np.asarray(image), "image")
+    checked = _checked(image)
     return checked[..., : 3 if checked.shape[2] >= 3 else 1]
 
 
@@ -119,6 +126,8 @@ def estimate_stains(
     >>> bool(haematoxylin[0] > eosin[0])
     True
     """
+    check_number(density_threshold, "density_threshold", 0, 1e6, inclusive=True)
+    check_number(angle_percentile, "angle_percentile", 0, 50, inclusive=True)
     vectors = _stains.estimate_stain_vectors(
         _colours(image),
         density_threshold=density_threshold,

@@ -13,9 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from psmlearn._images._artefacts import artefact_mask
 from psmlearn._images._stains import Stain
+from psmlearn._parameters import as_list, check_number, is_number
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import Images, PixelSize, RandomState
-from psmlearn.base import BaseImageEstimator
+from psmlearn.base import CHANNEL, PIXEL_SIZE, RANDOM_STATE, BaseImageEstimator
 from psmlearn.io._batch import ImageBatch, resolve_pixel_size
 from psmlearn.preprocessing import _colour
 
@@ -111,13 +112,9 @@ class StainNormalizer(  # type: ignore[call-arg]
         "angle_percentile": [Interval(Real, 0, 50, closed="left")],
         "exclude_artefacts": ["boolean"],
         "n_samples": [Interval(Integral, 100, None, closed="left")],
-        "label_channel": [Integral, "array-like", None],
-        "pixel_size": [
-            Interval(Real, 0, None, closed="neither"),
-            "array-like",
-            StrOptions({"file"}),
-        ],
-        "random_state": ["random_state"],
+        "label_channel": [CHANNEL, "array-like", None],
+        "pixel_size": PIXEL_SIZE,
+        "random_state": RANDOM_STATE,
     }
 
     def __init__(
@@ -266,8 +263,10 @@ class StainNormalizer(  # type: ignore[call-arg]
 
     def _rgb_images(self, X: Images, *, reset: bool) -> ImageBatch:
         labels = self.label_channel
-        if labels is not None and np.ndim(labels) == 1:
-            labels = [int(label) for label in np.ravel(labels)]
+        if labels is not None and not is_number(labels, whole=True):
+            labels = as_list(labels, "label_channel", "a channel or a list of channels")
+            for label in labels:
+                check_number(label, "Each label_channel", -1000, 1000, whole=True)
         images = self._check_images(X, reset=reset, label_channel=labels)
         if images.n_channels < 3:
             raise ValueError(

@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from psmlearn._images._artefacts import DIRT, FOLD, PEN, artefact_mask
 from psmlearn._images._tissue import tissue_mask
-from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
+from psmlearn._sklearn_compat import _fit_context
 from psmlearn._typing import Images, PixelSize
-from psmlearn.base import BaseImageEstimator
+from psmlearn.base import PIXEL_SIZE, BaseImageEstimator
 from psmlearn.io._batch import resolve_pixel_size
 
 __all__ = ["TissueDetector"]
@@ -62,11 +61,7 @@ default=("pen", "fold", "dirt")
 
     _parameter_constraints: dict = {
         "exclude": [list, tuple, set, frozenset, None],
-        "pixel_size": [
-            Interval(Real, 0, None, closed="neither"),
-            "array-like",
-            StrOptions({"file"}),
-        ],
+        "pixel_size": PIXEL_SIZE,
     }
 
     def __init__(
@@ -95,7 +90,8 @@ default=("pen", "fold", "dirt")
         """
         self._kinds()
         with self._keeps_what_was():
-            self._check_images(X, reset=True)
+            images = self._check_images(X, reset=True)
+            resolve_pixel_size(self.pixel_size, images)
         return self
 
     def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:
@@ -121,7 +117,7 @@ default=("pen", "fold", "dirt")
         )
 
     def _kinds(self) -> list[int]:
-        unknown = [kind for kind in self.exclude or () if kind not in _KINDS]
+        unknown = [kind for kind in self.exclude or () if not _is_kind(kind)]
         if unknown:
             raise ValueError(
                 f"exclude: {unknown[0]!r} is no artefact; expected any of "
@@ -131,6 +127,10 @@ default=("pen", "fold", "dirt")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "n_features_in_")
+
+
+def _is_kind(kind: object) -> bool:
+    return isinstance(kind, str) and kind in _KINDS
 
 
 def _usable(

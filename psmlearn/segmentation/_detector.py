@@ -17,9 +17,16 @@ from skimage.feature import peak_local_max
 from torch import nn
 
 from psmlearn._engine._modes import plain_torch
+from psmlearn._images._lengths import within_image
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, Points, RandomState
-from psmlearn.base import AT_LEAST_0, POSITIVE, EarlyStopping, resolve_option
+from psmlearn.base import (
+    AT_LEAST_0,
+    LENGTH,
+    LENGTH_OR_0,
+    EarlyStopping,
+    resolve_option,
+)
 from psmlearn.io._batch import ImageBatch
 from psmlearn.segmentation._appearance import vary_stains
 from psmlearn.segmentation._pixels import PixelNetworkEstimator
@@ -104,10 +111,10 @@ best_loss_, device_, classes_
     _parameter_constraints: dict = {
         **PixelNetworkEstimator._parameter_constraints,
         "targets": [StrOptions(set(_TARGETS)), Heatmap, Foreground],
-        "min_distance": [AT_LEAST_0],
-        "merge_distance": [AT_LEAST_0],
-        "smoothing": [AT_LEAST_0],
-        "nucleus_diameter": [POSITIVE],
+        "min_distance": [LENGTH_OR_0],
+        "merge_distance": [Interval(Real, 0, 1000, closed="both")],
+        "smoothing": [LENGTH_OR_0],
+        "nucleus_diameter": [LENGTH],
         "stain_jitter": [AT_LEAST_0],
         "appearance_randomisation": [Interval(Real, 0, 1, closed="both")],
     }
@@ -295,13 +302,15 @@ default=None
 
     def _peaks(self, scores: np.ndarray, pixel_size: float) -> np.ndarray:
         """Return the points of an image, (n, 2 or 3), from (height, width, classes)."""
-        sigma = self.smoothing / pixel_size
+        shape = scores.shape[:2]
+        sigma = within_image(self.smoothing / pixel_size, shape)
+        apart = within_image(self.min_distance / pixel_size, shape)
         smooth = [
             ndi.gaussian_filter(scores[..., k], sigma) for k in range(scores.shape[-1])
         ]
         points = peak_local_max(
             smooth[0] if len(smooth) == 1 else np.sum(smooth, axis=0),
-            min_distance=max(1, round(self.min_distance / pixel_size)),
+            min_distance=max(1, round(apart)),
             # A blurred Gaussian of height 1 is lower: half of what is left of it.
             threshold_abs=self.threshold
             * self._frozen.targets.peak_height(self.nucleus_diameter, self.smoothing),

@@ -19,11 +19,13 @@ from psmlearn._engine._inference import predict_images
 from psmlearn._engine._modes import plain_torch
 from psmlearn._engine._plan import TrainingPlan, check_stride, own_number
 from psmlearn._engine._train import ComputeLoss, DrawBatch
+from psmlearn._parameters import LARGEST_PIXEL
 from psmlearn._sklearn_compat import Interval, StrOptions
 from psmlearn._typing import Images, Masks, Path, PixelSize, RandomState
 from psmlearn.base import (
-    AT_LEAST_1,
+    CHANNEL,
     PIXEL_SIZE,
+    SIDE,
     UNIT_RANGE,
     EarlyStopping,
     NetworkEstimator,
@@ -81,14 +83,16 @@ class PixelNetworkEstimator(NetworkEstimator):
 
     _parameter_constraints: dict = {
         **NetworkEstimator._parameter_constraints,
-        "label_channel": [Integral, None],
-        "class_channel": [Integral, None],
+        "label_channel": [CHANNEL, None],
+        "class_channel": [CHANNEL, None],
         "class_weight": [StrOptions({"balanced", "sqrt"}), dict, None],
-        "map_channel": [StrOptions({"drop", "input"}), Integral],
+        "map_channel": [StrOptions({"drop", "input"}), CHANNEL],
         "threshold": [Interval(Real, 0, 1, closed="neither")],
-        "tile_size": [AT_LEAST_1],
+        "tile_size": [SIDE],
         "pixel_size": PIXEL_SIZE,
     }
+    # Micrometres; larger ones are of another unit.
+    _largest_pixel = LARGEST_PIXEL
 
     def __init__(
         self,
@@ -216,7 +220,7 @@ class PixelNetworkEstimator(NetworkEstimator):
 
     def _pixel_sizes(self, images: ImageBatch) -> np.ndarray:
         """Return micrometres per pixel of each image."""
-        return resolve_pixel_size(self.pixel_size, images)
+        return resolve_pixel_size(self.pixel_size, images, largest=self._largest_pixel)
 
     # -- classes ---------------------------------------------------------------
 

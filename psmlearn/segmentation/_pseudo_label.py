@@ -18,8 +18,9 @@ from psmlearn._images._checks import is_own_range
 from psmlearn._sklearn_compat import HasMethods, Interval, StrOptions, _fit_context
 from psmlearn._typing import ImageLabels, Images, Masks, PixelSize, RandomState
 from psmlearn.base import (
-    PIXEL_SIZE,
+    RANDOM_STATE,
     UNIT_RANGE,
+    VOXEL_SIZE,
     BaseImageEstimator,
     NetworkEstimator,
 )
@@ -138,11 +139,11 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         "segmenter": [HasMethods(["fit", "predict"]), None],
         "classes": [str, dict, None],
         "class_source": [StrOptions({"stain", "network"})],
-        "n_rounds": [Interval(Integral, 1, None, closed="left")],
+        "n_rounds": [Interval(Integral, 1, 1000, closed="both")],
         "doubt": [Interval(Real, 0, 0.5, closed="left")],
-        "pixel_size": PIXEL_SIZE,
+        "pixel_size": VOXEL_SIZE,
         "device": [str],
-        "random_state": ["random_state"],
+        "random_state": RANDOM_STATE,
         "verbose": ["verbose"],
     }
 

@@ -11,9 +11,16 @@ from torch import nn
 
 from psmlearn._engine._augment import random_affine
 from psmlearn._images._regions import connected_regions, regions_of_classes
+from psmlearn._parameters import LARGEST_PIXEL, LARGEST_VOXEL
 from psmlearn._sklearn_compat import _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, RandomState
-from psmlearn.base import AT_LEAST_0, VALUE_RANGE, EarlyStopping
+from psmlearn.base import (
+    AREA,
+    AT_LEAST_0,
+    VALUE_RANGE,
+    VOXEL_SIZE,
+    EarlyStopping,
+)
 from psmlearn.io._batch import check_range
 from psmlearn.segmentation._appearance import vary_channels
 from psmlearn.segmentation._pixels import MaskSegmenter
@@ -91,7 +98,8 @@ best_loss_, device_, classes_
 
     _parameter_constraints: dict = {
         **MaskSegmenter._parameter_constraints,
-        "min_area": [AT_LEAST_0],
+        "min_area": [AREA],
+        "pixel_size": VOXEL_SIZE,
         "jitter": [AT_LEAST_0],
         "value_range": VALUE_RANGE,
     }
@@ -150,6 +158,11 @@ best_loss_, device_, classes_
         self.min_area = min_area
         self.jitter = jitter
         self.value_range = value_range
+
+    @property
+    def _largest_pixel(self) -> float:  # type: ignore[override]
+        """Images of any range may be no micrographs."""
+        return LARGEST_VOXEL if self.value_range is None else LARGEST_PIXEL
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Images, y: Masks | None = None) -> RegionSegmenter:

@@ -13,8 +13,9 @@ from torch import nn
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, RandomState
 from psmlearn.base import (
+    AREA,
     AT_LEAST_0,
-    POSITIVE,
+    LENGTH,
     UNIT_RANGE,
     VALUE_RANGE,
     EarlyStopping,
@@ -162,10 +163,10 @@ class NucleiSegmenter(MaskSegmenter):
         "targets": [StrOptions(set(_TARGETS)), Distance, Voronoi],
         "value_range": VALUE_RANGE,
         "nucleus_diameter": [
-            POSITIVE,
+            LENGTH,
             StrOptions({"auto"}),
         ],
-        "min_area": [AT_LEAST_0],
+        "min_area": [AREA],
         "stain_jitter": [AT_LEAST_0],
         "appearance_randomisation": [Interval(Real, 0, 1, closed="both")],
     }

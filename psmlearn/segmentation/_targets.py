@@ -24,6 +24,7 @@ from psmlearn._images._instances import (
     remove_small,
     split_touching,
 )
+from psmlearn._images._lengths import within_image
 from psmlearn._images._sizes import NUCLEUS_DIAMETER, nuclear_zoom
 from psmlearn._sklearn_compat import HasMethods
 from psmlearn.base import AT_LEAST_0, Option
@@ -415,7 +416,8 @@ def _decode_classes(
     scores = output[..., 1 : 1 + len(classes)]
     probability = scores.sum(axis=-1)
     planes = np.moveaxis(scores, -1, 0)
-    smooth = [ndi.gaussian_filter(plane, how["diameter"] / 10) for plane in planes]
+    sigma = within_image(how["diameter"] / 10, probability.shape)
+    smooth = [ndi.gaussian_filter(plane, sigma) for plane in planes]
     likeliest = np.argmax(smooth, axis=0)
     mask = np.zeros((*probability.shape, 2), np.int32)
     # Class by class: touching nuclei of two classes are two, whatever their outline.

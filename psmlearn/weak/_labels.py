@@ -230,7 +230,7 @@ def _negative(classes: np.ndarray, negative_label, caller: str):
             return classes[0]
         return classes[classes == 0][0] if (classes == 0).any() else None
     found = classes[:0]
-    if np.ndim(negative_label) == 0:
+    if not isinstance(negative_label, list | tuple) and np.ndim(negative_label) == 0:
         found = classes[classes == negative_label]
     if not len(found):
         raise ValueError(

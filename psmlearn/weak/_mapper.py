@@ -20,14 +20,16 @@ from psmlearn._engine._modes import plain_torch
 from psmlearn._engine._plan import TrainingPlan, check_stride
 from psmlearn._engine._seed import own_draws_of
 from psmlearn._engine._train import DrawBatch, autocast
+from psmlearn._parameters import LARGEST_PIXEL, LARGEST_VOXEL, as_list
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import ImageLabels, Images, Masks, Path, PixelSize, RandomState
 from psmlearn._warnings import warn_user
 from psmlearn.base import (
+    AREA,
     AT_LEAST_0,
-    AT_LEAST_1,
-    PIXEL_SIZE,
+    CLUSTERS,
     VALUE_RANGE,
+    VOXEL_SIZE,
     EarlyStopping,
     NetworkEstimator,
     Option,
@@ -246,7 +248,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
 
     _parameter_constraints: dict = {
         **NetworkEstimator._parameter_constraints,
-        "base_channels": [AT_LEAST_1],
+        "base_channels": [CLUSTERS],
         "cam_levels": ["array-like"],
         "map_scale": [StrOptions({"margin", "raw"})],
         "negative_label": "no_validation",
@@ -257,9 +259,9 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         "value_range": VALUE_RANGE,
         "augment": ["boolean"],
         "threshold": [Interval(Real, 0, 1, closed="neither")],
-        "min_area": [AT_LEAST_0],
+        "min_area": [AREA],
         "require_presence": ["boolean"],
-        "pixel_size": PIXEL_SIZE,
+        "pixel_size": VOXEL_SIZE,
     }
 
     def __init__(
@@ -404,7 +406,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         parts = self._parts()
         with self._keeps_what_was():
             images = self._check_images(X, reset=not continued, value_range=value_range)
-            resolve_pixel_size(self.pixel_size, images)
+            self._pixel_sizes(images)
             checked = as_image_labels(labels, len(images), caller)
             code = learn_labels(checked, self.negative_label, caller)
             parts.reconstruction.check(images.n_channels)
@@ -473,6 +475,11 @@ class ClassActivationMapper(  # type: ignore[call-arg]
 
     # -- mapping ---------------------------------------------------------------
 
+    def _pixel_sizes(self, images: ImageBatch) -> np.ndarray:
+        """Return micrometres per pixel of each image, which may be no micrograph."""
+        largest = LARGEST_VOXEL if self.value_range is None else LARGEST_PIXEL
+        return resolve_pixel_size(self.pixel_size, images, largest=largest)
+
     def _images_to_map(self, X: Images) -> ImageBatch:
         self._check_is_fitted()
         return self._check_images(X, reset=False, value_range=self._frozen.value_range)
@@ -525,7 +532,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         self, images: ImageBatch, shown: np.ndarray | None = None
     ) -> np.ndarray | list[np.ndarray]:
         """Return the masks of images; `shown` tells what classes they have."""
-        sizes = resolve_pixel_size(self.pixel_size, images)
+        sizes = self._pixel_sizes(images)
         masks = []
         for index, (maps, logits) in enumerate(self._map(images)):
             allowed = np.ones(maps.shape[2], bool)
@@ -673,7 +680,9 @@ class _MapPlan(TrainingPlan[CAMNetwork]):
             "in_channels": images.n_channels,
             "n_maps": 1 + len(code.shown),
             "base_channels": mapper.base_channels,
-            "cam_levels": tuple(mapper.cam_levels),
+            "cam_levels": tuple(
+                as_list(mapper.cam_levels, "cam_levels", "a list of levels")
+            ),
         }
         super().__init__(recipe, len(images))
         self.mapper = mapper

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 
 import torch
 
 from psmlearn._sklearn_compat import Interval, StrOptions
-from psmlearn.base import AT_LEAST_0, AT_LEAST_1, Option
+from psmlearn.base import AT_LEAST_0, CHANNEL, SIDE, Option
 
 __all__ = ["Reconstruction"]
 
@@ -50,9 +50,9 @@ class Reconstruction(Option):
 
     _parameter_constraints: dict = {
         "weight": [AT_LEAST_0],
-        "mask_patch_size": [AT_LEAST_1],
+        "mask_patch_size": [SIDE],
         "mask_fraction": [Interval(Real, 0, 1, closed="left")],
-        "target_channel": [StrOptions({"random"}), Integral],
+        "target_channel": [StrOptions({"random"}), CHANNEL],
     }
 
     def __init__(

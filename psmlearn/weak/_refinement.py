@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from psmlearn._images._kmeans import find_centers
-from psmlearn.base import AT_LEAST_0, AT_LEAST_1, Option
+from psmlearn.base import AT_LEAST_0, CLUSTERS, Option
 
 __all__ = ["ClusterRefinement", "refine_maps", "sample_pixels"]
 
@@ -32,7 +32,7 @@ class ClusterRefinement(Option):
     ClassActivationMapper(refinement=ClusterRefinement(sigma=0.05))
     """
 
-    _parameter_constraints: dict = {"n_clusters": [AT_LEAST_1], "sigma": [AT_LEAST_0]}
+    _parameter_constraints: dict = {"n_clusters": [CLUSTERS], "sigma": [AT_LEAST_0]}
 
     def __init__(self, *, n_clusters: int = 32, sigma: float = 0.125) -> None:
         self.n_clusters = n_clusters

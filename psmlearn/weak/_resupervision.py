@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from psmlearn._images._kmeans import find_centers
 from psmlearn._sklearn_compat import Interval, StrOptions
-from psmlearn.base import AT_LEAST_0, AT_LEAST_1, Option
+from psmlearn.base import AT_LEAST_0, CLUSTERS, Option
 from psmlearn.weak._maps import label_loss
 
 __all__ = [
@@ -93,7 +93,7 @@ class ClusterResupervision(Option):
 
     _parameter_constraints: dict = {
         "weight": [AT_LEAST_0],
-        "n_clusters": [AT_LEAST_1],
+        "n_clusters": [CLUSTERS],
         "voting": [StrOptions({"lift", "share", "any"})],
         "vote_threshold": [Interval(Real, 0, 1, closed="neither")],
         "target": [StrOptions({"label", "one"})],

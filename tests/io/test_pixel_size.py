@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from psmlearn.exceptions import PixelSizeWarning
 from psmlearn.io import check_images, read_pixel_size, resolve_pixel_size
 
 GREY = np.zeros((8, 9), dtype=np.uint8)
@@ -87,8 +88,10 @@ def test_sizes_given_and_read(tmp_path):
     tifffile.imwrite(tmp_path / "b.tif", GREY)
     told = check_images([tmp_path / "a.tif"] * 2)
     mixed = check_images([tmp_path / "a.tif", tmp_path / "b.tif", GREY])
-    np.testing.assert_array_equal(resolve_pixel_size(0.25, mixed), [0.25] * 3)
-    np.testing.assert_array_equal(resolve_pixel_size([1, 2, 3], mixed), [1, 2, 3])
+    with pytest.warns(PixelSizeWarning, match="a.tif"):
+        np.testing.assert_array_equal(resolve_pixel_size(0.25, mixed), [0.25] * 3)
+    with pytest.warns(PixelSizeWarning, match="a.tif"):
+        np.testing.assert_array_equal(resolve_pixel_size([1, 2, 3], mixed), [1, 2, 3])
     np.testing.assert_allclose(resolve_pixel_size("file", told), [0.5, 0.5])
     with pytest.raises(ValueError, match="2 image.*b.tif.*image 2"):
         resolve_pixel_size("file", mixed)

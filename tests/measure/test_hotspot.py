@@ -109,7 +109,7 @@ def test_best_image_wins_and_pixel_sizes_may_differ():
     few, many = scatter(0, 40, (99, 99), [2]), scatter(1, 40, (99, 99), [1])
     options = {"area": 0.0004, "min_cells": 2, "shape": [(99, 99)] * 3}
     spot = find_hotspot(
-        [few, many, many], pixel_size=[0.25, 0.5, 0.5], names="abc", **options
+        [few, many, many], pixel_size=[0.25, 0.5, 0.5], names=["a", "b", "c"], **options
     )
     assert (spot.image, spot.name, spot.index) == (1, "b", 1.0)
     assert spot.radius == pytest.approx(np.sqrt(0.0004 / np.pi) * 2000)
@@ -163,7 +163,7 @@ def test_result_is_plain_and_carries_the_notice():
     [
         ({"area": 0}, "area must be a number above 0"),
         ({"area": 1.0}, "fits into no image"),
-        ({"pixel_size": -1}, "pixel_size must be a number above 0"),
+        ({"pixel_size": -1}, "pixel_size must be a positive number"),
         ({"pixel_size": [1, 1]}, "2 numbers, but there are 1 images"),
         ({"field": "hexagon"}, "'circle' or 'square'"),
         ({"min_cells": 0}, "min_cells must be a whole number above 0"),

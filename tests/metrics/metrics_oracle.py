@@ -56,6 +56,18 @@ def clean(true, pred, label=None, region=None):
     return cleaned
 
 
+def one_class_each(mask):
+    """Give all pixels of each object, but unknown ones, the class of most of them."""
+    mask = mask.copy()
+    for number in set(mask[..., 0][mask[..., 0] > 0].tolist()):
+        inside = mask[..., 0] == number
+        classes = mask[..., 1][inside].tolist()
+        counted = [each for each in classes if each > 0]
+        best = max(sorted(set(counted)), key=counted.count, default=0)
+        mask[..., 1][inside & (mask[..., 1] >= 0)] = best
+    return mask
+
+
 def dice_of(a, b):
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 

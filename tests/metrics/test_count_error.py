@@ -86,12 +86,12 @@ def test_ids_may_have_gaps_and_be_huge():
 
 @pytest.mark.parametrize("block_size", [1, 7, 40])
 def test_objects_across_blocks_are_one(monkeypatch, block_size):
-    from psmlearn.metrics import _centres
+    from psmlearn.metrics import _centres, _object_classes
 
     rng = np.random.default_rng(0)
     mask = rng.integers(0, 6, (9, 8, 2)).astype(np.int32)
     whole = _centres.measure_objects(mask, "mask")
-    monkeypatch.setattr(_centres, "_BLOCK_SIZE", block_size)
+    monkeypatch.setattr(_object_classes, "_BLOCK_SIZE", block_size)
     points, classes = _centres.measure_objects(mask, "mask")
     np.testing.assert_allclose(points, whole[0])
     np.testing.assert_array_equal(classes, whole[1])

@@ -336,7 +336,7 @@ def test_outlines_and_their_edges():
         (lambda: StabilityScorer(()), ValueError, "must be some of"),
         (lambda: StabilityScorer([["zoom"]]), ValueError, "must be some of"),
         (lambda: StabilityScorer(None), TypeError, "must be a str or a sequence"),
-        (lambda: SilhouetteScorer(smoothing=np.inf), ValueError, "0 on, and finite"),
+        (lambda: SilhouetteScorer(smoothing=np.inf), ValueError, "from 0 to 1000"),
         (lambda: OutlineScorer(smoothing=np.nan), ValueError, "smoothing must be from"),
         (lambda: StabilityScorer(max_object_fraction=2), ValueError, "from 0 to 1"),
         (lambda: OutlineScorer(edge_fraction=0), ValueError, "edge_fraction must be"),
