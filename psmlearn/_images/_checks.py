@@ -19,6 +19,7 @@ UNIT_RANGE = (0.0, 1.0)
 # full light is of another range, or of something else.
 _LEAST_LIGHT = 0.25
 _LEAST_LIGHT_OF_16_BITS = 0.5
+_HOT, _LEAST_REST = 1e-4, 0.02
 _USUAL_WHITES = (255, 1023, 4095, 16383, 32767)
 # Pieces of an object of which all but the largest, by its area, may be specks.
 _SPECKS, _MOST_PIECES = 0.1, 4
@@ -129,6 +130,8 @@ def _usual_white(highest: int) -> int:
 def range_doubt(array: np.ndarray) -> str | None:
     """Say which white is likelier where an image fills but a part of its range.
 
+    A few hot pixels, and pixels of the very white (of padding), say nothing.
+
     Returns
     -------
     str or None
@@ -137,23 +140,26 @@ def range_doubt(array: np.ndarray) -> str | None:
     kind, size = array.dtype.kind, array.dtype.itemsize
     if array.size == 0 or kind not in "uf":
         return None
+    full = float(np.iinfo(array.dtype).max) if kind == "u" else 1.0
+    least = _LEAST_LIGHT_OF_16_BITS if (kind, size) == ("u", 2) else _LEAST_LIGHT
     top = array.max()
-    if kind == "f":
-        if top > _LEAST_LIGHT or array.min() == top:
+    if top > least * full:
+        white = array == full
+        rest = array.size - np.count_nonzero(white)
+        bright = np.count_nonzero(array > least * full) - (array.size - rest)
+        if bright > _HOT * rest or rest < _LEAST_REST * array.size:
             return None
-        twice = 1 / 255 if top <= 1 / 255 else None
-        if twice is None:
-            return f"its brightest value is {top:.3g} of 1"
-        return (
-            f"its brightest value is {top:.3g} of 1, as if it had been divided twice: "
-            "value_range=(0, 1 / 255)"
-        )
-    full = int(np.iinfo(array.dtype).max)
-    least = _LEAST_LIGHT_OF_16_BITS if size == 2 else _LEAST_LIGHT
-    if top > least * full or array.min() == top:
+        dim = array[array <= least * full]
+        top = dim.max() if dim.size else top
+    if array.min() == top:
         return None
+    if kind == "f":
+        told = f"its brightest value is {top:.3g} of 1"
+        if top <= 1 / 255:
+            told += ", as if it had been divided twice: value_range=(0, 1 / 255)"
+        return told
     likely = "" if size == 1 else f": value_range=(0, {_usual_white(int(top))})"
-    return f"its brightest value is {top} of {full}{likely}"
+    return f"its brightest value is {top} of {full:.0f}{likely}"
 
 
 def _label_channel_problem(channel: np.ndarray) -> str | None:
@@ -223,16 +229,19 @@ def drop_alpha(
     """Drop the alpha of an RGBA image; return it as well, None where there is none.
 
     Four channels of uint8 or uint16 are RGBA; four channels of floats are an
-    image and a map, and are kept, as is a stack that has a label channel.
+    image and a map, and are kept, as is a stack that has a label channel. Of two
+    channels the second is alpha where it holds nothing but no and full light.
     """
-    if (
-        label_channel is not None
-        or array.ndim != 3
-        or array.shape[2] != 4
-        or array.dtype.kind != "u"
-    ):
+    if label_channel is not None or array.ndim != 3 or array.dtype.kind != "u":
         return array, None
-    return array[..., :3], array[..., 3]
+    if array.shape[2] == 4:
+        return array[..., :3], array[..., 3]
+    if array.shape[2] == 2:
+        alpha = array[..., 1]
+        opaque = alpha == np.iinfo(array.dtype).max
+        if opaque.any() and (opaque | (alpha == 0)).all():
+            return array[..., :1], alpha
+    return array, None
 
 
 def scale_image(
@@ -251,9 +260,11 @@ def scale_image(
     scaled = np.empty(array.shape, dtype=np.float32)
     white = _MAX_INTEGER.get(array.dtype.itemsize)
     if is_own_range(value_range) and array.dtype.kind != "b":
-        low, high = np.float32(value_range[0]), np.float32(value_range[1])
-        np.subtract(array, low, out=scaled, dtype=np.float32)
-        scaled /= high - low
+        # In float64, which holds integers of 32 bits; the same bits where 24 will do.
+        low, high = value_range
+        values = np.subtract(array, low, dtype=np.float64)
+        values /= high - low
+        scaled[...] = values
     elif array.dtype.kind == "u" and white is not None:
         np.true_divide(array, white, out=scaled, dtype=np.float32)
     else:

@@ -17,7 +17,8 @@ _BRIGHT = 0.25
 _LEAST_BRIGHT = 0.55
 _BESIDE = (2, 3)
 _LEAST_RUN = 8
-# Of blocks within the image: black without a grey level, and solid.
+_LONG_RUN = 0.25  # of the shorter side
+# Of blocks: they fill a rectangle.
 _LEAST_BLOCK = 256
 _SOLID = 0.9
 # A black border's rows and columns are darker than this, but for this part of their
@@ -39,7 +40,10 @@ _GREY = 0.03
 
 
 def shown_mask(
-    image: np.ndarray, limits: tuple[float, float] | None = None
+    image: np.ndarray,
+    limits: tuple[float, float] | None = None,
+    *,
+    only_colours: bool = False,
 ) -> np.ndarray | None:
     """Tell what a brightfield image shows from black where nothing was scanned.
 
@@ -54,6 +58,9 @@ def shown_mask(
     limits : tuple of two floats, default=None
         The values of no and of full light; None is 0, and the largest integer of the
         dtype, or 1.
+
+    only_colours : bool, default=False
+        Whether an image without colours, or black all over, is shown whole.
 
     Returns
     -------
@@ -75,15 +82,21 @@ def shown_mask(
     colours = _colours(np.asarray(image))
     dark, full = _limits(colours, limits)
     high = highest(colours)
-    black = high <= dark + _BLACK * (full - dark)
-    if black.all():
+    span = full - dark
+    limit = dark + _DARK * span
+    if (high <= dark + _BLACK * span).all():
         # Nothing is there, whatever the image is of; but for one that is not even.
-        return ~black if high.max() <= dark else None
-    box = _inner_box(high, dark + _DARK * (full - dark))
+        is_empty = high.max() <= dark and not only_colours
+        return np.zeros(high.shape, bool) if is_empty else None
+    box = _inner_box(high, limit)
     empty = np.ones(high.shape, bool)
     empty[box] = False
-    if _border(black[box]).any() or _has_block(high[box], dark):
-        empty[box] = _beside_bright(high[box], black[box], dark, full)
+    inner = high[box]
+    for level in _levels_of_black(inner, dark, span):
+        # Without a grey level first: saturated nuclei may lie beside.
+        for width in (0.0, _BLACK) if level == dark else (_BLACK,):
+            black = np.abs(inner.astype(np.float32) - level) <= width * span
+            empty[box] |= _beside_bright(inner, black, dark, full)
     if not empty.any():
         return None
     empty = _softened(empty, high, dark + _DARK * (full - dark))
@@ -92,7 +105,8 @@ def shown_mask(
     # Without colour light on a dark ground looks alike; but a scan lies amid its air,
     # which has noise, and objects that shine are many.
     if _has_no_colour(colours, high, empty, dark, full) and (
-        np.quantile(high[empty], 1 - _STRAY) > dark + _NO_LIGHT * (full - dark)
+        only_colours
+        or np.quantile(high[empty], 1 - _STRAY) > dark + _NO_LIGHT * (full - dark)
         or _border(empty[box]).mean() > 1 - _LEAST_BORDER
         or _is_scattered(~empty)
     ):
@@ -127,10 +141,21 @@ def _border(mask: np.ndarray) -> np.ndarray:
     return np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
 
 
-def _has_block(high: np.ndarray, dark: float) -> bool:
-    """Tell whether blocks without any light may lie within, by a coarse look."""
-    step = int(np.sqrt(_LEAST_BLOCK)) // 2
-    return bool((high[::step, ::step] <= dark).any())
+def _levels_of_black(high: np.ndarray, dark: float, span: float) -> list[float]:
+    """List the greys that padding may have: no light, and the commonest dark ones."""
+    step = max(1, int(np.sqrt(_LEAST_BLOCK)) // 4)
+    levels: list[float] = []
+    for values in (_border(high), high[::step, ::step].ravel()):
+        values = values[values <= dark + _DARK * span]
+        if values.size < _LEAST_RUN:
+            continue
+        bins = np.linspace(dark, dark + _DARK * span, 17)
+        most = int(np.argmax(np.histogram(values, bins)[0]))
+        level = float((bins[most] + bins[most + 1]) / 2)
+        if level <= dark + _BLACK * span:
+            level = float(dark)
+        levels.append(level)
+    return sorted(set(levels))
 
 
 def _inner_box(high: np.ndarray, limit: float) -> tuple[slice, slice]:
@@ -156,20 +181,24 @@ def _beside_bright(
 ) -> np.ndarray:
     """Find black parts at the border, and solid blocks, beside which it is bright."""
     parts, n_parts = ndimage.label(black)
+    areas = np.bincount(parts.ravel(), minlength=n_parts + 1)
     runs = np.bincount(_border(parts), minlength=n_parts + 1)
-    runs[0] = 0
-    chosen = runs >= min(_LEAST_RUN, *high.shape)
-    blocks, n_blocks = ndimage.label(high <= dark)
-    areas = np.bincount(blocks.ravel(), minlength=n_blocks + 1)
+    sides = [
+        np.unique(side) for side in (parts[0], parts[-1], parts[:, 0], parts[:, -1])
+    ]
+    n_sides = np.bincount(np.concatenate(sides), minlength=n_parts + 1)
+    # A nucleus at the border touches it shortly, and one side alone.
+    reaches = (runs >= min(_LEAST_RUN, *high.shape)) & (
+        (n_sides > 1) | (runs >= _LONG_RUN * min(high.shape))
+    )
     empty = np.zeros(high.shape, bool)
     boxes = ndimage.find_objects(parts)
-    for number in np.flatnonzero(chosen):
-        _add_if_bright(empty, parts, int(number), boxes[number - 1], high, dark, full)
-    boxes = ndimage.find_objects(blocks)
-    for number in np.flatnonzero(areas[1:] >= _LEAST_BLOCK) + 1:
+    looked_at = np.flatnonzero(reaches | (areas >= _LEAST_BLOCK))
+    for number in looked_at[looked_at > 0]:
         box = boxes[number - 1]
-        if areas[number] >= _SOLID * np.prod([cut.stop - cut.start for cut in box]):
-            _add_if_bright(empty, blocks, int(number), box, high, dark, full)
+        size = np.prod([cut.stop - cut.start for cut in box])
+        if reaches[number] or areas[number] >= _SOLID * size:
+            _add_if_bright(empty, parts, int(number), box, high, dark, full)
     return empty
 
 

@@ -20,6 +20,7 @@ from psmlearn._images._checks import (
     scale_image,
     value_problem,
 )
+from psmlearn._parameters import is_number
 from psmlearn._typing import Image, Images
 from psmlearn.io._collections import prefix, raise_problems
 from psmlearn.io._inputs import ImageProblems, as_items, check_item
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 _CACHE_BYTES = 1 << 30
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class FileCache:
@@ -317,12 +319,11 @@ def check_range(
     """
     if value_range is None:
         return None
-    try:
-        low, high = (float(each) for each in value_range)
-        is_range = -np.inf < low < high < np.inf
-    except (TypeError, ValueError):
-        is_range = False
-    if not is_range or isinstance(value_range, str):
+    low, high = np.nan, np.nan
+    if isinstance(value_range, tuple | list | np.ndarray) and len(value_range) == 2:
+        if all(is_number(each) for each in value_range):
+            low, high = (float(each) for each in value_range)
+    if not -_LARGEST < low < high < _LARGEST:
         raise ValueError(
             f"{prefix(caller)}value_range={value_range!r}: the values of black and "
             "white are expected, such as (0, 1) or (0, 4095), or None for images of "
@@ -474,7 +475,7 @@ def check_image(
 
     Parameters
     ----------
-    image : ndarray of shape (height, width) or (height, width, channels), or path
+    image : ndarray of shape (height, width[, channels]), path or ImageBatch of one
         As an image of :func:`check_images`.
     name : str, default="image"
         What to call it in errors.
@@ -498,6 +499,32 @@ def check_image(
     >>> check_image(np.full((1, 2), 255, dtype=np.uint8)).tolist()
     [[[1.0], [1.0]]]
     """
+    batch = check_one_image(
+        image,
+        name=name,
+        n_channels=n_channels,
+        value_range=value_range,
+        label_channel=label_channel,
+    )
+    return batch[0]
+
+
+def check_one_image(
+    image: Image | ImageBatch,
+    *,
+    name: str = "image",
+    n_channels: int | None = None,
+    value_range: tuple[float, float] | None = UNIT_RANGE,
+    label_channel: int | Sequence[int] | None = None,
+) -> ImageBatch:
+    """Check one image as `check_image` does; return it as a batch of one."""
+    if isinstance(image, ImageBatch):
+        if len(image) != 1:
+            raise ValueError(
+                f"{name}: a batch of {len(image)} images came, and one is expected: "
+                "use batch[i : i + 1]."
+            )
+        return _check_again(image, "", n_channels, value_range, label_channel)
     value_range = check_range(value_range, "")
     found = ImageProblems(n_channels)
     item: np.ndarray | str
@@ -514,16 +541,16 @@ def check_image(
     if checked is None:
         raise AssertionError("a bad image has raised")
     array = _as_stored(checked.array, label_channel)
-    batch = ImageBatch(
+    return ImageBatch(
         [checked.array],
         names=[name],
         shapes=[(array.shape[0], array.shape[1])],
         n_channels=array.shape[2],
         value_range=value_range,
         label_channel=label_channel,
+        lost_alpha=found.lost_alpha,
         shown=[None if checked.shown is None else PackedMask(checked.shown)],
     )
-    return batch[0]
 
 
 def _check_again(

@@ -59,7 +59,8 @@ class ImageProblems:
         self.problems: list[str] = []
         self.translucent: list[str] = []
         self.empty: list[str] = []
-        self.doubts: list[str] = []
+        self.doubts: list[tuple[np.dtype, str]] = []
+        self.met: set[np.dtype] = set()
         self.turned: list[tuple[str, int]] = []
         self.lost_alpha = False
 
@@ -77,6 +78,13 @@ class ImageProblems:
         )
         return False
 
+    def note_light(self, dtype: np.dtype, doubt: str | None) -> None:
+        """Note what is said of an image's white, or that its type's white is met."""
+        if doubt is None:
+            self.met.add(dtype)
+        else:
+            self.doubts.append((dtype, doubt))
+
     def warn(self, n_images: int, caller: str) -> None:
         """Tell, once each, what was left out and what cannot be known."""
         start = prefix(caller)
@@ -93,11 +101,17 @@ class ImageProblems:
                 f"out: {_first(self.empty)}",
                 NoDataWarning,
             )
-        if self.doubts:
+        # Where others of 8 bits, or floats, are bright, dark ones are merely dark.
+        doubts = [
+            told
+            for dtype, told in self.doubts
+            if dtype.itemsize == 2 or dtype not in self.met
+        ]
+        if doubts:
             warn_user(
-                f"{start}{len(self.doubts)} of {n_images} image(s) are very dark for "
+                f"{start}{len(doubts)} of {n_images} image(s) are very dark for "
                 "their type, so that their white may be another one: "
-                f"{_first(self.doubts)}. If it is, give "
+                f"{_first(doubts)}. If it is, give "
                 "psmlearn.io.check_images(images, value_range=(0, white)), or scale "
                 "them.",
                 ValueRangeWarning,
@@ -201,9 +215,12 @@ def check_item(
     if problem is not None:
         found.problems.append(f"{name}: {problem}")
         return None
+    doubt = None
+    if value_range == UNIT_RANGE:
+        doubt = range_doubt(_light(array, label_channel))
     is_black = False
-    if value_range is not None and label_channel is None:
-        by_value = _shown_by_value(array, value_range)
+    if doubt is None:
+        by_value = _shown_by_value(_light(array, label_channel), value_range)
         # Like a white one, an image black all over is blank: its result tells it.
         is_black = shown is None and by_value is not None and not by_value.any()
         shown = _and(shown, by_value)
@@ -213,10 +230,8 @@ def check_item(
         found.turned.append((name, decoded.orientation))
     if shown is not None and not is_black:
         found.empty.append(f"{name} ({_percent(shown)})")
-    elif not is_black and value_range == UNIT_RANGE and label_channel is None:
-        doubt = range_doubt(array)
-        if doubt is not None:
-            found.doubts.append(f"{name}: {doubt}")
+    elif not is_black and value_range == UNIT_RANGE:
+        found.note_light(array.dtype, None if doubt is None else f"{name}: {doubt}")
     return CheckedImage(array, shown)
 
 
@@ -241,12 +256,27 @@ def _and(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
     return one & other
 
 
+def _light(array: np.ndarray, label_channel: int | Sequence[int] | None) -> np.ndarray:
+    """Return the channels that hold no labels."""
+    if label_channel is None or array.ndim == 2:
+        return array
+    return np.delete(array, np.ravel(label_channel), axis=2)
+
+
 def _shown_by_value(
-    array: np.ndarray, value_range: tuple[float, float]
+    array: np.ndarray, value_range: tuple[float, float] | None
 ) -> np.ndarray | None:
-    """Find black padding; images of more channels than colours have no black."""
-    if array.dtype.kind == "b" or (array.ndim == 3 and array.shape[2] > 4):
+    """Find black padding; images of more channels than colours have no black.
+
+    What may be a scan of any kind must have the colours of a slide, and a known white.
+    """
+    n_channels = array.shape[2] if array.ndim == 3 else 1
+    if array.dtype.kind == "b" or n_channels > 4 or array.size == 0:
         return None
+    if value_range is None:
+        if array.dtype.kind != "u" or n_channels != 3:
+            return None
+        return shown_mask(array, only_colours=True)
     return shown_mask(array, value_range if is_own_range(value_range) else None)
 
 

@@ -112,6 +112,9 @@ def stain_intensity(
     measured, placed = [], []
     for index, ((name, item), plane) in enumerate(zip(named, planes, strict=True)):
         amount = _amount(images[index], stain, counterstain)
+        shown = images.shown(index)
+        if shown is not None:
+            amount[~shown] = np.nan
         values, points = _measure(amount, item, name, radius)
         placed.append((name, points, amount.shape))
         if plane is not None:
@@ -213,9 +216,16 @@ def _measure(
     _check_size(plane.shape, amount.shape, name)
     rows, columns = np.nonzero(plane > 0)
     ids, index = np.unique(plane[rows, columns], return_inverse=True)
-    sums = np.bincount(index, weights=amount[rows, columns], minlength=ids.size)
     points, _ = measure_objects(plane, name)
-    return sums / np.maximum(np.bincount(index, minlength=ids.size), 1), points
+    return object_means(amount[rows, columns], index, ids.size), points
+
+
+def object_means(values: np.ndarray, index: np.ndarray, n: int) -> np.ndarray:
+    """Mean of each object's values that are not NaN; NaN where none is."""
+    known = ~np.isnan(values)
+    counts = np.bincount(index[known], minlength=n)
+    sums = np.bincount(index[known], weights=values[known], minlength=n)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def _disc_means(amount: np.ndarray, points: np.ndarray, radius: float) -> np.ndarray:
@@ -239,6 +249,7 @@ def _disc_means(amount: np.ndarray, points: np.ndarray, radius: float) -> np.nda
         counts = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         counts &= distance <= max(radius, 0.71)  # never no pixel at all
         values = amount[rows.clip(0, height - 1), columns.clip(0, width - 1)]
+        counts &= ~np.isnan(values)
         total = counts.sum(axis=1)
         sums = np.where(counts, values, 0).sum(axis=1, dtype=float)
         means[start : start + step] = np.divide(

@@ -11,12 +11,14 @@ import numpy as np
 from psmlearn._images._stains import STAINS, haematoxylin, stain_amounts
 from psmlearn._parameters import as_list, check_pixel_size, shown
 from psmlearn._typing import Image, Mask
-from psmlearn.io import check_image, check_mask
+from psmlearn.io import check_mask
+from psmlearn.io._batch import ImageBatch, check_one_image
 from psmlearn.io._collections import as_array
 from psmlearn.io._masks import refuse_other_sizes
 from psmlearn.io._paths import as_path, is_path
 from psmlearn.io._pixel_size import warn_of_pixel_sizes
 from psmlearn.measure._cells import list_regions, look_up
+from psmlearn.measure._intensity import object_means
 from psmlearn.metrics._centres import measure_objects
 
 _STAINS = f"haematoxylin, or 2 or 3 of {sorted(STAINS)}"
@@ -125,7 +127,7 @@ def nuclei_table(
         mean(down * down), mean(right * right), mean(down * right)
     )
     for name, amount in amounts.items():
-        table[f"mean_{name}"] = mean(amount[rows, columns])
+        table[f"mean_{name}"] = object_means(amount[rows, columns], index, ids.size)
     return table if region is None else _inside(table, region, plane.shape)
 
 
@@ -139,19 +141,24 @@ def _amounts(
     several = set(names) <= set(STAINS) and len(set(names)) == len(names) in (2, 3)
     if names != ["haematoxylin"] and not several:
         raise ValueError(f"stains must be {_STAINS}, got {shown(stains)}.")
-    if not is_path(image):
+    if not is_path(image) and not isinstance(image, ImageBatch):
         image = as_array(image, "image", "expected an image")
-        image = image[..., :3] if image.ndim == 3 else image
-    pixels = check_image(image)
-    pixels = pixels[..., :3]
+        if image.ndim == 3 and image.dtype.kind == "f":
+            image = image[..., :3]  # without a map; the alpha of integers tells much
+    batch = check_one_image(image)
+    pixels = batch[0][..., :3]
     if pixels.shape[:2] != shape:
         raise ValueError(
             f"The image is {pixels.shape[:2]} pixels (height, width) and the labels "
             f"are {shape}; pass the image of these labels."
         )
     if len(names) == 1:
-        return {"haematoxylin": haematoxylin(pixels)}
-    amounts = stain_amounts(pixels, names)
+        amounts = haematoxylin(pixels)[..., np.newaxis]
+    else:
+        amounts = stain_amounts(pixels, names)
+    seen = batch.shown(0)
+    if seen is not None:
+        amounts[~seen] = np.nan
     return {name: amounts[..., index] for index, name in enumerate(names)}
 
 

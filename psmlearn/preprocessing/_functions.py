@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from psmlearn._images import _artefacts, _stains, _tissue
-from psmlearn._images._checks import as_float_image
 from psmlearn._images._stains import Stain, stain_vector
 from psmlearn._parameters import check_number
+from psmlearn.io._batch import ImageBatch, check_one_image
 from psmlearn.io._collections import as_array
 
 __all__ = [
@@ -22,14 +22,14 @@ __all__ = [
 ]
 
 
-def _checked(image: np.ndarray) -> np.ndarray:
-    """Check one image, which any array will do for."""
-    return as_float_image(as_array(image, "image", "expected an image"), "image")
+def _checked(image: np.ndarray) -> ImageBatch:
+    """Check one image, which any array will do for; return it as a batch of one."""
+    return check_one_image(as_array(image, "image", "expected an image"))
 
 
 def _colours(image: np.ndarray) -> np.ndarray:
     """Check one image and return its first three channels."""
-    checked = _checked(image)
+    checked = _checked(image)[0]
     if checked.shape[2] < 3:
         raise ValueError(
             f"image: stains are told by 3 channels (RGB), got {checked.shape[2]}"
@@ -37,10 +37,11 @@ def _colours(image: np.ndarray) -> np.ndarray:
     return checked[..., :3]
 
 
-def _brightfield(image: np.ndarray) -> np.ndarray:
-    """Check one image and return its colours, or its one channel of grey."""
-    checked = _checked(image)
-    return checked[..., : 3 if checked.shape[2] >= 3 else 1]
+def _brightfield(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Check one image; return its colours, or its grey, and what it shows."""
+    batch = _checked(image)
+    checked = batch[0]
+    return checked[..., : 3 if checked.shape[2] >= 3 else 1], batch.shown(0)
 
 
 def separate_stains(
@@ -175,7 +176,9 @@ def tissue_mask(image: np.ndarray, *, pixel_size: float = 0.25) -> np.ndarray:
     >>> tissue_mask(image)[50, [10, 90]]
     array([False,  True])
     """
-    return _tissue.tissue_mask(_brightfield(image), pixel_size=pixel_size)
+    colours, shown = _brightfield(image)
+    tissue = _tissue.tissue_mask(colours, pixel_size=pixel_size)
+    return tissue if shown is None else tissue & shown
 
 
 def artefact_mask(image: np.ndarray, *, pixel_size: float = 0.25) -> np.ndarray:
@@ -211,4 +214,4 @@ def artefact_mask(image: np.ndarray, *, pixel_size: float = 0.25) -> np.ndarray:
     >>> artefact_mask(image)[100, [20, 100]].tolist()
     [0, 1]
     """
-    return _artefacts.artefact_mask(_brightfield(image), pixel_size=pixel_size)
+    return _artefacts.artefact_mask(_brightfield(image)[0], pixel_size=pixel_size)

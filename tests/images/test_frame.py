@@ -66,6 +66,32 @@ def test_soft_ends_of_compression_belong_to_it():
     assert shown[:, 12:].all()
 
 
+@pytest.mark.parametrize("quality", [50, 75, 95])
+@pytest.mark.parametrize("kind", ["missing tile", "five columns", "corner", "half"])
+def test_padding_in_a_lossy_file(kind, quality):
+    import io
+
+    from PIL import Image
+
+    image = _image((240, 320))
+    empty = np.kron(EMPTY[kind], np.ones((2, 2), bool))
+    image[empty] = 0
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    shown = shown_mask(np.asarray(Image.open(file)))
+    assert shown is not None
+    assert (shown == ~empty).mean() > 0.98
+
+
+@pytest.mark.parametrize("level", [9, 16, 30])
+@pytest.mark.parametrize("kind", ["missing tile", "corner", "round field"])
+def test_black_may_be_a_dark_grey(kind, level):
+    image = _image()
+    image[EMPTY[kind]] = level
+    shown = shown_mask(image)
+    assert (shown == ~EMPTY[kind]).mean() > 0.99
+
+
 def test_limits_of_another_range():
     image = _image().astype(np.uint16) * 16
     image[:7] = 0
