@@ -416,8 +416,8 @@ def warn_of_staining(
     if n_classes < 2:
         told += (
             f"brightfield; {images.names[first]} looks like {found[first]}. Nuclei are "
-            "looked for where it is dark: if they are bright, masks of such images mean "
-            "nothing; leave them out, or invert them (1 - image)."
+            "looked for where it is dark: if they are bright, masks of such images "
+            "mean nothing; leave them out, or invert them (1 - image)."
         )
     else:
         told += (

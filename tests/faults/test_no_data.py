@@ -28,8 +28,8 @@ from psmlearn._engine._crops import PatchSampler
 from psmlearn.datasets import make_nuclei
 from psmlearn.exceptions import NoDataWarning, StainWarning
 from psmlearn.io import check_image, check_images
-from psmlearn.measure import stain_intensity
-from psmlearn.preprocessing import StainNormalizer, TissueDetector
+from psmlearn.measure import labelling_index, nuclei_table, stain_intensity
+from psmlearn.preprocessing import StainNormalizer, TissueDetector, tissue_mask
 
 SHAPE = (96, 112)
 ROWS, COLUMNS = np.mgrid[: SHAPE[0], : SHAPE[1]]
@@ -273,6 +273,87 @@ def test_images_that_show_nothing_at_all(estimator_class, data):
         assert not model.transform(images)[3][..., 3].any()
     else:
         assert not np.asarray(model.predict(images)[3]).any()
+
+
+# -- measures --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", MAKE)
+def test_nuclei_that_are_not_shown_have_no_intensity(how):
+    data = make_nuclei(1, SHAPE, n_nuclei=16, stain="ki67", random_state=2)
+    image, mask, empty = data.images[0], data.masks[0], EMPTY["lower third"]
+    whole = stain_intensity([image], [mask])[0]
+    with pytest.warns(NoDataWarning):
+        values = stain_intensity([MAKE[how](image, empty)], [mask])[0]
+        table = nuclei_table(mask, MAKE[how](image, empty))
+    ids = np.unique(mask[..., 0])[1:]
+    shares = np.array([empty[mask[..., 0] == number].mean() for number in ids])
+    assert (shares == 1).any() and ((shares > 0) & (shares < 1)).any()
+    np.testing.assert_array_equal(np.isnan(values), shares == 1)
+    np.testing.assert_array_equal(np.isnan(table["mean_haematoxylin"]), shares == 1)
+    np.testing.assert_allclose(values[shares == 0], whole[shares == 0])
+    # Of a nucleus that is cut, the part that is shown is measured: no white is.
+    cut = (shares > 0) & (shares < 0.5)
+    np.testing.assert_allclose(values[cut], whole[cut], rtol=0.35)
+    points = np.array([[80.0, 50.0], [20.0, 50.0]])
+    with pytest.warns(NoDataWarning):
+        discs = stain_intensity([MAKE[how](image, empty)], [points], radius=4)[0]
+    assert np.isnan(discs[0]) and np.isfinite(discs[1])
+
+
+def test_the_score_is_that_of_what_is_shown():
+    data = make_nuclei(1, SHAPE, n_nuclei=24, stain="ki67", random_state=4)
+    image, mask = data.images[0], data.masks[0]
+    upper, classes = mask[:64], {"min_cells": 0}
+    alone = stain_intensity([image[:64]], [upper])
+    expected = labelling_index([upper], intensity=alone, **classes).h_score
+    with pytest.warns(NoDataWarning):
+        values = stain_intensity([_black(image, EMPTY["lower third"])], [mask])
+    found = labelling_index([mask], intensity=values, **classes).h_score
+    assert found == pytest.approx(expected, abs=3)
+
+
+# -- other ways in ---------------------------------------------------------------
+
+
+def test_a_stack_with_labels(data):
+    empty = EMPTY["left"]
+    stacks = [
+        np.dstack([_black(image, empty) / 255, mask]).astype(np.float32)
+        for image, mask in zip(data.images, data.masks, strict=True)
+    ]
+    with pytest.warns(NoDataWarning):
+        batch = check_images(stacks, label_channel=-1)
+    np.testing.assert_array_equal(~batch.shown(0), empty)
+    assert (batch[0][empty][:, :3] == 1).all()
+    np.testing.assert_array_equal(batch[0][..., 3], data.masks[0])
+
+
+def test_images_of_any_range_that_have_the_colours_of_a_slide(data):
+    empty = EMPTY["lower third"]
+    with pytest.warns(NoDataWarning):
+        batch = check_images(
+            _spoilt(data.images, "lower third", "black"), value_range=None
+        )
+    np.testing.assert_array_equal(~batch.shown(0), empty)
+    grey = [_black(x, empty).mean(axis=2, keepdims=True) for x in data.images]
+    assert check_images(grey, value_range=None).shown(0) is None  # a scan in air
+
+
+def test_two_channels_of_which_one_is_alpha(data):
+    grey = data.images[0].mean(axis=2).astype(np.uint8)
+    alpha = np.where(EMPTY["corner"], 0, 255).astype(np.uint8)
+    with pytest.warns(NoDataWarning):
+        batch = check_images([np.dstack([grey, alpha])])
+    assert batch.n_channels == 1
+    np.testing.assert_array_equal(~batch.shown(0), EMPTY["corner"])
+    assert check_images([np.dstack([grey, grey])]).n_channels == 2
+
+
+def test_functions_of_one_image(data):
+    with pytest.warns(NoDataWarning):
+        tissue = tissue_mask(_black(data.images[0], EMPTY["left"]))
+    assert not tissue[EMPTY["left"]].any()
 
 
 # -- dark ground -----------------------------------------------------------------

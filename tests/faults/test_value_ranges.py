@@ -19,7 +19,7 @@ from psmlearn import (
 from psmlearn.datasets import make_nuclei
 from psmlearn.exceptions import ValueRangeWarning
 from psmlearn.io import check_image, check_images
-from psmlearn.measure import labelling_index, stain_intensity
+from psmlearn.measure import labelling_index, nuclei_table, stain_intensity
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,48 @@ def test_a_doubtful_white_is_told(data, kind, white):
         check_images(images)
     with pytest.warns(ValueRangeWarning, match="white"):
         check_image(images[0])
+
+
+def test_hot_pixels_and_white_padding_hide_no_doubt(data):
+    image = _stored(data.images, "12 bits in 16")[0]
+    image[3, 4] = 65535
+    with pytest.warns(ValueRangeWarning, match=r"\(0, 4095\)"):
+        check_images([image])
+    image[:, :30] = 65535
+    with pytest.warns(ValueRangeWarning, match=r"\(0, 4095\)"):
+        check_images([image])
+    twice = data.images[0] / 255 / 255
+    twice[:, :30] = 1
+    with pytest.warns(ValueRangeWarning, match="divided twice"):
+        batch = check_images([twice])
+    assert batch.shown(0) is None
+
+
+def test_dark_images_among_bright_ones_are_merely_dark(data):
+    dark = (data.images[0] // 6).astype(np.uint8)
+    check_images([dark, *data.images])
+    with pytest.warns(ValueRangeWarning):
+        check_images([dark])
+
+
+def test_large_integers_keep_their_differences():
+    image = np.arange(200, dtype=np.int64).reshape(10, 20) + 10**9
+    batch = check_images([image], value_range=(10**9, 10**9 + 255))
+    np.testing.assert_allclose(
+        batch[0][..., 0] * 255, np.arange(200).reshape(10, 20), atol=1e-4
+    )
+
+
+def test_a_batch_of_one_is_an_image(data):
+    batch = check_images(_stored(data.images, "12 bits in 16"), value_range=(0, 4080))
+    np.testing.assert_array_equal(check_image(batch[1:]), batch[1])
+    expected = nuclei_table(data.masks[0], data.images[0])
+    found = nuclei_table(data.masks[0], batch[:1])
+    np.testing.assert_allclose(
+        found["mean_haematoxylin"], expected["mean_haematoxylin"], rtol=1e-5
+    )
+    with pytest.raises(ValueError, match="batch of 2"):
+        check_image(batch)
 
 
 @pytest.mark.parametrize("kind", STORED)
@@ -141,7 +183,11 @@ def test_values_beyond_the_range_are_refused(data, top):
 
 
 @pytest.mark.parametrize(
-    "value", [(0,), (1, 0), (0, 0), (0, 1, 2), "ab", 5, (0, np.nan), (0, np.inf), {}]
+    "value",
+    [
+        *[(0,), (1, 0), (0, 0), (0, 1, 2), "ab", 5, (0, np.nan), (0, np.inf), {}],
+        *[("0", "1"), (False, True), {0, 1}, {0: 1, 1: 2}, (-1e39, 1e39)],
+    ],
 )
 def test_what_is_no_range_is_refused(data, value):
     for call in (
