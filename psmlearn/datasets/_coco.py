@@ -23,6 +23,7 @@ from psmlearn.datasets._polygons import (
     Pixels,
     as_vertices,
     fill_parts,
+    holds_open_ring,
     read_drawable_size,
     read_json,
 )
@@ -283,7 +284,7 @@ def _paint(
     """Draw the annotations of one image: ids and classes, crowds as unknown."""
     single = [a for a in annotations if not a.get("iscrowd", 0)]
     mask, _ = paint(
-        (_draw(annotation, size, path) for annotation in single),
+        (_draw(annotation, size, path, lost) for annotation in single),
         size,
         lost,
         path,
@@ -291,7 +292,7 @@ def _paint(
     )
     for annotation in annotations:
         if annotation.get("iscrowd", 0):
-            crowd = _draw(annotation, size, path)
+            crowd = _draw(annotation, size, path, lost)
             if not len(crowd.rows):
                 lost.add("empty", f"the crowd of {crowd.name}", path)
             free = mask[crowd.rows, crowd.columns, 0] == 0
@@ -299,7 +300,7 @@ def _paint(
     return mask
 
 
-def _draw(annotation: dict, size: tuple[int, int], path: str) -> Drawn:
+def _draw(annotation: dict, size: tuple[int, int], path: str, lost: Lost) -> Drawn:
     """Draw an annotation, or raise an error that names it."""
     segmentation = annotation.get("segmentation")
     label = f"annotation {annotation.get('id')!r:.40} of image "
@@ -327,6 +328,8 @@ def _draw(annotation: dict, size: tuple[int, int], path: str) -> Drawn:
         rows, columns = fill_parts(polygons, size)
     except ValueError as error:
         raise ValueError(f"{name}: {error}.") from error
+    if holds_open_ring(polygons):
+        lost.add("open", f"a part of {label}", path)
     outline = np.concatenate([np.empty((0, 2)), *(rings[0] for rings in polygons)])
     return Drawn(label, rows, columns, outline, measure_area(polygons))
 

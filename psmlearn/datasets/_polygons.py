@@ -331,6 +331,18 @@ def _between(flips: np.ndarray) -> np.ndarray:
     return np.bitwise_xor.accumulate(flips, axis=1)[:, :-1].astype(bool)
 
 
+def holds_open_ring(polygons: Iterable[Sequence[np.ndarray]]) -> bool:
+    """Tell if some rings enclose nothing, by their vertices, beside others that do."""
+    is_open = [_is_open(ring) for rings in polygons for ring in rings]
+    return any(is_open) and not all(is_open)
+
+
+def _is_open(ring: np.ndarray) -> bool:
+    """Tell a ring of less than three vertices, whether or not the first comes twice."""
+    closed = len(ring) == 3 and (ring[0] == ring[-1]).all()
+    return len(ring) < 3 or bool(closed)
+
+
 def fill_parts(
     polygons: Iterable[Sequence[np.ndarray]], shape: tuple[int, int]
 ) -> Pixels:

@@ -5,11 +5,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from loader_sets import IDS, SHAPE, write_dsb, write_lgg, write_points
+from loader_sets import (
+    IDS,
+    SHAPE,
+    annotation,
+    corners,
+    feature,
+    polygon,
+    write_coco,
+    write_dsb,
+    write_features,
+    write_lgg,
+    write_points,
+)
 from PIL import Image
 
 from psmlearn import datasets
-from psmlearn.exceptions import OrientationWarning
+from psmlearn.exceptions import AnnotationWarning, OrientationWarning
 from psmlearn.io import write_image
 
 
@@ -76,3 +88,86 @@ def test_stencils_that_viewers_turn_are_told(tmp_path, kind, tag):
     Image.fromarray(INSIDE * 255).save(target, exif=exif)
     with pytest.warns(OrientationWarning, match=rf"{target.name}' \({tag}\)"):
         load(tmp_path)
+
+
+# Planes and parts -------------------------------------------------------------------
+
+
+def on_plane(square, z=None, t=None, nucleus=False):
+    geometry = polygon(*square)
+    if z is not None:
+        geometry["plane"] = {"c": -1, "z": z, "t": t or 0}
+    told = feature(geometry)
+    if nucleus:
+        told |= {"nucleusGeometry": geometry, "geometry": polygon(*square)}
+    return told
+
+
+FIRST, SECOND, THIRD = (1, 1, 4), (7, 3, 4), (12, 8, 5)
+
+
+@pytest.mark.parametrize(
+    ("features", "told"),
+    [
+        ([on_plane(FIRST, 0), on_plane(SECOND, 7)], "z 0 t 0, z 7 t 0"),
+        ([on_plane(FIRST), on_plane(SECOND, 2)], "z 0 t 0, z 2 t 0"),
+        ([on_plane(FIRST, 4, 1), on_plane(SECOND, 4, 11)], "z 4 t 1, z 4 t 11"),
+        ([on_plane(FIRST, 1), on_plane(SECOND, 6, nucleus=True)], "z 1 t 0, z 6 t 0"),
+        (
+            [
+                on_plane(FIRST, 3),
+                feature({"type": "Point", "coordinates": [9, 9], "plane": {"z": 12}}),
+            ],
+            "z 3 t 0, z 12 t 0",
+        ),
+        (
+            [
+                on_plane(FIRST, 2),
+                feature(
+                    {
+                        "type": "GeometryCollection",
+                        "plane": {"z": 8},
+                        "geometries": [polygon(*SECOND)],
+                    }
+                ),
+            ],
+            "z 2 t 0, z 8 t 0",
+        ),
+    ],
+)
+def test_objects_of_several_planes_are_told(tmp_path, features, told):
+    write_features(tmp_path, features)
+    with pytest.warns(AnnotationWarning, match=rf"a\.geojson' \({told}\)") as caught:
+        datasets.load_geojson(tmp_path)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("z", [None, 0, 5])
+def test_objects_of_one_plane_are_sound(tmp_path, z):
+    others = on_plane(THIRD, 9)
+    others["properties"]["objectType"] = "tile"  # not kept
+    write_features(tmp_path, [on_plane(FIRST, z), on_plane(SECOND, z), others])
+    assert datasets.load_geojson(tmp_path).masks[0].max() == 2
+
+
+@pytest.mark.parametrize("line", ["LineString", "MultiLineString"])
+def test_lines_beside_polygons_are_told(tmp_path, line):
+    way = [[1, 1], [8, 5]]
+    drawn = {"type": line, "coordinates": way if line == "LineString" else [way]}
+    nested = {"type": "GeometryCollection", "geometries": [drawn]}
+    both = {"type": "GeometryCollection", "geometries": [polygon(*THIRD), nested]}
+    write_features(tmp_path, [feature(polygon(*FIRST)), feature(both)])
+    with pytest.warns(AnnotationWarning, match="1 are lines.*a part of feature 1"):
+        assert datasets.load_geojson(tmp_path).masks[0].max() == 2
+
+
+@pytest.mark.parametrize("way", [[[1, 9], [5, 9]], [[1, 9], [5, 9], [1, 9]]])
+def test_parts_that_enclose_nothing_are_told(tmp_path, way):
+    rings = [polygon(*FIRST)["coordinates"], [way]]
+    write_features(tmp_path, [feature({"type": "MultiPolygon", "coordinates": rings})])
+    with pytest.warns(AnnotationWarning, match="a ring of feature 0"):
+        datasets.load_geojson(tmp_path)
+    parts = [np.ravel(ring).tolist() for ring in (corners(*FIRST), way)]
+    target = write_coco(tmp_path, [annotation(31, parts)])
+    with pytest.warns(AnnotationWarning, match="a part of annotation 31"):
+        datasets.load_coco(target)
