@@ -16,6 +16,7 @@ from psmlearn.datasets._folders import (
     find_file,
     find_groups,
     report_missing,
+    tell_bad_name,
 )
 from psmlearn.datasets._lost import Drawn, Lost, measure_area, paint
 from psmlearn.datasets._parameters import check_absolute, check_count, compose
@@ -187,6 +188,10 @@ def _read_images(content: object, path: str) -> dict[int | str, dict]:
         if not _is_key(key, int, str) or not isinstance(name, str) or not name:
             raise ValueError(
                 f"{path!r}: image {index} of its list lacks an 'id' or a 'file_name'."
+            )
+        if bad := tell_bad_name(name):
+            raise ValueError(
+                f"{path!r}: image {key!r:.40} has file_name {name!r:.60}, but {bad}."
             )
         windows = PureWindowsPath(name)
         if windows.anchor or ".." in windows.parts or "\0" in name:

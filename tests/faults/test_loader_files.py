@@ -361,3 +361,56 @@ def test_endless_points_of_an_endless_image(h5, tmp_path, monkeypatch):
         file.create_dataset("coordinates", (10**12, 2), "f8", chunks=(1024, 2))
     with pytest.raises(ValueError, match=r"positive/0\.h5.*more points.*4194304"):
         datasets.load_bcdata(tmp_path)
+
+
+CHUNKS = {
+    "one": ({"chunks": (2**29, 2)}, r"chunks of \(536870912, 2\)"),
+    "wide": ({"chunks": (8, 2**27)}, r"chunks of \(8, 134217728\)"),
+    "tiny": ({"chunks": (1, 1), "shape": (9000, 2)}, "18000 chunks"),
+    "bits": ({"chunks": (64, 2), "scaleoffset": 3, "dtype": "i4"}, "filters"),
+    "gzip": ({"chunks": (64, 2), "compression": "gzip"}, None),
+    "lzf": ({"chunks": (64, 2), "compression": "lzf", "fletcher32": True}, None),
+    "all": (
+        {
+            "chunks": (5, 1),
+            "compression": "gzip",
+            "shuffle": True,
+            "fletcher32": True,
+        },
+        None,
+    ),
+    "none": ({"chunks": (3, 2)}, None),
+}
+
+
+@pytest.mark.parametrize("kind", CHUNKS)
+def test_chunks_of_hdf5(h5, tmp_path, kind):
+    h5py, target, _ = h5
+    options, told = CHUNKS[kind]
+    image = tmp_path / "images" / "train" / "0.png"
+    write_image(image, np.zeros((120, 130), np.uint8))
+    settings = {"shape": (11, 2), "dtype": "f8", "maxshape": (None, None)} | options
+    with h5py.File(target, "w") as file:
+        dataset = file.create_dataset("coordinates", **settings)
+        if told is None or kind in ("tiny", "bits"):
+            dataset[...] = np.arange(dataset.size).reshape(dataset.shape) % 50
+    if told is None:
+        points = datasets.load_bcdata(tmp_path).points[0]
+        assert points[:11, :2].tolist() == [[2 * i + 1, 2 * i] for i in range(11)]
+        return
+    with pytest.raises(ValueError, match=rf"0\.h5.*{told}"):
+        datasets.load_bcdata(tmp_path)
+
+
+@pytest.mark.parametrize("n_packed", [2_000, 2**27])
+def test_chunks_of_hdf5_that_unpack_to_more(h5, tmp_path, n_packed):
+    h5py, target, _ = h5
+    packed = zlib.compress(bytes(n_packed), 9)
+    with h5py.File(target, "w") as file:
+        dataset = file.create_dataset(
+            "coordinates", (9, 2), "u1", chunks=(700, 2), maxshape=(None, 2),
+            compression="gzip",
+        )  # fmt: skip
+        dataset.id.write_direct_chunk((0, 0), packed)
+    with pytest.raises(ValueError, match=r"0\.h5.*(unpacks to more|stored bytes)"):
+        datasets.load_bcdata(tmp_path)
