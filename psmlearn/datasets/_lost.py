@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ _N_TOLD = 5
 # Small objects at a border are cut by half quite often, and nobody minds.
 _LEAST_REACH = 0.1
 # How often objects may cover their image, one above the other, and pixels in all.
+_PIXELS_AT_ONCE = 1 << 20
 _MAX_LAYERS, _MAX_PAINTED = 100, 1 << 28
 _KINDS = {
     "outside": "lie outside of their image and are left out",
@@ -160,18 +161,40 @@ def paint(
         labels[drawn.rows, drawn.columns] = number
     n_objects = len(names)
     lost.n_objects += n_objects
-    present = np.bincount(labels.ravel(), minlength=n_objects + 1) > 0
+    present = np.zeros(n_objects + 1, dtype=bool)
+    for block in _blocks(shape):
+        present[labels[block]] = True
     present[0] = False
     for number in np.flatnonzero(~present[1:] & ~np.array(lost_already[1:], bool)):
         lost.add("covered", names[number], source)
     for number in sorted(holding):
         if present[number]:
             lost.add("holder", names[number - 1], source)
-    ids = (np.cumsum(present) * present).astype(np.int32)[labels]
-    if classes is not None:
-        planes = np.array([0, *classes], dtype=np.int32)[labels]
-        ids = np.stack([ids, planes], axis=-1)
-    return ids, present[1:]
+    return _number(labels, present, classes), present[1:]
+
+
+def _number(
+    labels: np.ndarray, present: np.ndarray, classes: Sequence[int] | None
+) -> np.ndarray:
+    """Number the objects that are seen anew, and add their classes."""
+    new = (np.cumsum(present) * present).astype(np.int32)
+    if classes is None:
+        if not present[1:].all():
+            for block in _blocks(labels.shape):
+                labels[block] = new[labels[block]]
+        return labels
+    told = np.array([0, *classes], dtype=np.int32)
+    both = np.empty((*labels.shape, 2), dtype=np.int32)
+    for block in _blocks(labels.shape):
+        both[block] = np.stack([new[labels[block]], told[labels[block]]], axis=-1)
+    return both
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Yield rows that are few enough for copies not to count."""
+    step = max(1, _PIXELS_AT_ONCE // max(1, shape[1]))
+    for top in range(0, shape[0], step):
+        yield slice(top, top + step)
 
 
 def _note_beside(drawn: Drawn, shape: tuple[int, int], lost: Lost, source: str) -> bool:

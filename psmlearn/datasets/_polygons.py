@@ -19,7 +19,7 @@ from psmlearn.io._read import read_size
 MAX_JSON_BYTES = 1 << 27
 """Parsed, a file takes some twenty-four times its size in memory."""
 # Masks of four bytes a pixel are made of what an image merely declares.
-MAX_PIXELS = 1 << 29
+MAX_PIXELS = 1 << 28
 _BYTES_AT_ONCE = 1 << 20
 _MAX_COORDINATE = 1e9
 # Edges are crossed with rows some at a time, so that memory stays bounded.
