@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from psmlearn._warnings import warn_user
+from psmlearn.datasets._fill import Pixels, fill_parts
 from psmlearn.datasets._folders import (
     IMAGE_SUFFIXES,
     Skipped,
@@ -36,7 +38,6 @@ from psmlearn.datasets._parameters import (
 )
 from psmlearn.datasets._polygons import (
     as_vertices,
-    fill_parts,
     holds_open_ring,
     read_drawable_size,
     read_json,
@@ -551,24 +552,27 @@ def _paint(
     classes = None if numbers is None else _look_up(numbers, names)
     kinds = {each.kind for each in found.objects}
     mixed = "annotation" in kinds and not kinds.isdisjoint({"detection", "cell"})
-    objects = (_draw(each, size, found.path, mixed) for each in found.objects)
+    filled = fill_parts(
+        [each.polygons for each in found.objects],
+        size,
+        lambda index: f"{found.path!r}: {found.objects[index].name}",
+    )
+    objects = (
+        _draw(each, pixels, mixed)
+        for each, pixels in zip(found.objects, filled, strict=True)
+    )
     mask, shown = paint(objects, size, lost, found.path, classes)
     return mask, [name or "" for name, seen in zip(names, shown, strict=True) if seen]
 
 
-def _draw(each: _Object, size: tuple[int, int], path: str, mixed: bool) -> Drawn:
+def _draw(each: _Object, pixels: Pixels, mixed: bool) -> Drawn:
     """Draw one object; annotations among detections may be regions."""
-    try:
-        rows, columns = fill_parts(each.polygons, size)
-    except ValueError as error:
-        raise ValueError(f"{path!r}: {each.name}: {error}.") from error
     outline = np.concatenate(
         [np.empty((0, 2)), *(ring for rings in each.polygons for ring in rings)]
     )
-    area = measure_area(each.polygons)
-    return Drawn(
-        each.name, rows, columns, outline, area, mixed and each.kind == "annotation"
-    )
+    holder = mixed and each.kind == "annotation"
+    area = partial(measure_area, each.polygons)
+    return Drawn(each.name, *pixels, outline, area, holder)
 
 
 def _stack_points(

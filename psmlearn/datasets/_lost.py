@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,8 +41,8 @@ class Drawn:
     rows, columns : ndarray of shape (n_pixels,)
     outline : ndarray of shape (n_vertices, 2) or None
         All its vertices, where it has some: they tell whether it leaves the image.
-    area : float or None
-        In pixels, of the part beyond the image, too.
+    area : callable or None
+        Gives its area in pixels, with the part beyond the image.
     holder : bool
         Whether it may be a region that was looked at, rather than a nucleus.
     """
@@ -51,7 +51,7 @@ class Drawn:
     rows: np.ndarray
     columns: np.ndarray
     outline: np.ndarray | None = None
-    area: float | None = None
+    area: Callable[[], float] | None = None
     holder: bool = False
 
 
@@ -143,6 +143,7 @@ def paint(
     labels = np.zeros(shape, dtype=np.int32)
     names: list[str] = []
     lost_already, holders, holding = [False], [False], set()
+    any_holder = False
     n_painted, most = 0, max(_MAX_LAYERS * labels.size, _MAX_PAINTED)
     for number, drawn in enumerate(objects, start=1):
         n_painted += len(drawn.rows)
@@ -154,7 +155,8 @@ def paint(
         names.append(drawn.name)
         holders.append(drawn.holder)
         lost_already.append(_note_beside(drawn, shape, lost, source))
-        if not drawn.holder and any(holders) and len(drawn.rows):
+        any_holder = any_holder or drawn.holder
+        if any_holder and not drawn.holder and len(drawn.rows):
             below = labels[drawn.rows, drawn.columns]
             if holders[below[0]] and (below == below[0]).all():
                 holding.add(int(below[0]))
@@ -208,7 +210,7 @@ def _note_beside(drawn: Drawn, shape: tuple[int, int], lost: Lost, source: str) 
     if n_pixels == 0:
         lost.add("outside" if reach > 0 else "empty", drawn.name, source)
         return True
-    if reach > _LEAST_REACH and drawn.area is not None and n_pixels < drawn.area / 2:
+    if reach > _LEAST_REACH and drawn.area is not None and n_pixels < drawn.area() / 2:
         lost.add("cut", drawn.name, source)
     return False
 

@@ -34,8 +34,13 @@ from skimage.draw import polygon as slow_polygon
 
 from psmlearn import datasets
 from psmlearn.datasets._aperio import read_aperio_outlines
+from psmlearn.datasets._fill import (
+    fill_outline,
+    fill_outlines,
+    fill_parts,
+    fill_polygon,
+)
 from psmlearn.datasets._lost import Drawn, Lost, paint
-from psmlearn.datasets._polygons import fill_outline, fill_polygon
 from psmlearn.exceptions import AnnotationWarning
 from psmlearn.io import write_image
 
@@ -328,7 +333,7 @@ def test_outlines_of_many_vertices(fill):
 
 
 def test_tangles_are_refused(monkeypatch):
-    monkeypatch.setattr("psmlearn.datasets._polygons._MAX_CROSSINGS", 1000)
+    monkeypatch.setattr("psmlearn.datasets._fill._MAX_CROSSINGS", 1000)
     spikes = np.array([(0, 0), (900, 5)] * 30, float) + np.arange(60)[:, np.newaxis]
     for fill in (fill_outline, lambda o, s: fill_polygon([o], s)):
         with pytest.raises(ValueError, match=r"crosses rows.*up to 1000 are drawn"):
