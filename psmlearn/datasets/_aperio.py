@@ -257,7 +257,9 @@ def _draw(
         if not cut.all():  # else it is an island, wholly within a hole
             used.update(np.unique(cut).tolist())
             rows, columns = rows[cut == 0], columns[cut == 0]
-    return Drawn(outline.name, rows, columns, outline.vertices, partial(_measure, outline))
+    return Drawn(
+        outline.name, rows, columns, outline.vertices, partial(_measure, outline)
+    )
 
 
 def _measure(outline: Outline) -> float:

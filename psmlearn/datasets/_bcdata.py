@@ -255,5 +255,5 @@ def _check_chunks(dataset: Any) -> None:
         room = n_bytes + 4
         if len(zlib.decompressobj().decompress(packed, room + 1)) > room:
             raise ValueError(
-                f"its {_KEY!r} has a chunk that unpacks to more than its {n_bytes} bytes"
+                f"its {_KEY!r} has a chunk that unpacks to more than {n_bytes} bytes"
             )

@@ -324,10 +324,11 @@ def _fill_some(
     np.cumsum(sizes[low:high], out=base[1:])
     keys = _find_inside(layout, base, int(crossings[:, low:high].sum()), low, high)
     bounds = np.searchsorted(keys, base)
-    one = slice(low, low + 1) if high - low == 1 else None
-    number = one or low + np.repeat(np.arange(high - low), np.diff(bounds))
-    if one is None:
-        keys -= base[number - low]
+    number: np.ndarray | int = low
+    if high - low > 1:  # else one that may be large
+        place = np.repeat(np.arange(high - low), np.diff(bounds))
+        keys -= base[place]
+        number = low + place
     rows, columns = np.divmod(keys, layout.width[number] + 1)
     rows += layout.top[number]
     columns += layout.left[number]

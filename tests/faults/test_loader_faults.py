@@ -34,12 +34,7 @@ from skimage.draw import polygon as slow_polygon
 
 from psmlearn import datasets
 from psmlearn.datasets._aperio import read_aperio_outlines
-from psmlearn.datasets._fill import (
-    fill_outline,
-    fill_outlines,
-    fill_parts,
-    fill_polygon,
-)
+from psmlearn.datasets._fill import fill_outline, fill_polygon
 from psmlearn.datasets._lost import Drawn, Lost, paint
 from psmlearn.exceptions import AnnotationWarning
 from psmlearn.io import write_image

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from loader_sets import (
@@ -19,8 +21,12 @@ from loader_sets import (
     write_points,
 )
 from PIL import Image
+from skimage.draw import polygon as slow_polygon
 
 from psmlearn import datasets
+from psmlearn.datasets import _fill
+from psmlearn.datasets._fill import fill_outline, fill_polygon
+from psmlearn.datasets._lost import Drawn, Lost, paint
 from psmlearn.exceptions import AnnotationWarning, OrientationWarning
 from psmlearn.io import write_image
 
@@ -171,3 +177,109 @@ def test_parts_that_enclose_nothing_are_told(tmp_path, way):
     target = write_coco(tmp_path, [annotation(31, parts)])
     with pytest.warns(AnnotationWarning, match="a part of annotation 31"):
         datasets.load_coco(target)
+
+
+# Many outlines, and wide ones -------------------------------------------------------
+
+
+@pytest.mark.parametrize("least", [0, 16, 10**9])
+@pytest.mark.parametrize("cost", [1, 700, 1 << 20])
+def test_many_outlines_have_the_pixels_of_each_alone(monkeypatch, cost, least):
+    rng = np.random.default_rng(cost + least)
+    shape = (41, 53)
+    outlines = [
+        rng.uniform(-15, 65, (rng.integers(1, 12), 2)).round(int(rng.integers(0, 3)))
+        for _ in range(150)
+    ]
+    objects = [
+        [[outlines[i] for i in rng.integers(0, 150, rng.integers(0, 4))]
+         for _ in range(rng.integers(0, 4))]
+        for _ in range(60)
+    ]  # fmt: skip
+    truth = [fill_outline(outline, shape) for outline in outlines]
+    parts = [[fill_polygon(rings, shape) for rings in each] for each in objects]
+    monkeypatch.setattr(_fill, "_COST_AT_ONCE", cost)
+    monkeypatch.setattr(_fill, "_PIXELS_PER_CROSSING", least)
+    for one, other in zip(_fill.fill_outlines(outlines, shape), truth, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, each in zip(_fill.fill_parts(objects, shape), parts, strict=True):
+        expected = np.concatenate([np.zeros((2, 0)), *map(np.array, each)], axis=1)
+        np.testing.assert_array_equal(one, expected)
+    for outline, found in zip(outlines, truth, strict=True):
+        expected = slow_polygon(outline[:, 0], outline[:, 1], shape)
+        if len(outline) > 2:
+            np.testing.assert_array_equal(found, expected)
+
+
+def write_aperio_regions(folder, regions, size):
+    picture = np.full((*size, 3), 200, np.uint8)
+    Image.fromarray(picture).save(folder / "T-a-b.tif")
+    text = "".join(
+        f'<Region Id="{number}" Type="{kind}"><Vertices>'
+        + "".join(f'<Vertex X="{x}" Y="{y}"/>' for y, x in vertices)
+        + "</Vertices></Region>"
+        for number, (kind, vertices) in enumerate(regions, 1)
+    )
+    (folder / "T-a-b.xml").write_text(
+        f"<Annotations><Annotation><Regions>{text}</Regions></Annotation></Annotations>"
+    )
+
+
+def slivers(n, size):
+    return [
+        np.array([(0, 3 * i), (size - 20, size - 9), (size - 19, size - 9)], float)
+        for i in range(n)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["aperio", "geojson", "coco"])
+def test_slivers_take_no_time_for_their_boxes(kind):
+    shape = (6000, 6000)
+    thin = slivers(120, 6000)
+    began = time.perf_counter()
+    if kind == "aperio":
+        found = list(_fill.fill_outlines(thin, shape))
+    else:
+        found = list(_fill.fill_parts([[[each]] for each in thin], shape))
+    assert time.perf_counter() - began < 4
+    assert all(len(rows) > 100 for rows, _ in found)
+
+
+@pytest.mark.parametrize("holder", [False, True])
+def test_tiny_objects_take_a_tenth_of_a_millisecond(holder):
+    n = 30_000
+    places = np.stack([np.arange(n) % 173, np.arange(n) // 173], axis=1) + 0.2
+    tiny = [place + [(0, 0), (0, 1.9), (1.7, 0.9)] for place in places]
+    began = time.perf_counter()
+    pixels = _fill.fill_outlines(tiny, (180, 190))
+    drawn = (
+        Drawn("", *found, outline, None, holder and not i)
+        for i, (found, outline) in enumerate(zip(pixels, tiny, strict=True))
+    )
+    lost = Lost()
+    labels, shown = paint(drawn, (180, 190), lost, "")
+    assert time.perf_counter() - began < n * 2e-4
+    assert labels.max() == shown.sum() > n / 2
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+@pytest.mark.parametrize("n_told", [2, 4])
+def test_boxes_closed_by_their_first_corner(tmp_path, kind, n_told):
+    top, left, bottom, right = 7, 11, 38, 61
+    corners = [(top, left), (top, right), (bottom, right), (bottom, left)]
+    corners = corners if n_told == 4 else corners[::2]
+    masks = []
+    for vertices in (corners, corners + corners[:1]):
+        write_aperio_regions(tmp_path, [(kind, vertices)], (50, 70))
+        masks.append(datasets.load_monuseg(tmp_path).masks[0])
+    np.testing.assert_array_equal(*masks)
+    box = (bottom - top) * (right - left)
+    expected = box if kind == 1 else box * np.pi / 4
+    assert masks[0].sum() == pytest.approx(expected, rel=0.07)
+
+
+def test_a_line_there_and_back_is_no_region(tmp_path):
+    regions = [(0, [(3, 3), (9, 12), (3, 3)]), (0, [(20, 20), (20, 30), (30, 30)])]
+    write_aperio_regions(tmp_path, regions, (50, 70))
+    with pytest.warns(AnnotationWarning, match=r"too few vertices.*region 1"):
+        assert datasets.load_monuseg(tmp_path).masks[0].max() == 1
