@@ -316,8 +316,8 @@ def _tell_doubts(found: list[_Features], numbers: dict[str, int] | None) -> None
         names = [f"{each.path!r} ({_tell_planes(each.planes)})" for each in several]
         told.append(
             f"those of {len(several)} file(s) lie on several planes of a stack, and "
-            "all are taken for the one plane of their image; export the objects of that "
-            f"plane alone: {tell_names(names)}"
+            "all are taken for the one plane of their image; export the objects of "
+            f"that plane alone: {tell_names(names)}"
         )
     if told:
         warn_user(f"Of the annotations, {'; '.join(told)}.", AnnotationWarning)
