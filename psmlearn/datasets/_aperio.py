@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
+from psmlearn.datasets._fill import Pixels, fill_outlines
 from psmlearn.datasets._folders import is_regular
 from psmlearn.datasets._lost import Drawn, Lost, measure_area, paint
-from psmlearn.datasets._polygons import Pixels, fill_outline
 
 # Parsed, a file takes some twenty times its size.
 _MAX_XML_BYTES = 1 << 27
@@ -110,8 +111,17 @@ def _read_outline(region: Element, path: str) -> Outline:
             f"{_MAX_COORDINATE:g} pixels."
         )
     kind = region.get("Type", _POLYGON).strip() or _POLYGON
+    if kind != _POLYGON or len(vertices) == 3:
+        vertices = _open(vertices)
     negative = region.get("NegativeROA", "0").strip().lower()
     return Outline(vertices, name, kind, negative not in ("", "0", "false"))
+
+
+def _open(vertices: np.ndarray) -> np.ndarray:
+    """Return vertices without a last one that is the first again, as closes it."""
+    if len(vertices) > 1 and (vertices[0] == vertices[-1]).all():
+        return vertices[:-1]
+    return vertices
 
 
 def _own_elements(region: Element, name: str, path: str) -> Iterator[Element]:
@@ -164,7 +174,10 @@ def rasterize_outlines(
     holes = _cut_holes([each for each in drawable if each.negative], shape, source)
     solid = [each for each in drawable if not each.negative]
     used: set[int] = set()
-    objects = (_draw(outline, shape, source, holes, used) for outline in solid)
+    objects = (
+        _draw(outline, pixels, holes, used)
+        for outline, pixels in zip(solid, _fill(solid, shape, source), strict=True)
+    )
     labels, _ = paint(objects, shape, lost, source)
     for number, outline in enumerate(each for each in drawable if each.negative):
         if number + 1 not in used:
@@ -177,20 +190,31 @@ def _least_vertices(outline: Outline) -> int:
     return 3 if outline.kind == _POLYGON else 2
 
 
-def _fill(outline: Outline, shape: tuple[int, int], source: str) -> Pixels:
-    """Return the pixels of a region of any kind."""
-    vertices = outline.vertices
-    if outline.kind == _ELLIPSE and len(vertices) <= 4:
-        return _fill_ellipse(vertices, shape)
-    if len(vertices) == 2:
-        (top, left), (bottom, right) = vertices
-        vertices = np.array(
-            [(top, left), (top, right), (bottom, right), (bottom, left)]
-        )
-    try:
-        return fill_outline(vertices, shape)
-    except ValueError as error:
-        raise ValueError(f"{source!r}: {outline.name}: {error}.") from error
+def _fill(
+    outlines: list[Outline], shape: tuple[int, int], source: str
+) -> Iterator[Pixels]:
+    """Yield the pixels of regions of any kind."""
+    drawn = [each for each in outlines if not _is_ellipse(each)]
+    filled = fill_outlines(
+        [_corners(each.vertices) for each in drawn],
+        shape,
+        lambda index: f"{source!r}: {drawn[index].name}",
+    )
+    for each in outlines:
+        yield _fill_ellipse(each.vertices, shape) if _is_ellipse(each) else next(filled)
+
+
+def _is_ellipse(outline: Outline) -> bool:
+    """Tell an ellipse that is told by its box; others are told by their outline."""
+    return outline.kind == _ELLIPSE and len(outline.vertices) <= 4
+
+
+def _corners(vertices: np.ndarray) -> np.ndarray:
+    """Return the corners of a box of which two are told, else the vertices."""
+    if len(vertices) != 2:
+        return vertices
+    (top, left), (bottom, right) = vertices
+    return np.array([(top, left), (top, right), (bottom, right), (bottom, left)])
 
 
 def _fill_ellipse(vertices: np.ndarray, shape: tuple[int, int]) -> Pixels:
@@ -215,26 +239,27 @@ def _cut_holes(
     if not negative:
         return None
     holes = np.zeros(shape, dtype=np.int32)
-    for number, outline in enumerate(negative, start=1):
-        holes[_fill(outline, shape, source)] = number
+    for number, pixels in enumerate(_fill(negative, shape, source), start=1):
+        holes[pixels] = number
     return holes
 
 
 def _draw(
     outline: Outline,
-    shape: tuple[int, int],
-    source: str,
+    pixels: Pixels,
     holes: np.ndarray | None,
     used: set[int],
 ) -> Drawn:
     """Draw a region, without the holes in it; `used` learns their numbers."""
-    rows, columns = _fill(outline, shape, source)
+    rows, columns = pixels
     if holes is not None and len(rows):
         cut = holes[rows, columns]
         if not cut.all():  # else it is an island, wholly within a hole
             used.update(np.unique(cut).tolist())
             rows, columns = rows[cut == 0], columns[cut == 0]
-    return Drawn(outline.name, rows, columns, outline.vertices, _measure(outline))
+    return Drawn(
+        outline.name, rows, columns, outline.vertices, partial(_measure, outline)
+    )
 
 
 def _measure(outline: Outline) -> float:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -24,6 +26,9 @@ _CLASSES = {1: "positive", 2: "negative"}
 _KEY = "coordinates"
 MAX_POINTS = 1 << 22
 """Of one file; an image of BCData has some hundred."""
+# Chunks are unpacked whole, however few points they hold.
+_MAX_CHUNK_BYTES, _MAX_CHUNKS = 1 << 22, 1 << 14
+_GZIP, _FILTERS = 1, {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 _DESCR = """BCData: cells of breast cancer in Ki-67 stain
 =============================================
 
@@ -206,6 +211,7 @@ def _read_coordinates(path: str, size: tuple[int, int]) -> np.ndarray:
                 )
             if dataset.dtype.itemsize > 16:
                 raise ValueError(f"its {_KEY!r} has dtype {dataset.dtype}")
+            _check_chunks(dataset)
             return dataset[()].astype(np.float64)
     except MemoryError as error:
         raise MemoryError(f"{path!r} needs more memory than there is.") from error
@@ -213,3 +219,41 @@ def _read_coordinates(path: str, size: tuple[int, int]) -> np.ndarray:
         raise ValueError(
             f"{path!r} is broken or no annotation of BCData: {error}."
         ) from error
+
+
+def _check_chunks(dataset: Any) -> None:
+    """Refuse chunks that hold, or unpack to, far more than the points in them."""
+    if dataset.chunks is None:
+        return
+    n_bytes = int(np.prod(dataset.chunks, dtype=float)) * dataset.dtype.itemsize
+    if n_bytes > max(_MAX_CHUNK_BYTES, 4 * dataset.nbytes):
+        raise ValueError(
+            f"its {_KEY!r} of shape {dataset.shape} is stored in chunks of "
+            f"{dataset.chunks}, {n_bytes} bytes each"
+        )
+    plist = dataset.id.get_create_plist()
+    filters = [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
+    if len(set(filters)) < len(filters) or not set(filters).issubset(_FILTERS):
+        raise ValueError(
+            f"its {_KEY!r} is stored by the filters {filters}; expected some of "
+            f"{', '.join(_FILTERS.values())}, each once"
+        )
+    sides = zip(dataset.shape, dataset.chunks, strict=True)
+    n_chunks = int(np.prod([-(-side // step) for side, step in sides], dtype=float))
+    if n_chunks > _MAX_CHUNKS:
+        raise ValueError(
+            f"its {_KEY!r} is stored in {n_chunks} chunks; up to {_MAX_CHUNKS} are read"
+        )
+    for index in range(dataset.id.get_num_chunks()):
+        info = dataset.id.get_chunk_info(index)
+        if info.size > n_bytes + 4096:  # what cannot be packed grows a little
+            raise ValueError(f"its {_KEY!r} has a chunk of {info.size} stored bytes")
+        if _GZIP not in filters or info.filter_mask & 1 << filters.index(_GZIP):
+            continue
+        _, packed = dataset.id.read_direct_chunk(info.chunk_offset)
+        # Its checksum, too, is four bytes.
+        room = n_bytes + 4
+        if len(zlib.decompressobj().decompress(packed, room + 1)) > room:
+            raise ValueError(
+                f"its {_KEY!r} has a chunk that unpacks to more than {n_bytes} bytes"
+            )

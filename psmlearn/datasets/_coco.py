@@ -5,24 +5,27 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeGuard
 
 import numpy as np
 from sklearn.utils import Bunch
 
+from psmlearn.datasets._fill import Pixels, fill_parts
 from psmlearn.datasets._folders import (
     check_folder,
     find_file,
     find_groups,
     report_missing,
+    tell_bad_name,
 )
 from psmlearn.datasets._lost import Drawn, Lost, measure_area, paint
 from psmlearn.datasets._parameters import check_absolute, check_count, compose
 from psmlearn.datasets._polygons import (
-    Pixels,
     as_vertices,
-    fill_parts,
+    holds_open_ring,
     read_drawable_size,
     read_json,
 )
@@ -187,6 +190,10 @@ def _read_images(content: object, path: str) -> dict[int | str, dict]:
             raise ValueError(
                 f"{path!r}: image {index} of its list lacks an 'id' or a 'file_name'."
             )
+        if bad := tell_bad_name(name):
+            raise ValueError(
+                f"{path!r}: image {key!r:.40} has file_name {name!r:.60}, but {bad}."
+            )
         windows = PureWindowsPath(name)
         if windows.anchor or ".." in windows.parts or "\0" in name:
             raise ValueError(
@@ -283,30 +290,55 @@ def _paint(
     """Draw the annotations of one image: ids and classes, crowds as unknown."""
     single = [a for a in annotations if not a.get("iscrowd", 0)]
     mask, _ = paint(
-        (_draw(annotation, size, path) for annotation in single),
+        _draw(single, size, path, lost),
         size,
         lost,
         path,
         [classes[annotation["category_id"]] for annotation in single],
     )
-    for annotation in annotations:
-        if annotation.get("iscrowd", 0):
-            crowd = _draw(annotation, size, path)
-            if not len(crowd.rows):
-                lost.add("empty", f"the crowd of {crowd.name}", path)
-            free = mask[crowd.rows, crowd.columns, 0] == 0
-            mask[crowd.rows[free], crowd.columns[free]] = -1
+    crowds = [a for a in annotations if a.get("iscrowd", 0)]
+    for crowd in _draw(crowds, size, path, lost):
+        if not len(crowd.rows):
+            lost.add("empty", f"the crowd of {crowd.name}", path)
+        free = mask[crowd.rows, crowd.columns, 0] == 0
+        mask[crowd.rows[free], crowd.columns[free]] = -1
     return mask
 
 
-def _draw(annotation: dict, size: tuple[int, int], path: str) -> Drawn:
-    """Draw an annotation, or raise an error that names it."""
-    segmentation = annotation.get("segmentation")
-    label = f"annotation {annotation.get('id')!r:.40} of image "
-    label += repr(annotation["image_id"])
-    name = f"{path!r}: {label}"
+def _draw(
+    annotations: list[dict], size: tuple[int, int], path: str, lost: Lost
+) -> Iterator[Drawn]:
+    """Yield annotations drawn, or raise an error that names the one that fails."""
+    labels = [
+        f"annotation {annotation.get('id')!r:.40} of image {annotation['image_id']!r}"
+        for annotation in annotations
+    ]
+    told = [
+        _read_polygons(annotation.get("segmentation"), f"{path!r}: {label}")
+        for annotation, label in zip(annotations, labels, strict=True)
+    ]
+    filled = fill_parts(
+        [polygons or [] for polygons in told],
+        size,
+        lambda index: f"{path!r}: {labels[index]}",
+    )
+    for annotation, label, polygons, pixels in zip(
+        annotations, labels, told, filled, strict=True
+    ):
+        if polygons is None:
+            runs = annotation["segmentation"]
+            yield Drawn(label, *_decode_runs(runs, size, f"{path!r}: {label}"))
+            continue
+        if holds_open_ring(polygons):
+            lost.add("open", f"a part of {label}", path)
+        outline = np.concatenate([rings[0] for rings in polygons])
+        yield Drawn(label, *pixels, outline, partial(measure_area, polygons))
+
+
+def _read_polygons(segmentation: object, name: str) -> list[list[np.ndarray]] | None:
+    """Return the parts of a segmentation, each one ring; None for run lengths."""
     if isinstance(segmentation, dict):
-        return Drawn(label, *_decode_runs(segmentation, size, name))
+        return None
     if not isinstance(segmentation, list) or not segmentation:
         raise ValueError(
             f"{name} has no segmentation; expected polygons or run lengths (boxes "
@@ -323,12 +355,7 @@ def _draw(annotation: dict, size: tuple[int, int], path: str) -> Drawn:
             polygons.append([as_vertices(pairs, "its polygon")])
         except ValueError as error:
             raise ValueError(f"{name}: {error}.") from error
-    try:
-        rows, columns = fill_parts(polygons, size)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}.") from error
-    outline = np.concatenate([np.empty((0, 2)), *(rings[0] for rings in polygons)])
-    return Drawn(label, rows, columns, outline, measure_area(polygons))
+    return polygons
 
 
 def _decode_runs(segmentation: dict, size: tuple[int, int], name: str) -> Pixels:

@@ -23,6 +23,7 @@ from psmlearn.datasets._lost import Drawn, Lost, paint
 from psmlearn.datasets._parameters import check_flag, compose
 from psmlearn.datasets._polygons import read_drawable_size
 from psmlearn.datasets._stencils import read_stencil
+from psmlearn.io._read import warn_of_orientation
 
 _LAYOUT = "IMAGE_ID/images/IMAGE_ID.png and IMAGE_ID/masks/*.png, one per nucleus"
 _DESCR = """2018 Data Science Bowl: nuclei of many kinds
@@ -123,8 +124,12 @@ def load_dsb2018(folder: str | os.PathLike, *, require_masks: bool = True) -> Bu
     report_missing(root, missing, layout)
     images = {name: path for name, path in found.items() if path is not None}
     lost = Lost()
-    masks = [_paint(stencils[name], image, lost) for name, image in images.items()]
+    turned: list[tuple[str, int]] = []
+    masks = [
+        _paint(stencils[name], image, lost, turned) for name, image in images.items()
+    ]
     lost.tell()
+    warn_of_orientation(turned)
     return Bunch(
         images=list(images.values()),
         masks=None if all(mask is None for mask in masks) else masks,
@@ -159,16 +164,20 @@ def _find_stencils(case: Path, skipped: Skipped) -> list[str]:
     return list(list_by_stem(folder, LABEL_SUFFIXES, skipped).values())
 
 
-def _paint(stencils: list[str], image: str, lost: Lost) -> np.ndarray | None:
+def _paint(
+    stencils: list[str], image: str, lost: Lost, turned: list[tuple[str, int]]
+) -> np.ndarray | None:
     """Join the masks of single nuclei into one label image."""
     if not stencils:
         return None
     size = read_drawable_size(image)
-    objects = (_draw(path, size, image) for path in stencils)
+    objects = (_draw(path, size, image, turned) for path in stencils)
     return paint(objects, size, lost, "")[0]
 
 
-def _draw(path: str, size: tuple[int, int], image: str) -> Drawn:
+def _draw(
+    path: str, size: tuple[int, int], image: str, turned: list[tuple[str, int]]
+) -> Drawn:
     """Return the pixels of one nucleus."""
-    rows, columns = np.nonzero(read_stencil(path, size, image))
+    rows, columns = np.nonzero(read_stencil(path, size, image, turned))
     return Drawn(path, rows, columns)

@@ -35,6 +35,8 @@ _PICTURES = {
 }  # fmt: skip
 _N_TOLD = 5
 _MAX_NESTING = 5
+# Bytes of a file's name and of its path, on all systems that are common.
+_MAX_NAME, _MAX_PATH = 255, 4095
 _DESCR = """A folder of images and label images
 ===================================
 
@@ -96,7 +98,7 @@ def _find_composed(path: Path) -> Path:
     """Return a path whose names differ in the composition of accents alone."""
     found = Path(path.anchor)
     for part in path.parts[1:]:
-        if not (found / part).exists() and found.is_dir():
+        if not os.path.lexists(found / part) and found.is_dir():
             for each in sorted(found.iterdir()):
                 if compose(each.name) == compose(part):
                     part = each.name
@@ -121,11 +123,25 @@ def find_file(root: Path, name: str) -> Path | None:
     return None
 
 
+def tell_bad_name(name: str) -> str:
+    """Write why no file can have a name (or path) of a list; "" if one can."""
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:
+        return "it has characters that no file's name can have"
+    if b"\0" in encoded:
+        return "it has a null character"
+    parts = encoded.replace(b"\\", b"/").split(b"/")
+    if max(map(len, parts)) > _MAX_NAME or len(encoded) > _MAX_PATH:
+        return f"it is too long ({len(encoded)} bytes)"
+    return ""
+
+
 def is_regular(path: str | os.PathLike) -> bool:
     """Tell a file that can be read to its end: no folder, pipe, socket or device."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
-    except OSError:
+    except (OSError, ValueError):  # such as a name that is too long, or not encodable
         return False
 
 

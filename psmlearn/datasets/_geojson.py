@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from psmlearn._warnings import warn_user
+from psmlearn.datasets._fill import Pixels, fill_parts
 from psmlearn.datasets._folders import (
     IMAGE_SUFFIXES,
     Skipped,
@@ -22,6 +24,7 @@ from psmlearn.datasets._folders import (
     find_groups,
     is_regular,
     list_by_stem,
+    natural_key,
     report_missing,
     tell_kind,
     tell_names,
@@ -35,7 +38,7 @@ from psmlearn.datasets._parameters import (
 )
 from psmlearn.datasets._polygons import (
     as_vertices,
-    fill_parts,
+    holds_open_ring,
     read_drawable_size,
     read_json,
 )
@@ -87,6 +90,17 @@ class _Features:
     point_names: list[str | None] = field(default_factory=list)
     lost: list[tuple[str, str]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    planes: set[tuple[str, str]] = field(default_factory=set)
+
+
+@dataclass
+class _Parts:
+    """What the geometry of one feature is made of, and on which planes, (z, t)."""
+
+    polygons: list[list[np.ndarray]] = field(default_factory=list)
+    points: list[np.ndarray] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)
+    planes: set[tuple[str, str]] = field(default_factory=set)
 
 
 def load_geojson(
@@ -158,8 +172,9 @@ def load_geojson(
 
     An `AnnotationWarning` tells of objects that masks do not show as they came:
     outside of their image, wholly covered by later ones, without an area, as lines
-    are; of annotations that hold detections; and of files of which no object is
-    kept, or classes that no object has.
+    are; of annotations that hold detections; of files of which no object is kept,
+    or classes that no object has; and of objects on several planes of a stack (z or
+    t), which no single image can show.
 
     References
     ----------
@@ -223,7 +238,7 @@ def load_geojson(
             masks.append(mask)
             told.update(shown)
     lost.tell()
-    _tell_unused(found, numbers)
+    _tell_doubts(found, numbers)
     return Bunch(
         images=list(images.values()),
         masks=None if points_alone else masks,
@@ -273,8 +288,8 @@ def _name_classes(numbers: dict[str, int] | None) -> list[str] | None:
     return [first[number] for number in sorted(first)]
 
 
-def _tell_unused(found: list[_Features], numbers: dict[str, int] | None) -> None:
-    """Warn of files of which nothing is kept, and of classes that nothing has."""
+def _tell_doubts(found: list[_Features], numbers: dict[str, int] | None) -> None:
+    """Warn of files of which nothing is kept, unused classes, and several planes."""
     told = []
     empty = [each for each in found if each.left_out and not each.objects]
     empty = [each for each in empty if not each.points]
@@ -296,8 +311,22 @@ def _tell_unused(found: list[_Features], numbers: dict[str, int] | None) -> None
                 "those of other names count as class 0: "
                 f"{tell_names(list(map(repr, unknown)))}"
             )
+    several = [each for each in found if len(each.planes) > 1]
+    if several:
+        names = [f"{each.path!r} ({_tell_planes(each.planes)})" for each in several]
+        told.append(
+            f"those of {len(several)} file(s) lie on several planes of a stack, and "
+            "all are taken for the one plane of their image; export the objects of "
+            f"that plane alone: {tell_names(names)}"
+        )
     if told:
         warn_user(f"Of the annotations, {'; '.join(told)}.", AnnotationWarning)
+
+
+def _tell_planes(planes: set[tuple[str, str]]) -> str:
+    """Write the planes of a stack, the first of them."""
+    ordered = sorted(planes, key=lambda plane: [natural_key(side) for side in plane])
+    return tell_names([f"z {z} t {t}" for z, t in ordered])
 
 
 def _find_files(
@@ -391,48 +420,61 @@ def _add_feature(
         found.lost.append(("blank", label))
         return
     name = _find_class(properties)
-    polygons: list[list[np.ndarray]] = []
-    points: list[np.ndarray] = []
-    kinds = _add_geometry(drawn, polygons, points)
-    if polygons:
-        found.objects.append(_Object(label, polygons, name, kind))
-    elif not points:
-        only_lines = kinds and kinds.issubset(_LINES)
+    parts = _Parts()
+    _add_geometry(drawn, parts)
+    if parts.polygons:
+        found.objects.append(_Object(label, parts.polygons, name, kind))
+        if holds_open_ring(parts.polygons):
+            found.lost.append(("open", f"a ring of {label}"))
+    if parts.polygons or parts.points:
+        found.planes |= parts.planes
+        if not parts.kinds.isdisjoint(_LINES):
+            found.lost.append(("line", f"a part of {label}"))
+    else:
+        only_lines = parts.kinds and parts.kinds.issubset(_LINES)
         found.lost.append(("line" if only_lines else "blank", label))
-    found.points.extend(points)
-    found.point_names.extend([name] * len(points))
+    found.points.extend(parts.points)
+    found.point_names.extend([name] * len(parts.points))
 
 
 def _add_geometry(
-    drawn: object,
-    polygons: list[list[np.ndarray]],
-    points: list[np.ndarray],
-    depth: int = 0,
-) -> set[str]:
-    """Add the polygons and points of a geometry; return the kinds that it holds."""
+    drawn: object, parts: _Parts, plane: object = None, depth: int = 0
+) -> None:
+    """Add a geometry; what it holds lies on its plane, if it tells no other."""
     if not isinstance(drawn, dict):
         raise ValueError(f"its geometry is {drawn!r:.40}; expected an object")
     kind, coordinates = drawn.get("type"), drawn.get("coordinates")
+    plane = drawn.get("plane", plane)
     if kind in ("Point", "MultiPoint"):
         pairs = [coordinates] if kind == "Point" else coordinates
-        points.extend(as_vertices(pairs, f"its {kind}"))
+        parts.points.extend(as_vertices(pairs, f"its {kind}"))
     elif kind in ("Polygon", "MultiPolygon"):
         told = [coordinates] if kind == "Polygon" else coordinates
-        polygons.extend(_read_polygons(told, kind))
+        parts.polygons.extend(_read_polygons(told, kind))
     elif kind == "GeometryCollection":
-        parts = drawn.get("geometries")
-        if not isinstance(parts, list):
+        inner = drawn.get("geometries")
+        if not isinstance(inner, list):
             raise ValueError("its GeometryCollection has no list of geometries")
         if depth >= _MAX_NESTING:
             raise ValueError("its GeometryCollection is nested too deeply")
-        inner = (_add_geometry(part, polygons, points, depth + 1) for part in parts)
-        return set().union(*inner)
+        for each in inner:
+            _add_geometry(each, parts, plane, depth + 1)
+        return
     elif kind not in _LINES:
         raise ValueError(
             f"its geometry is of type {kind!r:.40}; expected Polygon, MultiPolygon, "
             "Point, MultiPoint or GeometryCollection"
         )
-    return {kind}
+    parts.kinds.add(kind)
+    if kind not in _LINES:
+        parts.planes.add(_find_plane(plane))
+
+
+def _find_plane(plane: object) -> tuple[str, str]:
+    """Return z and t of QuPath's plane; objects that tell none lie on the first."""
+    told = plane if isinstance(plane, dict) else {}
+    z, t = (told.get(name) or 0 for name in ("z", "t"))
+    return (f"{z!s:.20}", f"{t!s:.20}")
 
 
 def _read_polygons(polygons: object, kind: str) -> list[list[np.ndarray]]:
@@ -510,24 +552,27 @@ def _paint(
     classes = None if numbers is None else _look_up(numbers, names)
     kinds = {each.kind for each in found.objects}
     mixed = "annotation" in kinds and not kinds.isdisjoint({"detection", "cell"})
-    objects = (_draw(each, size, found.path, mixed) for each in found.objects)
+    filled = fill_parts(
+        [each.polygons for each in found.objects],
+        size,
+        lambda index: f"{found.path!r}: {found.objects[index].name}",
+    )
+    objects = (
+        _draw(each, pixels, mixed)
+        for each, pixels in zip(found.objects, filled, strict=True)
+    )
     mask, shown = paint(objects, size, lost, found.path, classes)
     return mask, [name or "" for name, seen in zip(names, shown, strict=True) if seen]
 
 
-def _draw(each: _Object, size: tuple[int, int], path: str, mixed: bool) -> Drawn:
+def _draw(each: _Object, pixels: Pixels, mixed: bool) -> Drawn:
     """Draw one object; annotations among detections may be regions."""
-    try:
-        rows, columns = fill_parts(each.polygons, size)
-    except ValueError as error:
-        raise ValueError(f"{path!r}: {each.name}: {error}.") from error
     outline = np.concatenate(
         [np.empty((0, 2)), *(ring for rings in each.polygons for ring in rings)]
     )
-    area = measure_area(each.polygons)
-    return Drawn(
-        each.name, rows, columns, outline, area, mixed and each.kind == "annotation"
-    )
+    holder = mixed and each.kind == "annotation"
+    area = partial(measure_area, each.polygons)
+    return Drawn(each.name, *pixels, outline, area, holder)
 
 
 def _stack_points(

@@ -19,7 +19,7 @@ from psmlearn.datasets._folders import (
     report_missing,
 )
 from psmlearn.datasets._stencils import label_regions, read_stencil
-from psmlearn.io._read import read_size
+from psmlearn.io._read import read_size, warn_of_orientation
 
 _SUFFIXES = (".tif", ".tiff", ".png")
 _LAYOUT = (
@@ -116,10 +116,12 @@ def load_lgg(folder: str | os.PathLike) -> Bunch:
     report_missing(root, missing, _LAYOUT)
     if not slices:
         raise FileNotFoundError(f"{str(root)!r} holds no slices; expected {_LAYOUT}.")
+    turned: list[tuple[str, int]] = []
     masks = [
-        label_regions(read_stencil(mask, read_size(image), image))
+        label_regions(read_stencil(mask, read_size(image), image, turned))
         for _, _, image, mask in slices
     ]
+    warn_of_orientation(turned)
     patients, numbers, images, _ = zip(*slices, strict=True)
     return Bunch(
         images=list(images),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ _N_TOLD = 5
 # Small objects at a border are cut by half quite often, and nobody minds.
 _LEAST_REACH = 0.1
 # How often objects may cover their image, one above the other, and pixels in all.
+_PIXELS_AT_ONCE = 1 << 20
 _MAX_LAYERS, _MAX_PAINTED = 100, 1 << 28
 _KINDS = {
     "outside": "lie outside of their image and are left out",
@@ -40,8 +41,8 @@ class Drawn:
     rows, columns : ndarray of shape (n_pixels,)
     outline : ndarray of shape (n_vertices, 2) or None
         All its vertices, where it has some: they tell whether it leaves the image.
-    area : float or None
-        In pixels, of the part beyond the image, too.
+    area : callable or None
+        Gives its area in pixels, with the part beyond the image.
     holder : bool
         Whether it may be a region that was looked at, rather than a nucleus.
     """
@@ -50,7 +51,7 @@ class Drawn:
     rows: np.ndarray
     columns: np.ndarray
     outline: np.ndarray | None = None
-    area: float | None = None
+    area: Callable[[], float] | None = None
     holder: bool = False
 
 
@@ -142,6 +143,7 @@ def paint(
     labels = np.zeros(shape, dtype=np.int32)
     names: list[str] = []
     lost_already, holders, holding = [False], [False], set()
+    any_holder = False
     n_painted, most = 0, max(_MAX_LAYERS * labels.size, _MAX_PAINTED)
     for number, drawn in enumerate(objects, start=1):
         n_painted += len(drawn.rows)
@@ -153,25 +155,48 @@ def paint(
         names.append(drawn.name)
         holders.append(drawn.holder)
         lost_already.append(_note_beside(drawn, shape, lost, source))
-        if not drawn.holder and any(holders) and len(drawn.rows):
+        any_holder = any_holder or drawn.holder
+        if any_holder and not drawn.holder and len(drawn.rows):
             below = labels[drawn.rows, drawn.columns]
             if holders[below[0]] and (below == below[0]).all():
                 holding.add(int(below[0]))
         labels[drawn.rows, drawn.columns] = number
     n_objects = len(names)
     lost.n_objects += n_objects
-    present = np.bincount(labels.ravel(), minlength=n_objects + 1) > 0
+    present = np.zeros(n_objects + 1, dtype=bool)
+    for block in _blocks(shape):
+        present[labels[block]] = True
     present[0] = False
     for number in np.flatnonzero(~present[1:] & ~np.array(lost_already[1:], bool)):
         lost.add("covered", names[number], source)
     for number in sorted(holding):
         if present[number]:
             lost.add("holder", names[number - 1], source)
-    ids = (np.cumsum(present) * present).astype(np.int32)[labels]
-    if classes is not None:
-        planes = np.array([0, *classes], dtype=np.int32)[labels]
-        ids = np.stack([ids, planes], axis=-1)
-    return ids, present[1:]
+    return _number(labels, present, classes), present[1:]
+
+
+def _number(
+    labels: np.ndarray, present: np.ndarray, classes: Sequence[int] | None
+) -> np.ndarray:
+    """Number the objects that are seen anew, and add their classes."""
+    new = (np.cumsum(present) * present).astype(np.int32)
+    if classes is None:
+        if not present[1:].all():
+            for block in _blocks(labels.shape):
+                labels[block] = new[labels[block]]
+        return labels
+    told = np.array([0, *classes], dtype=np.int32)
+    both = np.empty((*labels.shape, 2), dtype=np.int32)
+    for block in _blocks(labels.shape):
+        both[block] = np.stack([new[labels[block]], told[labels[block]]], axis=-1)
+    return both
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Yield rows that are few enough for copies not to count."""
+    step = max(1, _PIXELS_AT_ONCE // max(1, shape[1]))
+    for top in range(0, shape[0], step):
+        yield slice(top, top + step)
 
 
 def _note_beside(drawn: Drawn, shape: tuple[int, int], lost: Lost, source: str) -> bool:
@@ -185,7 +210,7 @@ def _note_beside(drawn: Drawn, shape: tuple[int, int], lost: Lost, source: str) 
     if n_pixels == 0:
         lost.add("outside" if reach > 0 else "empty", drawn.name, source)
         return True
-    if reach > _LEAST_REACH and drawn.area is not None and n_pixels < drawn.area / 2:
+    if reach > _LEAST_REACH and drawn.area is not None and n_pixels < drawn.area() / 2:
         lost.add("cut", drawn.name, source)
     return False
 

@@ -27,7 +27,7 @@ from psmlearn.datasets._folders import (
 from psmlearn.datasets._parameters import check_flag, check_numbered, check_text
 from psmlearn.datasets._stencils import read_stencil
 from psmlearn.io import read_points
-from psmlearn.io._read import read_size
+from psmlearn.io._read import read_size, warn_of_orientation
 
 _OTHER_TABLES = (".tsv", ".xls", ".xlsx", ".ods", ".parquet")
 _DESCR = """A folder of images and tables of points
@@ -168,10 +168,12 @@ def load_point_folder(
         _check_partners(names, tables, point_folder, "table of points", point_suffix)
     for region_folder, ending in region_kind:
         _check_partners(names, paths, region_folder, "region", ending)
+        turned: list[tuple[str, int]] = []
         masks = [
-            read_stencil(paths[name], read_size(image), image)
+            read_stencil(paths[name], read_size(image), image, turned)
             for name, image in image_paths.items()
         ]
+        warn_of_orientation(turned)
     columns = {"row": row, "column": column, "label": label}
     loaded = [
         _read_inside(

@@ -6,10 +6,12 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from psmlearn.io._read import decode_image, read_size
+from psmlearn.io._read import decode_labels, read_size
 
 
-def read_stencil(path: str, size: tuple[int, int], image: str) -> np.ndarray:
+def read_stencil(
+    path: str, size: tuple[int, int], image: str, turned: list[tuple[str, int]]
+) -> np.ndarray:
     """Read a mask of two values, as the 0/255 ones of many data sets.
 
     Parameters
@@ -19,6 +21,8 @@ def read_stencil(path: str, size: tuple[int, int], image: str) -> np.ndarray:
         That of the image it belongs to.
     image : str
         Path of that image, for errors.
+    turned : list of (path, orientation tag)
+        Takes the tag of this file, for `warn_of_orientation` to tell of all at once.
 
     Returns
     -------
@@ -27,11 +31,13 @@ def read_stencil(path: str, size: tuple[int, int], image: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the file is broken, of another size, in colours, or of more values.
+        If the file is broken, of another size, in colours, of more values, or has
+        transparent pixels.
     """
     declared = read_size(path)  # before anything is decoded
-    mask = None if declared != size else decode_image(path, as_labels=True).array
-    if mask is None or mask.shape != size:
+    decoded = None if declared != size else decode_labels(path)
+    mask = None if decoded is None else decoded.array
+    if decoded is None or mask is None or mask.shape != size:
         shape = declared if mask is None else mask.shape
         raise ValueError(
             f"{path!r} has shape {shape}, but its image {image!r} has size "
@@ -41,6 +47,7 @@ def read_stencil(path: str, size: tuple[int, int], image: str) -> np.ndarray:
         raise ValueError(
             f"{path!r} has dtype {mask.dtype}; expected a mask of 0 and 255."
         )
+    turned.append((path, decoded.orientation))
     inside = mask > 0
     if (mask[inside] != mask.max()).any():
         raise ValueError(

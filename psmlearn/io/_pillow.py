@@ -65,11 +65,22 @@ def read_with_pillow(
 
 def _check_size(image: Any, kind: str, file_size: int, max_pixels: int) -> None:
     """Refuse a picture by the size that it declares, before it is decoded."""
-    n_pixels = image.height * image.width
+    n_channels, depth = _depth(image, kind)
+    check_declared_size(image.height, image.width, max_pixels, n_channels * depth)
+    _check_plausible(image, kind, file_size)
+
+
+def _depth(image: Any, kind: str) -> tuple[int, int]:
+    """Return the channels of a picture as decoded, and the bytes of each."""
     deep = _is_reduced(image, kind) or image.mode.startswith("I;16")
     n_channels = 3 if image.mode == "P" else len(image.getbands())
-    depth = {"I": 4, "F": 4}.get(image.mode, 2 if deep else 1)
-    check_declared_size(image.height, image.width, max_pixels, n_channels * depth)
+    return n_channels, {"I": 4, "F": 4}.get(image.mode, 2 if deep else 1)
+
+
+def _check_plausible(image: Any, kind: str, file_size: int) -> None:
+    """Find files that are too small for what they declare."""
+    n_pixels = image.height * image.width
+    n_channels, depth = _depth(image, kind)
     if kind == "PNG":
         bits = {"1": 1, "P": 1, "L": 2}.get(image.mode, 8 * n_channels * depth)
         check_plausible_size(n_pixels * bits / 8, file_size, DEFLATE_RATIO)
@@ -132,8 +143,9 @@ def _orientation(image: Any) -> int:
 
 
 def read_pillow_size(path: str, kind: str) -> tuple[int, int]:
-    """Return height and width as declared, decoding nothing."""
+    """Return height and width as declared, if the file can hold them."""
     with _BoundedFile(path) as file, _reader(kind)(file, path) as image:
+        _check_plausible(image, kind, os.path.getsize(path))
         return image.height, image.width
 
 

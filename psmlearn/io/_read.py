@@ -71,7 +71,10 @@ def sniff_format(path: str) -> str:
 
 
 def read_size(path: str) -> tuple[int, int]:
-    """Return height and width as the header declares them, decoding nothing."""
+    """Return height and width as declared, decoding nothing.
+
+    Files that are too small for so many pixels are refused, as they are by decoding.
+    """
     kind = sniff_format(path)
     try:
         if kind == "TIFF":

@@ -63,11 +63,13 @@ def read_tiff(path: str, *, as_labels: bool, max_pixels: int) -> Decoded:
 
 
 def read_tiff_size(path: str) -> tuple[int, int]:
-    """Return height and width of the first page, decoding nothing."""
+    """Return height and width of the first page, if the file can hold them."""
     import tifffile
 
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
+        if page.imagelength > 0 and page.imagewidth > 0:
+            _check_segments(page, os.path.getsize(path))
         return page.imagelength, page.imagewidth
 
 

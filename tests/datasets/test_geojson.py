@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from psmlearn.datasets import load_geojson
-from psmlearn.datasets._polygons import fill_polygon, read_drawable_size
+from psmlearn.datasets._fill import fill_polygon
+from psmlearn.datasets._polygons import read_drawable_size
 from psmlearn.exceptions import AnnotationWarning
 from psmlearn.io import check_images, check_masks, write_image
 
@@ -266,7 +267,7 @@ def test_filling_agrees_with_a_test_per_pixel():
 
 def test_polygons_that_share_an_edge_share_no_pixel(monkeypatch):
     # Edges run right through centres of pixels.
-    monkeypatch.setattr("psmlearn.datasets._polygons._CROSSINGS_AT_ONCE", 3)
+    monkeypatch.setattr("psmlearn.datasets._fill._CROSSINGS_AT_ONCE", 3)
     counts = np.zeros((12, 12), int)
     for top in range(0, 12, 4):
         for left in range(0, 12, 4):

@@ -132,7 +132,7 @@ def test_variation_noise_and_texture():
         ({"vesicular": "some"}, TypeError, "vesicular is 'some'"),
         ({"noise": -0.1}, ValueError, "noise is -0.1"),
         ({"texture": np.nan}, ValueError, "texture is nan"),
-        ({"pixel_size": 0}, ValueError, "pixel_size is 0"),
+        ({"pixel_size": 0}, ValueError, "pixel_size .*got 0"),
         ({"background": -1}, ValueError, "background is -1"),
         ({"weak": 2}, ValueError, "weak is 2"),
         ({"positive_fraction": 1.1}, ValueError, "positive_fraction is 1.1"),

@@ -7,6 +7,7 @@ import gzip
 import json
 import struct
 import time
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -28,11 +29,13 @@ from loader_sets import (
     write_label_folder,
     write_pannuke,
 )
+from PIL import Image
 from skimage.draw import polygon as slow_polygon
 
 from psmlearn import datasets
 from psmlearn.datasets._aperio import read_aperio_outlines
-from psmlearn.datasets._polygons import fill_outline, fill_polygon
+from psmlearn.datasets._fill import fill_outline, fill_polygon
+from psmlearn.datasets._lost import Drawn, Lost, paint
 from psmlearn.exceptions import AnnotationWarning
 from psmlearn.io import write_image
 
@@ -196,7 +199,8 @@ def test_collections_are_taken_apart(tmp_path):
     ]
     collection = {"type": "GeometryCollection", "geometries": parts}
     write_features(tmp_path, [feature(collection)])
-    data = datasets.load_geojson(tmp_path)
+    with pytest.warns(AnnotationWarning, match="lines.*a part of feature 0"):
+        data = datasets.load_geojson(tmp_path)
     assert ids_of(data) == [0, 1] and (data.masks[0] == 1).sum() == 9 + 16
     assert data.points[0].tolist() == [[1, 1]]
     for _ in range(30):
@@ -324,7 +328,7 @@ def test_outlines_of_many_vertices(fill):
 
 
 def test_tangles_are_refused(monkeypatch):
-    monkeypatch.setattr("psmlearn.datasets._polygons._MAX_CROSSINGS", 1000)
+    monkeypatch.setattr("psmlearn.datasets._fill._MAX_CROSSINGS", 1000)
     spikes = np.array([(0, 0), (900, 5)] * 30, float) + np.arange(60)[:, np.newaxis]
     for fill in (fill_outline, lambda o, s: fill_polygon([o], s)):
         with pytest.raises(ValueError, match=r"crosses rows.*up to 1000 are drawn"):
@@ -426,6 +430,70 @@ def test_masks_are_not_drawn_on_images_that_merely_declare(tmp_path):
     target.with_suffix(".png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
     with pytest.raises(ValueError, match=r"a\.png"):
         datasets.load_geojson(tmp_path)
+
+
+def declare(path, kind, size):
+    """Write a sound little picture, and let its header declare another size."""
+    picture = Image.fromarray(np.full((16, 16), 90, np.uint8))
+    picture.save(path, kind, **({"compression": "raw"} if kind == "TIFF" else {}))
+    content = bytearray(path.read_bytes())
+    if kind == "PNG":
+        struct.pack_into(">II", content, 16, size, size)
+        struct.pack_into(">I", content, 29, zlib.crc32(content[12:29]))
+    elif kind == "BMP":
+        struct.pack_into("<ii", content, 18, size, size)
+    elif kind == "JPEG":
+        place = content.index(b"\xff\xc0") + 5
+        struct.pack_into(">HH", content, place, size, size)
+    else:
+        with tifffile.TiffFile(path) as tiff:
+            tags = [tiff.pages[0].tags[n] for n in ("ImageLength", "ImageWidth")]
+            places = [tag.valueoffset for tag in tags]
+        for place in places:
+            struct.pack_into("<H", content, place, size)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("size", [9_000, 16_000])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "JPEG", "TIFF"])
+@pytest.mark.parametrize("loader", ["coco", "geojson", "lgg", "bcdata"])
+def test_images_that_merely_declare_cost_no_memory(tmp_path, loader, kind, size):
+    made = SETS[loader]
+    target = made.write(tmp_path)
+    (image,) = (p for p in tmp_path.rglob("*.png") if "_mask" not in p.name)
+    declare(image, kind, size)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=rf"{image.name}"):
+            made.read(tmp_path, target)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 25
+
+
+@pytest.mark.parametrize("classes", [None, [3, 1, 3, 2]])
+@pytest.mark.parametrize("covered", [False, True])
+def test_painting_makes_few_copies(classes, covered):
+    shape = (4100, 3900)
+    boxes = [(0, 0), (7, 5), (1200, 900), (0 if covered else 1500, 0)]
+    drawn = [
+        Drawn(str(top), *(np.indices((3, 4)).reshape(2, -1) + [[top], [left]]))
+        for top, left in boxes
+    ]
+    tracemalloc.start()
+    try:
+        mask, shown = paint(drawn, shape, Lost(), "", classes)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < (4 if classes is None else 12) * shape[0] * shape[1] + (1 << 25)
+    assert shown.tolist() == [not covered, True, True, True]
+    ids = mask if classes is None else mask[..., 0]
+    assert ids[7, 5] == 2 - covered and ids[1200, 900] == 3 - covered
+    assert np.count_nonzero(ids) == 12 * shown.sum()
+    if classes is not None:
+        assert mask[7, 5, 1] == 1 and mask[1200, 900, 1] == 3
 
 
 # Masks that overlap -----------------------------------------------------------------

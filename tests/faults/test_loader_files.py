@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -171,7 +172,7 @@ def test_one_bit_of_a_packed_volume(tmp_path):
         (108, "<f", 353.5),
         (108, "<f", 1e30),
         (108, "<f", float("nan")),
-        (40, "<h", 4),  # sides
+        (40, "<h", 2),  # sides
         (42, "<h", 7),
         (42, "<h", -8),
         (42, "<h", 0),
@@ -224,6 +225,76 @@ def test_ends_of_volumes(volume, tmp_path, change):
         }[change]
     )
     with pytest.raises(ValueError, match=r"a_seg\.nii\.gz.*is a broken NIfTI file"):
+        datasets.load_brats(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("unit", "zoom", "micrometres"),
+    [
+        (0, 0.9, 900.0),
+        (1, 0.0015, 1500.0),
+        (2, 1.25, 1250.0),
+        (3, 240.0, 240.0),
+        (10, 1.25, 1250.0),  # with a unit of time
+        (11, 75.0, 75.0),
+    ],
+)
+@pytest.mark.parametrize("packed", [True, False])
+def test_units_of_volumes(tmp_path, unit, zoom, micrometres, packed):
+    nibabel = pytest.importorskip("nibabel")
+    values = np.arange(1, 6 * 7 * 3 + 1, dtype=np.int16).reshape(6, 7, 3)
+    for turn in (-1, 1):  # as it is, and turned
+        image = nibabel.Nifti1Image(
+            values, np.diag([turn * zoom, turn * zoom, zoom, 1])
+        )
+        image.header["xyzt_units"] = unit
+        (tmp_path / "a").mkdir(exist_ok=True)
+        nibabel.save(image, tmp_path / "a" / f"a_t1.nii{'.gz' if packed else ''}")
+        data = datasets.load_brats(tmp_path, require_masks=False)
+        assert data.pixel_size == pytest.approx(micrometres)
+
+
+@pytest.mark.parametrize("unit", [4, 7, 13])
+def test_units_that_there_are_not_are_refused(volume, tmp_path, unit):
+    target, _, content = volume
+    spoilt = bytearray(content)
+    spoilt[123] = unit
+    target.write_bytes(gzip.compress(spoilt))
+    with pytest.raises(ValueError, match=rf"unit of length is number {unit & 7}"):
+        datasets.load_brats(tmp_path)
+
+
+@pytest.mark.parametrize("sides", [(1,), (1, 1), (1, 1, 1, 1)])
+def test_last_sides_of_one(volume, tmp_path, sides):
+    nibabel = pytest.importorskip("nibabel")
+    target, truth, _ = volume
+    seg = nibabel.load(target)
+    values = np.asarray(seg.dataobj)
+    nibabel.save(
+        nibabel.Nifti1Image(values.reshape(*values.shape, *sides), seg.affine), target
+    )
+    found = datasets.load_brats(tmp_path)
+    np.testing.assert_array_equal(np.stack(found.masks), np.stack(truth))
+    for shape in ((8, 9, 1, 5), (8, 9, 5, 1, 2)):
+        wrong = np.resize(values, shape)
+        nibabel.save(nibabel.Nifti1Image(wrong, seg.affine), target)
+        with pytest.raises(ValueError, match=r"a_seg\.nii\.gz.*expected three sides"):
+            datasets.load_brats(tmp_path)
+
+
+@pytest.mark.parametrize("n_members", [3, 250_000])
+def test_volumes_of_many_members(volume, tmp_path, n_members):
+    target, truth, content = volume
+    empty = gzip.compress(b"")
+    halves = gzip.compress(content[:100]) + gzip.compress(content[100:])
+    zeros = bytes(50_000)
+    target.write_bytes(empty * n_members + halves + zeros + empty + zeros)
+    start = time.perf_counter()
+    found = datasets.load_brats(tmp_path).masks
+    assert time.perf_counter() - start < 10
+    np.testing.assert_array_equal(np.stack(found), np.stack(truth))
+    target.write_bytes(empty * n_members + halves[:-3])
+    with pytest.raises(ValueError, match="ends before its checksum"):
         datasets.load_brats(tmp_path)
 
 
@@ -289,4 +360,57 @@ def test_endless_points_of_an_endless_image(h5, tmp_path, monkeypatch):
     with h5py.File(target, "w") as file:
         file.create_dataset("coordinates", (10**12, 2), "f8", chunks=(1024, 2))
     with pytest.raises(ValueError, match=r"positive/0\.h5.*more points.*4194304"):
+        datasets.load_bcdata(tmp_path)
+
+
+CHUNKS = {
+    "one": ({"chunks": (2**29, 2)}, r"chunks of \(536870912, 2\)"),
+    "wide": ({"chunks": (8, 2**27)}, r"chunks of \(8, 134217728\)"),
+    "tiny": ({"chunks": (1, 1), "shape": (9000, 2)}, "18000 chunks"),
+    "bits": ({"chunks": (64, 2), "scaleoffset": 3, "dtype": "i4"}, "filters"),
+    "gzip": ({"chunks": (64, 2), "compression": "gzip"}, None),
+    "lzf": ({"chunks": (64, 2), "compression": "lzf", "fletcher32": True}, None),
+    "all": (
+        {
+            "chunks": (5, 1),
+            "compression": "gzip",
+            "shuffle": True,
+            "fletcher32": True,
+        },
+        None,
+    ),
+    "none": ({"chunks": (3, 2)}, None),
+}
+
+
+@pytest.mark.parametrize("kind", CHUNKS)
+def test_chunks_of_hdf5(h5, tmp_path, kind):
+    h5py, target, _ = h5
+    options, told = CHUNKS[kind]
+    image = tmp_path / "images" / "train" / "0.png"
+    write_image(image, np.zeros((120, 130), np.uint8))
+    settings = {"shape": (11, 2), "dtype": "f8", "maxshape": (None, None)} | options
+    with h5py.File(target, "w") as file:
+        dataset = file.create_dataset("coordinates", **settings)
+        if told is None or kind in ("tiny", "bits"):
+            dataset[...] = np.arange(dataset.size).reshape(dataset.shape) % 50
+    if told is None:
+        points = datasets.load_bcdata(tmp_path).points[0]
+        assert points[:11, :2].tolist() == [[2 * i + 1, 2 * i] for i in range(11)]
+        return
+    with pytest.raises(ValueError, match=rf"0\.h5.*{told}"):
+        datasets.load_bcdata(tmp_path)
+
+
+@pytest.mark.parametrize("n_packed", [2_000, 2**27])
+def test_chunks_of_hdf5_that_unpack_to_more(h5, tmp_path, n_packed):
+    h5py, target, _ = h5
+    packed = zlib.compress(bytes(n_packed), 9)
+    with h5py.File(target, "w") as file:
+        dataset = file.create_dataset(
+            "coordinates", (9, 2), "u1", chunks=(700, 2), maxshape=(None, 2),
+            compression="gzip",
+        )  # fmt: skip
+        dataset.id.write_direct_chunk((0, 0), packed)
+    with pytest.raises(ValueError, match=r"0\.h5.*(unpacks to more|stored bytes)"):
         datasets.load_bcdata(tmp_path)

@@ -228,3 +228,23 @@ def test_the_same_image_by_two_names(tmp_path):
     target.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="twice"):
         datasets.load_coco(target)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("b" * 290 + ".png", "too long"),
+        ("é" * 140 + ".png", "too long"),
+        ("/".join(["folder"] * 700) + "/a.png", "too long"),
+        ("a\\" + "c" * 256, "too long"),
+        ("a\ud83d.png", "characters that no file's name can have"),
+        ("a\0.png", "null character"),
+    ],
+)
+def test_names_that_no_file_can_have(tmp_path, name, told):
+    target = write_coco(tmp_path)
+    content = json.loads(target.read_text())
+    content["images"][0]["file_name"] = name
+    target.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"instances\.json.*image 7 has.*{told}"):
+        datasets.load_coco(target)
