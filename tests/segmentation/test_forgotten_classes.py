@@ -72,7 +72,7 @@ def test_one_class_is_warned_of(stacks):
     one[..., 4] = one[..., 4] > 0
     with pytest.warns(UserWarning, match="class_channel=-1"):
         NucleiSegmenter(label_channel=-2, **SMALL).fit(one)
-    one = one.astype(np.uint8)
+    one = (one * [255, 255, 255, 1, 1]).astype(np.uint8)
     # A plane of one class is refused as ids, too.
     with pytest.warns(UserWarning, match="Pass label_channel=-2, class_channel=-1"):
         with pytest.raises(ValueError, match="one value, 1, in .* separate pieces"):
