@@ -263,7 +263,7 @@ def read_mask(path: str, image: str) -> np.ndarray:
 def add_classes(labels: np.ndarray, path: str, mask: str) -> np.ndarray:
     """Return ids with the classes of a class image as their second plane."""
     check_mask_size(path, read_size(path), mask)
-    classes = read_labels(path)
+    classes = read_labels(path, kind="classes")
     if labels.ndim != 2 or classes.shape != labels.shape:
         raise ValueError(
             f"{path!r} has shape {classes.shape}, and the ids of {mask!r} have "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from psmlearn._images._checks import as_label_image
+from psmlearn._images._greys import region_greys_problem
 from psmlearn._typing import Mask, Masks, Regions
 from psmlearn._warnings import warn_user
 from psmlearn.exceptions import AnnotationWarning
@@ -393,6 +394,10 @@ def _load_region(
         )
     if numbered:
         _refuse_greys(region, name)
+        if region.dtype != bool and region.size:
+            problem = region_greys_problem(region)
+            if problem is not None:
+                raise ValueError(f"{name} {problem}.")
     return region
 
 
