@@ -397,7 +397,7 @@ def _may_be_one(
 
 
 def ids_problem(ids: np.ndarray, doubts: list[str] | None = None) -> str | None:
-    """Say why the values of a plane are no ids; see `stencil_problem`, `greys_problem`."""
+    """Say why values are no ids; see `stencil_problem` and `greys_problem`."""
     problem = stencil_problem(ids, doubts)
     if problem is not None or ids.dtype.kind == "b":
         return problem

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from skimage.measure import label, regionprops_table
+from skimage.measure import label
 
 # The first look takes bands of rows, of about so many pixels in all.
 _BAND, _LOOKED_AT = 64, 1 << 18
@@ -34,8 +34,8 @@ class _Ids(NamedTuple):
 def greys_problem(ids: np.ndarray, doubts: list[str] | None = None) -> str | None:
     """Say why a plane of several values holds greys or classes, and no ids.
 
-    Ids are connected, but for those that others or the border cut; greys along the edges
-    of a mask that was resized or compressed, and classes, lie scattered.
+    Ids are connected, but for those that others or the border cut; classes lie
+    scattered, and so do greys along the edges of a mask that was resized or compressed.
 
     Parameters
     ----------
@@ -129,24 +129,27 @@ def _describe(ids: np.ndarray) -> _Ids:
     """Measure the pieces of each id, and whether it is but an edge of others."""
     inside = np.where(ids > 0, ids, 0)
     pieces = label(inside, background=0, connectivity=2)
-    table = regionprops_table(pieces, properties=("area", "bbox"))
-    areas = table["area"].astype(np.int64)
-    low = np.column_stack([table["bbox-0"], table["bbox-1"]])
-    high = np.column_stack([table["bbox-2"], table["bbox-3"]])
-    flat = pieces.ravel()
+    areas = np.bincount(pieces.ravel())[1:]
+    low, high = _boxes(pieces, len(areas))
     owners = np.zeros(len(areas) + 1, inside.dtype)
-    owners[flat] = inside.ravel()
+    owners[pieces.ravel()] = inside.ravel()
     values, places = np.unique(owners[1:], return_inverse=True)
     largest = _most(areas, places, len(values))
     sides = (high - low).max(axis=1)
     # What the border or unknown pixels may have cut is one piece.
     open_ends = (low == 0).any(axis=1) | (high == ids.shape).any(axis=1)
     if ids.dtype.kind == "i" and (ids < 0).any():
-        open_ends |= np.bincount(pieces[_beside(ids < 0)], minlength=len(owners))[1:] > 0
+        open_ends |= (
+            np.bincount(pieces[_beside(ids < 0)], minlength=len(owners))[1:] > 0
+        )
     whole = (areas > _SPECKS * largest[places]) & ~open_ends
     n_pieces = np.bincount(places[whole], minlength=len(values))
-    n_pieces = n_pieces + (np.bincount(places[~whole & open_ends], minlength=len(values)) > 0)
-    piece = _most(np.where(areas > _SPECKS * largest[places], sides, 0), places, len(values))
+    n_pieces = n_pieces + (
+        np.bincount(places[~whole & open_ends], minlength=len(values)) > 0
+    )
+    piece = _most(
+        np.where(areas > _SPECKS * largest[places], sides, 0), places, len(values)
+    )
     top = -_most(np.where(whole[:, None], -low, -(2**40)), places, len(values))
     end = _most(np.where(whole[:, None], high, 0), places, len(values))
     reach = (end - top).max(axis=1)
@@ -158,6 +161,18 @@ def _describe(ids: np.ndarray) -> _Ids:
         scattered,
         _are_rims(inside, values),
     )
+
+
+def _boxes(pieces: np.ndarray, n_pieces: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first row and column of each piece, and those after the last."""
+    low = np.zeros((n_pieces + 1, 2), np.int64)
+    high = np.zeros((n_pieces + 1, 2), np.int64)
+    for axis, lines in enumerate((pieces, pieces.T)):
+        flat = lines.ravel()
+        places = np.repeat(np.arange(len(lines)), lines.shape[1])
+        high[flat, axis] = places + 1  # the last one stays
+        low[flat[::-1], axis] = places[::-1]
+    return low[1:], high[1:]
 
 
 def _most(numbers: np.ndarray, places: np.ndarray, n_places: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from psmlearn.io._limits import (
     check_declared_size,
     check_plausible_size,
 )
+from psmlearn.io._png_chunks import check_png_chunks
 
 # The classes are opened directly: Image.open warns above 89 Mpixel, and the
 # limit it warns by is a global that is not ours to change.
@@ -56,7 +57,10 @@ def read_with_pillow(
 ) -> Decoded:
     """Decode a file, without alpha."""
     with _BoundedFile(path) as file, _reader(kind)(file, path) as image:
-        _check_size(image, kind, os.path.getsize(path), max_pixels)
+        file_size = os.path.getsize(path)
+        _check_size(image, kind, file_size, max_pixels)
+        if kind == "PNG":
+            check_png_chunks(file, file_size)
         if getattr(image, "n_frames", 1) > 1:
             raise RefusedError(f"holds {image.n_frames} frames; save the one you need")
         decoded = _decode(image, path, kind, as_labels)

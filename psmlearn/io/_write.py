@@ -100,9 +100,7 @@ def write_labels(
         if "pieces" not in str(error) and "0/255" not in str(error):
             raise
         told = str(error).rstrip(".")
-        raise ValueError(
-            f"{told}; write a class image with kind='classes'."
-        ) from None
+        raise ValueError(f"{told}; write a class image with kind='classes'.") from None
     fits = labels.min() >= 0 and labels.max() <= 65535
     if suffix == ".png":
         if not fits or labels.ndim != 2:
