@@ -6,19 +6,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from skimage.measure import label
 
 # The first look takes bands of rows, of about so many pixels in all.
 _BAND, _LOOKED_AT = 64, 1 << 18
 # More pieces to an id, or more runs that follow on other ids, lead to a second look.
 _MANY_PIECES, _MANY_TOUCHING = 1.3, 0.5
+# Of fewer pixels, nothing is said: objects are as small as edges there.
+_FEWEST_PIXELS = 256
 # A piece below this part of the largest of its id is a speck.
 _SPECKS = 0.1
 # An id of pieces that reach so many times as far as its largest piece, or of so many
 # pieces, is no object, however its lobes lie.
 _FAR, _MANY = 4, 5
 # Of edges of greys: how many of the values, and of the pixels beside them.
-_MOST_RIMS, _FEWEST_RIMS, _BODY = 0.8, 8, 0.5
+_MOST_RIMS, _FEWEST_RIMS, _FEWEST_DOUBTED, _BODY = 0.8, 8, 4, 0.5
 
 
 class _Ids(NamedTuple):
@@ -47,7 +48,7 @@ def greys_problem(ids: np.ndarray, doubts: list[str] | None = None) -> str | Non
     -------
     str or None
     """
-    if not _looks_odd(ids):
+    if ids.size < _FEWEST_PIXELS or not _looks_odd(ids):
         return None
     found = _describe(ids)
     n_ids = len(found.values)
@@ -74,7 +75,7 @@ def greys_problem(ids: np.ndarray, doubts: list[str] | None = None) -> str | Non
     n_several = int((found.n_pieces > 1).sum())
     if n_several > n_ids / 2 and n_several >= 2:
         doubts.append(f"{holds}, {advice}")
-    elif (n_rims > n_ids / 2 and n_rims >= 2 and body) or (most and n_rims >= 16):
+    elif n_rims > n_ids / 2 and n_rims >= _FEWEST_DOUBTED and body:
         doubts.append(f"{rims}, {advice}")
     return None
 
@@ -84,7 +85,7 @@ def region_greys_problem(region: np.ndarray) -> str | None:
 
     A region may have several parts, but it is more than the edge of another.
     """
-    if not _looks_odd(region):
+    if region.size < _FEWEST_PIXELS or not _looks_odd(region):
         return None
     found = _describe(region)
     n_rims = int(found.rims.sum())
@@ -127,6 +128,8 @@ def _looks_odd(ids: np.ndarray) -> bool:
 
 def _describe(ids: np.ndarray) -> _Ids:
     """Measure the pieces of each id, and whether it is but an edge of others."""
+    from skimage.measure import label  # imported by few masks only
+
     inside = np.where(ids > 0, ids, 0)
     pieces = label(inside, background=0, connectivity=2)
     areas = np.bincount(pieces.ravel())[1:]

@@ -10,15 +10,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from psmlearn._images._checks import ids_problem
+from psmlearn._images._checks import ids_problem, stencil_problem
 from psmlearn._parameters import as_numbers, is_number
 from psmlearn._typing import Labels, Masks, Regions
 from psmlearn.io._masks import check_regions, list_masks, load_mask, refuse_other_sizes
 from psmlearn.metrics._object_classes import one_class_each
 
 Average: TypeAlias = Literal["macro", "micro"] | None
-
-_LABEL_HINT = "skimage.measure.label(mask > 0) gives each object its own id"
 
 
 class MaskPair(NamedTuple):
@@ -207,7 +205,9 @@ def check_values(
         )
     if binary or not (ids > 0).any():
         return
-    problem = ids_problem(mask)
+    # What an image file gives may be greys; else scattered ids are scored as they are.
+    check = ids_problem if mask.dtype.kind == "u" else stencil_problem
+    problem = check(mask)
     if problem is not None:
         raise ValueError(f"{name} {problem}.")
 
