@@ -123,7 +123,7 @@ def _looks_odd(ids: np.ndarray) -> bool:
     n_squares = np.count_nonzero(down[:, 1:] & down[:, :-1] & across[1:] & across[:-1])
     n_pairs = np.count_nonzero(across) + np.count_nonzero(down)
     n_pieces = np.count_nonzero(inside) - n_pairs + n_squares
-    return n_pieces > _MANY_PIECES * len(np.unique(ids[starts]))
+    return bool(n_pieces > _MANY_PIECES * len(np.unique(ids[starts])))
 
 
 def _describe(ids: np.ndarray) -> _Ids:
