@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -165,6 +166,10 @@ def _check_archive(path: Path, size: int) -> None:
             _check_parts(path, size, parts)
             damaged = archive.testzip()
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a part is said to lie before the file
+            raise ValueError(
+                f"{path} tells impossible places of its parts: it is damaged. {_FIX}"
+            ) from error
         raise _named(error, path) from error
     except _RefusedError:
         raise
