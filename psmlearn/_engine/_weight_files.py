@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -32,8 +33,16 @@ def check_weight_file(path: str | os.PathLike) -> Path:
         If there is nothing by that name, a folder, or something else than a file.
     """
     found = Path(os.fsdecode(path))
-    if found.is_file():
-        return found
+    try:
+        if found.is_file():
+            return found
+    except OSError as error:  # a name that is too long, or a folder that is closed
+        text = os.fsdecode(path)
+        told = text if len(text) <= 200 else f"{text[:200]}... ({len(text)} characters)"
+        raise ValueError(
+            f"weights={told!r} cannot be looked up: {error.strerror}; the path of a "
+            "weight file is expected."
+        ) from error
     if found.is_dir():
         raise IsADirectoryError(
             f"weights={str(found)!r} is a folder; the path of a weight file is "
@@ -119,6 +128,10 @@ def _read_torch(path: Path) -> dict[Any, Any]:
     if not size:
         raise ValueError(f"{path} is empty: no weights. {_FIX}")
     _check_archive(path, size)
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start[:2] != b"PK" and start[:1] != b"\x80":
+        raise ValueError(f"{path} is no torch file: it begins with {start!r}. {_FIX}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -129,9 +142,8 @@ def _read_torch(path: Path) -> dict[Any, Any]:
         # Whatever damaged bytes make the unpickler stumble over.
         if "not enough memory" in str(error) or "allocate" in str(error):
             raise _out_of_memory(path) from error
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"{path} could not be read as plain weights: {reason[:300]} {_FIX}"
+            f"{path} could not be read as plain weights: {_reason(error)} {_FIX}"
         ) from error
     for key in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
@@ -151,18 +163,42 @@ def _check_archive(path: Path, size: int) -> None:
             return
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
+            _check_parts(path, size, parts)
+            damaged = archive.testzip()
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a part is said to lie before the file
+            raise ValueError(
+                f"{path} tells impossible places of its parts: it is damaged. {_FIX}"
+            ) from error
         raise _named(error, path) from error
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except _RefusedError:
+        raise
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
         raise ValueError(
-            f"{path} could not be read as plain weights: {error} {_FIX}"
+            f"{path} could not be read as plain weights: {_reason(error)} {_FIX}"
         ) from error
-    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+    except EOFError as error:
+        raise ValueError(f"{path} ends early: it is damaged. {_FIX}") from error
+    if damaged is not None:
         raise ValueError(
+            f"{path}: its part {damaged!r} does not fit its checksum (CRC), so its "
+            "bytes were changed; copy or download it again. If it was saved with "
+            "torch.serialization.set_crc32_options(False), save it with checksums."
+        )
+
+
+class _RefusedError(ValueError):
+    """An archive that is sound but not accepted."""
+
+
+def _check_parts(path: Path, size: int, parts: list[zipfile.ZipInfo]) -> None:
+    """Refuse packed parts, and more than the file has, before anything is read."""
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+        raise _RefusedError(
             f"{path} is a packed archive, which torch.save never writes. {_FIX}"
         )
     if sum(part.file_size for part in parts) > size:
-        raise ValueError(
+        raise _RefusedError(
             f"{path} claims to hold more than its {size} bytes: it is damaged, or no "
             f"weight file. {_FIX}"
         )
@@ -182,7 +218,7 @@ def _read_safetensors(path: Path) -> dict[Any, Any]:
     except MemoryError:
         raise
     except Exception as error:
-        raise ValueError(f"{path} is no safetensors file: {error}.") from error
+        raise ValueError(f"{path} is no safetensors file: {_reason(error)}") from error
 
 
 def _check_header(path: Path) -> None:
@@ -212,6 +248,14 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 # -- errors ----------------------------------------------------------------------
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error as plain text: files may put signs into it."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    if not any(char.isalpha() for char in text):  # such as the number of an opcode
+        text = f"{type(error).__name__} {text}"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text) + "."
 
 
 def _named(error: OSError, path: Path) -> OSError:

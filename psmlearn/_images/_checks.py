@@ -9,6 +9,7 @@ from typing import TypeGuard
 import numpy as np
 from scipy import ndimage
 
+from psmlearn._images._greys import greys_problem
 from psmlearn._warnings import warn_user
 from psmlearn.exceptions import AnnotationWarning
 
@@ -406,8 +407,18 @@ def _may_be_one(
     )
 
 
-def label_problem(array: np.ndarray, doubts: list[str] | None = None) -> str | None:
-    """Say why an array cannot be a label image, or None; see `stencil_problem`."""
+def ids_problem(ids: np.ndarray, doubts: list[str] | None = None) -> str | None:
+    """Say why values are no ids; see `stencil_problem` and `greys_problem`."""
+    problem = stencil_problem(ids, doubts)
+    if problem is not None or ids.dtype.kind == "b":
+        return problem
+    return greys_problem(ids, doubts)
+
+
+def label_problem(
+    array: np.ndarray, doubts: list[str] | None = None, kind: str = "ids"
+) -> str | None:
+    """Say why an array cannot be a label image, or None; see `as_label_image`."""
     if isinstance(array, np.ma.MaskedArray):
         return "is a masked array; use array.filled(0) first"
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 2):
@@ -422,7 +433,7 @@ def label_problem(array: np.ndarray, doubts: list[str] | None = None) -> str | N
         return f"is empty: shape {array.shape}"
     ids = array[..., 0] if array.ndim == 3 else array
     if array.dtype.kind == "b":
-        return stencil_problem(ids, doubts)
+        return stencil_problem(ids, doubts) if kind == "ids" else None
     if array.dtype.kind not in "iu":
         return (
             f"has dtype {array.dtype}; expected integer ids, 0 for background: use "
@@ -437,11 +448,11 @@ def label_problem(array: np.ndarray, doubts: list[str] | None = None) -> str | N
         )
     if high > _MAX_ID:
         return f"holds the id {high}, above {_MAX_ID}; relabel it from 1"
-    return stencil_problem(ids, doubts)
+    return ids_problem(ids, doubts) if kind == "ids" else None
 
 
 def as_label_image(
-    array: np.ndarray, name: str, doubts: list[str] | None = None
+    array: np.ndarray, name: str, doubts: list[str] | None = None, kind: str = "ids"
 ) -> np.ndarray:
     """Check one label image and convert it to int32.
 
@@ -450,11 +461,14 @@ def as_label_image(
     array : ndarray of shape (height, width) or (height, width, 2)
         Integer (or bool) ids: 0 background, 1..n one id per object, -1 unknown;
         a second plane holds the classes. Floats are refused, and so is a mask
-        whose only value besides 0 lies in several pieces.
+        whose only value besides 0 lies in several pieces, or whose values lie
+        scattered as greys and classes do.
     name : str
         What to call the mask in errors, such as "mask 3".
     doubts : list of str or None, default=None
         Takes what would be warned of, for a caller that warns once for all masks.
+    kind : {"ids", "classes"}, default="ids"
+        What the first plane holds. The pixels of a class may lie anywhere.
 
     Returns
     -------
@@ -471,7 +485,7 @@ def as_label_image(
     Warns
     -----
     AnnotationWarning
-        If the only object may be one, and may be several.
+        If the only object may be one, and may be several; if the values may be greys.
 
     Examples
     --------
@@ -483,7 +497,7 @@ def as_label_image(
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} is a {type(array).__name__}; expected a numpy array")
     found: list[str] = []
-    problem = label_problem(array, found)
+    problem = label_problem(array, found, kind)
     if problem is not None:
         raise ValueError(f"{name} {problem}.")
     if found and doubts is None:

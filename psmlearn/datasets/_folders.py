@@ -22,6 +22,7 @@ from psmlearn.datasets._parameters import (
     compose,
 )
 from psmlearn.exceptions import SkippedFileWarning
+from psmlearn.io._limits import MAX_PIXELS
 from psmlearn.io._paths import IMAGE_SUFFIXES
 from psmlearn.io._read import read_labels, read_size
 
@@ -271,7 +272,7 @@ def find_groups(names: list[str], pattern: str | re.Pattern) -> np.ndarray:
 def read_mask(path: str, image: str) -> np.ndarray:
     """Read the label image of an image, and check that their sizes agree."""
     check_mask_size(path, read_size(path), image)  # before anything is decoded
-    labels = read_labels(path)
+    labels = read_labels(path, max_pixels=MAX_PIXELS)
     check_mask_size(path, labels.shape[:2], image)
     return labels
 
@@ -279,7 +280,7 @@ def read_mask(path: str, image: str) -> np.ndarray:
 def add_classes(labels: np.ndarray, path: str, mask: str) -> np.ndarray:
     """Return ids with the classes of a class image as their second plane."""
     check_mask_size(path, read_size(path), mask)
-    classes = read_labels(path)
+    classes = read_labels(path, kind="classes", max_pixels=MAX_PIXELS)
     if labels.ndim != 2 or classes.shape != labels.shape:
         raise ValueError(
             f"{path!r} has shape {classes.shape}, and the ids of {mask!r} have "

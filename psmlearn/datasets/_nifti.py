@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from psmlearn.datasets._folders import is_regular
+from psmlearn.io._logs import silenced
 
 MAX_VOXELS = 1 << 28
 """1 GiB as float32: thirty times a volume of BraTS."""
@@ -67,7 +68,8 @@ def read_volume(path: str) -> tuple[np.ndarray, float | None]:
     if not is_regular(path):
         raise FileNotFoundError(f"No such NIfTI file: {path!r}.")
     try:
-        image = _read_image(path)
+        with silenced("nibabel.global"):
+            image = _read_image(path)
         turn = orientations.ornt_transform(
             orientations.io_orientation(image.affine),
             orientations.axcodes2ornt(("L", "P", "S")),

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 MAX_PIXELS = 2**31
+MAX_LABEL_PIXELS = 2**28
+"""Of label images and regions, whose sizes need not be those of an image."""
 MAX_BYTES = 2**32
 """Of pixels as decoded, where `max_pixels` is not raised above `MAX_PIXELS`."""
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from psmlearn._images._checks import as_label_image
+from psmlearn._images._greys import region_greys_problem
 from psmlearn._typing import Mask, Masks, Regions
 from psmlearn._warnings import warn_user
 from psmlearn.exceptions import AnnotationWarning
 from psmlearn.io._collections import as_array, list_items, prefix, raise_problems
+from psmlearn.io._limits import MAX_LABEL_PIXELS, MAX_PIXELS
 from psmlearn.io._paths import as_path, is_path
 from psmlearn.io._read import (
     decode_labels,
@@ -41,7 +43,9 @@ def check_masks(
         A list holds label images (height, width[, 2]) or paths of them: integer
         ids, 0 background, -1 unknown; the second plane holds the classes. One mask
         alone, (height, width), or one path will do. A mask of one value in several
-        pieces tells no objects apart, and is refused.
+        pieces tells no objects apart, and is refused; so are greys, as of a mask that
+        was resized or went through JPEG, and class images. Files of more than 2**28
+        pixels are read by `read_labels` alone, unless `images` tells their sizes.
     images : ImageBatch or None, default=None
         The images they belong to; None checks the masks alone.
     caller : str, default=""
@@ -63,7 +67,8 @@ def check_masks(
     Warns
     -----
     AnnotationWarning
-        If the only object of a mask may be one, cut by the border, and may be several.
+        If the only object of a mask may be one, cut by the border, and may be several;
+        if its values may be greys or classes.
 
     Examples
     --------
@@ -118,7 +123,8 @@ def check_mask(
     name : str, default="mask"
         What to call it in errors.
     shape : tuple (height, width) or None, default=None
-        The size it must have; a file of another is not decoded.
+        The size it must have; a file of another is not decoded, nor one of more than
+        2**28 pixels where none is given.
 
     Returns
     -------
@@ -187,7 +193,8 @@ def load_mask(
     name : str
         What to call it in errors.
     shape : tuple (height, width) or None, default=None
-        The size that it must have; a file that declares another is not decoded.
+        The size that it must have; a file that declares another is not decoded, nor
+        one of more than 2**28 pixels where there is no size to compare with.
     owner : str, default=""
         What to call the image of that size in errors.
     is_region : bool, default=False
@@ -201,7 +208,8 @@ def load_mask(
     try:
         if shape is not None and read_size(path) != tuple(shape):
             raise _OtherSize(_size_problem(name, read_size(path), shape, owner))
-        decoded = decode_labels(path)
+        limit = MAX_LABEL_PIXELS if shape is None else MAX_PIXELS
+        decoded = decode_labels(path, max_pixels=limit)
         if not (is_region and len(np.unique(decoded.array)) <= 2):
             refuse_lossy(decoded, path, "no regions" if is_region else "no ids")
     except _OtherSize as error:
@@ -273,7 +281,8 @@ def check_regions(
     ----------
     regions : boolean masks of shape (height, width), paths, or None
         A list of them, in which None stands for a whole image; a stack; one alone.
-        A file that is black and white alone is a boolean mask.
+        A file that is black and white alone is a boolean mask. Without `shapes`, files
+        of more than 2**28 pixels are refused.
     n_images : int
         How many there must be.
     shapes : sequence of (height, width) or None, default=None
@@ -379,6 +388,12 @@ def _load_region(
             f"{name} has shape {region.shape} and dtype {region.dtype}; expected a "
             "boolean mask (height, width), or whole numbers: 0 outside, 1..n regions."
         )
+    if region.ndim != 2:
+        colours = "; it is drawn in colours" if region.ndim == 3 else ""
+        raise ValueError(
+            f"{name} has shape {region.shape}; expected (height, width), as its image"
+            f"{colours}."
+        )
     if region.dtype != bool and not numbered:
         raise ValueError(
             f"{name} has dtype {region.dtype} and several values; expected a boolean "
@@ -387,12 +402,12 @@ def _load_region(
             else f"{name} has dtype {region.dtype}; expected a boolean mask, True "
             "inside: use region > 0 if it is drawn in numbers."
         )
-    if region.ndim != 2:
-        raise ValueError(
-            f"{name} has shape {region.shape}; expected (height, width), as its image."
-        )
     if numbered:
         _refuse_greys(region, name)
+        if region.dtype != bool and region.size:
+            problem = region_greys_problem(region)
+            if problem is not None:
+                raise ValueError(f"{name} {problem}.")
     return region
 
 

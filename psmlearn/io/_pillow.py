@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from psmlearn.io._decoded import Decoded, as_orientation, split_alpha
+from psmlearn.io._jpeg_end import without_end
 from psmlearn.io._limits import (
     DEFLATE_RATIO,
     RefusedError,
     check_declared_size,
     check_plausible_size,
 )
+from psmlearn.io._png_chunks import check_png_chunks
 
 # The classes are opened directly: Image.open warns above 89 Mpixel, and the
 # limit it warns by is a global that is not ours to change.
@@ -56,11 +58,28 @@ def read_with_pillow(
 ) -> Decoded:
     """Decode a file, without alpha."""
     with _BoundedFile(path) as file, _reader(kind)(file, path) as image:
-        _check_size(image, kind, os.path.getsize(path), max_pixels)
+        file_size = os.path.getsize(path)
+        _check_size(image, kind, file_size, max_pixels)
+        if kind == "PNG":
+            check_png_chunks(file, file_size)
         if getattr(image, "n_frames", 1) > 1:
             raise RefusedError(f"holds {image.n_frames} frames; save the one you need")
-        decoded = _decode(image, path, kind, as_labels)
+        checked = without_end(_read_all(file)) if kind == "JPEG" else None
+        if checked is None:
+            decoded = _decode(image, path, kind, as_labels)
+        else:
+            with _reader(kind)(io.BytesIO(checked), path) as endless:
+                decoded = _decode(endless, path, kind, as_labels)
         return decoded._replace(orientation=_orientation(image), lossy=kind == "JPEG")
+
+
+def _read_all(file: io.BufferedReader) -> bytes:
+    """Read a file whole; the place in it is left as it was."""
+    before = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(before)
+    return data
 
 
 def _check_size(image: Any, kind: str, file_size: int, max_pixels: int) -> None:

@@ -21,6 +21,7 @@ from psmlearn._parameters import (
 from psmlearn._typing import Path, PixelSize
 from psmlearn._warnings import warn_user
 from psmlearn.exceptions import PixelSizeWarning
+from psmlearn.io._logs import silenced
 from psmlearn.io._paths import as_path, is_path
 from psmlearn.io._read import sniff_format
 
@@ -90,7 +91,7 @@ def read_pixel_size(path: str | os.PathLike) -> float | None:
     if sniff_format(path) != "TIFF":
         return None
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with silenced("tifffile"), tifffile.TiffFile(path) as tiff:
             page = tiff.pages.first
             description = page.description or ""
             tags = _resolution_tags(page)

@@ -8,6 +8,7 @@ import os
 import stat
 from array import array
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from typing import Any, TextIO
 
 import numpy as np
@@ -108,8 +109,11 @@ def read_points(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no such table, or has a column twice; the path and the line are
-        named.
+        If the file is no such table, has a column twice, lines of more cells than
+        columns, or a quote that is not closed; the path and the line are named. If
+        `classes` holds what is no whole number.
+    TypeError
+        If `classes` is no mapping of texts.
 
     Examples
     --------
@@ -124,22 +128,30 @@ def read_points(
     """
     path = as_path(path)
     _check_file(path)
+    _check_classes(classes)
+    rows: Any = None
     if not isinstance(delimiter, str) or len(delimiter) != 1:
         raise ValueError(f"delimiter must be one character, got {delimiter!r}.")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(_read_lines(file, path), delimiter=delimiter)
+            # Strict: a quote that is not closed would swallow the lines that follow.
+            lines = _read_lines(file, path)
+            rows = csv.reader(lines, delimiter=delimiter, strict=True)
             header = [name.strip() for name in next(rows, [])]
+            while header and not header[-1]:  # a delimiter at the end of lines
+                header.pop()
             names = _choose_columns(header, row, column, label, path)
             places = [header.index(name) for name in names]
             # Eight bytes a number, where lists of floats take a hundred.
             points = array("d")
-            for point in _parse_rows(rows, names, places, classes, path):
+            whole = _whole_rows(rows, len(header), delimiter, path)
+            for point in _parse_rows(whole, names, places, classes, path):
                 points.extend(point)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path!r} is no text in UTF-8: {error}.") from error
     except csv.Error as error:
-        raise ValueError(f"{path!r} is a broken CSV file: {error}.") from error
+        line = "" if rows is None else f", line {rows.line_num}"
+        raise ValueError(f"{path!r}{line}, is broken CSV: {error}.") from error
     except MemoryError as error:
         raise MemoryError(f"{path!r} needs more memory than there is.") from error
     except OSError as error:
@@ -193,18 +205,66 @@ def _choose_columns(
     return names
 
 
+def _whole_rows(
+    rows: Any, n_columns: int, delimiter: str, path: str
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines that are not empty, with their numbers, if their cells are sound.
+
+    More cells than columns come of decimal commas, for one; whole lines within a cell
+    of a quote that was not closed.
+    """
+    for cells in rows:
+        if not any(cell.strip() for cell in cells):
+            continue
+        where = f"{path!r}, line {rows.line_num}"
+        if any(cell.strip() for cell in cells[n_columns:]):
+            raise ValueError(
+                f"{where}, has {len(cells)} cells, and the header names {n_columns} "
+                "columns; quote cells that hold the delimiter, or name another one; "
+                "decimals need a point."
+            )
+        for cell in cells:
+            inner = cell.splitlines()[1:] if "\n" in cell or "\r" in cell else []
+            if any(part.count(delimiter) >= n_columns - 1 for part in inner):
+                raise ValueError(
+                    f"{where}, ends a cell that holds whole lines: {cell[:60]!r}; is a "
+                    "quote not closed before?"
+                )
+        yield rows.line_num, cells
+
+
+def _check_classes(classes: Mapping[str, int] | None) -> None:
+    """Refuse classes that are no whole numbers by text."""
+    if classes is None:
+        return
+    if not isinstance(classes, Mapping):
+        raise TypeError(
+            f"classes is a {type(classes).__name__}; expected a dict of text to whole "
+            "number, such as {'positive': 1}, or None."
+        )
+    for text, value in classes.items():
+        if not isinstance(text, str):
+            raise TypeError(
+                f"classes has the key {text!r}; expected texts, as they stand in the "
+                "file."
+            )
+        number = not isinstance(value, bool | np.bool_) and isinstance(value, Integral)
+        if not number or abs(int(value)) > LARGEST:
+            raise ValueError(
+                f"classes[{text!r}] is {value!r}; expected a whole number."
+            )
+
+
 def _parse_rows(
-    rows: Any,
+    rows: Iterator[tuple[int, list[str]]],
     names: list[str],
     places: list[int],
     classes: Mapping[str, int] | None,
     path: str,
 ) -> Iterator[list[float]]:
     """Yield the numbers of each line that is not empty."""
-    for cells in rows:
-        if not any(cell.strip() for cell in cells):
-            continue
-        where = f"{path!r}, line {rows.line_num}"
+    for line, cells in rows:
+        where = f"{path!r}, line {line}"
         if len(cells) <= max(places):
             raise ValueError(f"{where}, has {len(cells)} cells; expected more.")
         texts = [cells[place].strip() for place in places]

@@ -12,7 +12,7 @@ from psmlearn._images._checks import as_label_image
 from psmlearn._warnings import warn_user
 from psmlearn.exceptions import NoDataWarning, OrientationWarning
 from psmlearn.io._decoded import Decoded
-from psmlearn.io._limits import MAX_PIXELS, RefusedError
+from psmlearn.io._limits import MAX_LABEL_PIXELS, MAX_PIXELS, RefusedError
 from psmlearn.io._paths import as_path
 from psmlearn.io._pillow import read_pillow_size, read_with_pillow
 from psmlearn.io._tiff import read_tiff, read_tiff_size
@@ -109,7 +109,7 @@ def decode_image(
         ) from error
 
 
-def decode_labels(path: str, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode_labels(path: str, *, max_pixels: int = MAX_LABEL_PIXELS) -> Decoded:
     """Decode a file of ids or of a region; refuse what has an alpha that shows."""
     decoded = decode_image(path, as_labels=True, max_pixels=max_pixels)
     if not decoded.opaque:
@@ -210,18 +210,24 @@ def read_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.n
     return decoded.array
 
 
-def read_labels(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_labels(
+    path: str | os.PathLike, *, kind: str = "ids", max_pixels: int = MAX_LABEL_PIXELS
+) -> np.ndarray:
     """Read a label image: TIFF or PNG of ids, as int32.
 
     The indices of a palette image are its ids, greys of few bits are as stored.
     Refused are labels drawn in RGB, floats, files with losses such as JPEG, and
-    masks of one value in several pieces, which do not tell objects apart.
+    masks that do not tell objects apart: of one value in several pieces, of greys
+    along edges, of classes.
 
     Parameters
     ----------
     path : str or os.PathLike
-    max_pixels : int, default=2147483648
-        Largest height times width that is decoded.
+    kind : {"ids", "classes"}, default="ids"
+        What the file holds: an id for each object, or the class of each pixel,
+        which may lie anywhere.
+    max_pixels : int, default=268435456
+        Largest height times width that is decoded, 2**28 if not told.
 
     Returns
     -------
@@ -240,7 +246,8 @@ def read_labels(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.
     Warns
     -----
     AnnotationWarning
-        If the only object may be one, cut by the border, and may be several.
+        If the only object may be one, cut by the border, and may be several; if the
+        values may be greys or classes.
     OrientationWarning
         If viewers would show the file turned or mirrored.
 
@@ -256,8 +263,10 @@ def read_labels(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.
     array([[0, 1],
            [2, 2]], dtype=int32)
     """
+    if kind not in ("ids", "classes"):
+        raise ValueError(f"kind must be 'ids' or 'classes', got {kind!r}.")
     path = as_path(path)
     decoded = decode_labels(path, max_pixels=max_pixels)
-    refuse_lossy(decoded, path, "no ids")
+    refuse_lossy(decoded, path, f"no {kind}")
     warn_of_orientation([(path, decoded.orientation)])
-    return as_label_image(decoded.array, repr(path))
+    return as_label_image(decoded.array, repr(path), kind=kind)

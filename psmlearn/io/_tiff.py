@@ -16,7 +16,9 @@ from psmlearn.io._limits import (
     check_declared_size,
     check_plausible_size,
 )
+from psmlearn.io._logs import silenced
 from psmlearn.io._pillow import read_with_pillow
+from psmlearn.io._segment_heads import HEAD_BYTES, declared_segment_size
 from psmlearn.io._tiff_colours import (
     arrange_image,
     arrange_labels,
@@ -37,12 +39,13 @@ def read_tiff(path: str, *, as_labels: bool, max_pixels: int) -> Decoded:
     """Decode the one page of a TIFF, without alpha."""
     import tifffile
 
-    with tifffile.TiffFile(path) as tiff:
+    with silenced("tifffile"), tifffile.TiffFile(path) as tiff:
         page = _only_page(tiff)
         pixel_bytes = page.samplesperpixel * _bits(page) / 8
         check_declared_size(page.imagelength, page.imagewidth, max_pixels, pixel_bytes)
         _check_page(page, as_labels)
         _check_segments(page, os.path.getsize(path))
+        _check_own_sizes(page)
         stored = _stored(page)
         try:
             decoded = _arrange(page, page.asarray(), as_labels)
@@ -66,7 +69,7 @@ def read_tiff_size(path: str) -> tuple[int, int]:
     """Return height and width of the first page, if the file can hold them."""
     import tifffile
 
-    with tifffile.TiffFile(path) as tiff:
+    with silenced("tifffile"), tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         if page.imagelength > 0 and page.imagewidth > 0:
             _check_segments(page, os.path.getsize(path))
@@ -78,7 +81,14 @@ def _only_page(tiff: Any) -> Any:
     pages = list(tiff.pages)
     if not pages:
         raise ValueError("it holds no page")
-    full = [pages[0]] + [page for page in pages[1:] if not page.is_reduced]
+    first = pages[0]
+    n_pixels = first.imagelength * first.imagewidth
+    full = [first] + [
+        page
+        for page in pages[1:]
+        # One that is called reduced and is not is a picture of its own.
+        if not page.is_reduced or page.imagelength * page.imagewidth >= n_pixels
+    ]
     n_pages = len(full) if len(full) > 1 else _count_planes(pages[0])
     if n_pages > 1:
         holds = f"holds {n_pages} pages"
@@ -104,10 +114,12 @@ def _count_planes(page: Any) -> int:
         names = ("images", "channels", "slices", "frames")
         found = [re.search(rf"^{name}=(\d+)\s*$", description, re.M) for name in names]
         images, *sides = (int(match[1]) if match else 1 for match in found)
-        # Samples of one page may be told as channels.
-        n_samples = page.samplesperpixel
         n_planes = max(images, int(np.prod(sides, dtype=float)))
-        return 1 if n_planes == n_samples > 1 else n_planes
+        if n_planes == page.samplesperpixel > 1:
+            # Samples of one page may be told as channels; no other planes follow, then.
+            room = page.parent.filehandle.size - min(page.dataoffsets, default=0)
+            return n_planes if room >= n_planes * page.nbytes else 1
+        return n_planes
     if page.is_shaped:
         found = re.search(r'"?shape"?\s*[:=]\s*[\[(]([\d,\s]*)[\])]', description)
         sides = [int(side) for side in re.findall(r"\d+", found[1])] if found else []
@@ -165,6 +177,34 @@ def _check_segments(page: Any, file_size: int) -> None:
     if ratio is not None and all(counts):
         n_bytes = sum(counts)
         check_plausible_size(page.imagelength * row_bytes, n_bytes, ratio)
+
+
+def _check_own_sizes(page: Any) -> None:
+    """Refuse strips and tiles that declare more pixels than the TIFF has for them.
+
+    They would be decoded, whatever memory it takes, and cut.
+    """
+    if page.jpegheader is not None or int(page.compression) in _RATIOS:
+        return
+    tall, wide = _segment_size(page)
+    if not page.is_tiled:
+        tall = min(tall, page.imagelength)
+    file = page.parent.filehandle
+    for index, (offset, count) in enumerate(
+        zip(page.dataoffsets, page.databytecounts, strict=False)
+    ):
+        if not count:
+            continue
+        file.seek(offset)
+        size = declared_segment_size(file.read(min(count, HEAD_BYTES)))
+        # JPEG goes by blocks of up to 16 pixels.
+        if size is not None and (
+            size[0] > -(-tall // 16) * 16 or size[1] > -(-wide // 16) * 16
+        ):
+            raise ValueError(
+                f"its strip or tile {index} declares {size[0]} x {size[1]} pixels, and "
+                f"the file has {tall} x {wide} for it"
+            )
 
 
 def _check_numbers(page: Any) -> None:

@@ -19,7 +19,7 @@ def arrange_image(page: Any, array: np.ndarray) -> Decoded:
     """Make colours of samples: apply a palette, turn white-is-zero, drop alpha."""
     photometric = page.photometric.name
     if photometric == "PALETTE":
-        return Decoded(_apply_palette(np.asarray(page.colormap), array))
+        return _colour(page, array)
     if photometric == "MINISWHITE" and array.dtype.kind in "bu":
         array = ~array
     if is_plain_ycbcr(page):
@@ -34,6 +34,24 @@ def arrange_image(page: Any, array: np.ndarray) -> Decoded:
     elif kind == _UNSPECIFIED and not array[..., place].any():
         return Decoded(np.ascontiguousarray(array[..., :place]))  # never filled in
     return split_alpha(array, place)
+
+
+def _colour(page: Any, array: np.ndarray) -> Decoded:
+    """Look up the colours of a palette; a second sample may be an alpha."""
+    colours = np.asarray(page.colormap)
+    if array.ndim == 2:
+        return Decoded(_apply_palette(colours, array))
+    place, kind = _find_alpha(page, array.shape[2])
+    if array.shape[2] != 2 or place != 1 or kind == _ASSOCIATED:
+        raise RefusedError(
+            f"has a palette and {array.shape[2]} samples per pixel; convert it to RGB "
+            "first"
+        )
+    alpha = array[..., 1]
+    found = Decoded(_apply_palette(colours, array[..., 0]))
+    if alpha.min() >= white_of(array.dtype):
+        return found
+    return found._replace(opaque=False, shown=alpha > 0 if not alpha.all() else None)
 
 
 def arrange_labels(page: Any, array: np.ndarray) -> Decoded:

@@ -51,7 +51,9 @@ def _check_suffix(path: str | os.PathLike, allowed: tuple[str, ...]) -> str:
 
 
 @_names_its_file
-def write_labels(path: str | os.PathLike, labels: np.ndarray) -> None:
+def write_labels(
+    path: str | os.PathLike, labels: np.ndarray, *, kind: str = "ids"
+) -> None:
     """Write a label image as a compressed TIFF (or a 16-bit PNG), atomically.
 
     TIFFs hold uint16 where the ids fit, int32 elsewhere; `read_labels`,
@@ -64,6 +66,9 @@ def write_labels(path: str | os.PathLike, labels: np.ndarray) -> None:
     labels : ndarray of shape (height, width) or (height, width, 2)
         Integer ids, 0 background, -1 unknown; a second plane holds classes, and
         is the second sample of each pixel in the file.
+    kind : {"ids", "classes"}, default="ids"
+        What the (first) plane holds: an id for each object, or the class of each
+        pixel, which may lie anywhere.
 
     Raises
     ------
@@ -86,7 +91,16 @@ def write_labels(path: str | os.PathLike, labels: np.ndarray) -> None:
     array([[    0, 70000]], dtype=int32)
     """
     suffix = _check_suffix(path, (".tif", ".tiff", ".png"))
-    labels = as_label_image(labels, "labels")
+    if kind not in ("ids", "classes"):
+        raise ValueError(f"kind must be 'ids' or 'classes', got {kind!r}.")
+    try:
+        labels = as_label_image(labels, "labels", kind=kind)
+    except ValueError as error:
+        # The pieces of one value are in order where they are classes.
+        if "pieces" not in str(error) and "0/255" not in str(error):
+            raise
+        told = str(error).rstrip(".")
+        raise ValueError(f"{told}; write a class image with kind='classes'.") from None
     fits = labels.min() >= 0 and labels.max() <= 65535
     if suffix == ".png":
         if not fits or labels.ndim != 2:

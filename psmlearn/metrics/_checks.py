@@ -10,15 +10,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from psmlearn._images._checks import stencil_problem
+from psmlearn._images._checks import ids_problem, stencil_problem
 from psmlearn._parameters import as_numbers, is_number
 from psmlearn._typing import Labels, Masks, Regions
 from psmlearn.io._masks import check_regions, list_masks, load_mask, refuse_other_sizes
 from psmlearn.metrics._object_classes import one_class_each
 
 Average: TypeAlias = Literal["macro", "micro"] | None
-
-_LABEL_HINT = "skimage.measure.label(mask > 0) gives each object its own id"
 
 
 class MaskPair(NamedTuple):
@@ -205,10 +203,11 @@ def check_values(
             f"{name} holds the value {lowest}; expected 0 for background, 1..n for "
             "objects and -1 for unknown."
         )
-    positive = ids[ids > 0]
-    if binary or not positive.size or (positive != positive[0]).any():
+    if binary or not (ids > 0).any():
         return
-    problem = stencil_problem(mask)
+    # What an image file gives may be greys; else scattered ids are scored as they are.
+    check = ids_problem if mask.dtype.kind == "u" else stencil_problem
+    problem = check(mask)
     if problem is not None:
         raise ValueError(f"{name} {problem}.")
 
@@ -253,10 +252,6 @@ def split_planes(
         raise ValueError(
             f"{name} has shape {mask.shape}, so no classes; to score `labels` it must "
             "have shape (height, width, 2), with the classes in the second plane."
-        )
-    if mask.dtype.kind == "b" and not binary:
-        raise ValueError(
-            f"{name} is boolean, so it does not tell objects apart; {_LABEL_HINT}."
         )
     if mask.dtype.kind not in "biu":
         raise ValueError(

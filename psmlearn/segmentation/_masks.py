@@ -51,7 +51,6 @@ def training_masks(
             "masks, or say by label_channel which channel of X holds them."
         )
     else:
-        _refuse_stencils(y, name)
         masks = check_masks(y, images, caller=name)
     _check_planes(masks, name)
     if not any((ids_of(mask) >= 0).any() for mask in masks):
@@ -188,13 +187,3 @@ def _dense(mask: np.ndarray) -> np.ndarray:
     # Where there is no object there is no class, and unknown is one thing.
     classes = np.where(dense > 0, np.maximum(mask[..., 1], 0), dense)
     return np.stack([dense, classes], axis=-1)
-
-
-def _refuse_stencils(y, name: str) -> None:
-    """Refuse boolean masks: all their nuclei would be taken for one."""
-    for i, mask in enumerate(y if isinstance(y, (list, tuple, np.ndarray)) else ()):
-        if isinstance(mask, np.ndarray) and mask.dtype.kind == "b":
-            raise ValueError(
-                f"{name}: mask {i} is boolean, so its nuclei have no ids; use "
-                "skimage.measure.label(mask) to give each its own."
-            )

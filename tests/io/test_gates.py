@@ -26,7 +26,7 @@ from psmlearn.io._point_checks import are_points
 from psmlearn.io._standardised import StandardisedBatch
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 20, 24, 3), dtype=np.uint8)
-MASKS = np.arange(2 * 20 * 24).reshape(2, 20, 24) % 50
+MASKS = np.kron(np.arange(60).reshape(2, 5, 6), np.ones((1, 4, 4), int)) % 50
 POINTS = [np.array([[3.0, 4.5, 1], [10, 20, 2]]), np.empty((0, 3))]
 
 

@@ -302,7 +302,8 @@ def test_label_channels_and_open_ranges():
 
 def test_masks_are_checked_against_images():
     images = check_images(list(STACK))
-    masks = np.arange(3 * 20 * 24).reshape(3, 20, 24) % 50
+    blocks = np.arange(3 * 5 * 6).reshape(3, 5, 6)
+    masks = np.kron(blocks, np.ones((1, 4, 4), int)) % 50
     for given in (masks, list(masks), masks.astype(np.uint16)):
         checked = check_masks(given, images)
         assert all(m.dtype == np.int32 for m in checked)

@@ -50,7 +50,7 @@ def with_value(points, value, index=1, column=0):
         (np.zeros((4, 5, 2)), r"shape \(4, 5, 2\) and dtype float64; expected points"),
         (np.zeros((4, 5, 3), dtype=int), r"shape \(4, 5, 3\); expected \(height"),
         (np.zeros((0, 5), dtype=int), r"shape \(0, 5\), so no pixels"),
-        (MASK > 0, "is boolean, so it does not tell objects apart"),
+        (np.arange(40)[:, None] % 9 + MASK > 5, "holds one value, 1, in .* separate"),
         (np.zeros((3, 2), dtype=bool), r"shape \(3, 2\) and dtype bool; expected"),
         ((MASK * 255).astype(np.uint8), "is a 0/255 mask"),
         (MASK - 5, "holds the value -5"),

@@ -124,7 +124,9 @@ def test_boolean_masks_have_a_dice_but_no_objects():
     assert dice_score([TWO > 0], [TWO == 1]) == pytest.approx(2 / 3)
     assert iou_score([TWO > 0], [TWO == 1]) == 0.5
     for score in OBJECT_SCORES:
-        with pytest.raises(ValueError, match=r"y_pred\[0\] is boolean.*measure\.label"):
+        with pytest.raises(
+            ValueError, match=r"y_pred\[0\] holds one value.*measure\.label"
+        ):
             score([TWO], [TWO > 0])
 
 
