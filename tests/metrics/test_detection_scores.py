@@ -136,6 +136,7 @@ def test_shapes_with_radii_and_labels():
     assert isinstance(detection_f1_score(TRUE, PRED, radius=4, labels=2), float)
 
 
+@pytest.mark.filterwarnings("ignore:.* lie beside:UserWarning")  # as is told elsewhere
 def test_regions():
     region = np.zeros((20, 30), dtype=bool)
     region[:10, :12] = True

@@ -148,7 +148,7 @@ def test_scorers_take_files_and_decode_images_once(tmp_path, monkeypatch):
     images = [tmp_path / f"image {i}.png" for i in range(2)]
     masks = [tmp_path / f"mask {i}.tif" for i in range(2)]
     for i in range(2):
-        write_image(images[i], np.rint(data.images[i] * 255).astype(np.uint8))
+        write_image(images[i], data.images[i])
         write_labels(masks[i], data.masks[i])
     model = SemanticClusterer(random_state=0).fit(images)
     for name in ("aji", "dice", "detection_f1"):

@@ -183,7 +183,9 @@ def test_names():
     for name in get_scorer_names():
         assert callable(get_scorer(name))
         assert f"{name}_scorer" in metrics.__all__
-    with pytest.raises(ValueError, match=r"no scorer 'f1'; known are \['aji'"):
+    with pytest.raises(
+        ValueError, match=r"no scorer of the name 'f1'; known are \['aji'"
+    ):
         get_scorer("f1")
     for bad in (["aji"], None, SCORING["aji"]):
         with pytest.raises(TypeError, match="name must be a str, one scorer's name"):
