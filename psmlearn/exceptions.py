@@ -8,8 +8,6 @@ turns each into an error.
 
 from __future__ import annotations
 
-from sklearn.exceptions import ConvergenceWarning
-
 __all__ = [
     "AnnotationWarning",
     "CountWarning",
@@ -78,7 +76,7 @@ class CountWarning(PsmlearnWarning):
     """Too few nuclei or cells for what is told of them."""
 
 
-class TrainingWarning(PsmlearnWarning, ConvergenceWarning):
+class TrainingWarning(PsmlearnWarning):
     """Training had little to learn from, or its maps light up nowhere."""
 
 

@@ -63,6 +63,7 @@ class OutputFolder:
         self.overwrite = overwrite
         self._ledger = Ledger([])
         self._inputs: _Files = _Files([])
+        self._sources: set[str] = set()
         self._stack = ExitStack()
         self._descriptor = -1
         self.n_written = 0
@@ -114,6 +115,8 @@ class OutputFolder:
             If any is there that may not be replaced: the first five are named.
         """
         self._inputs = _Files(images)
+        places = {self._relative(source) for source in files.values() if source}
+        self._sources = {place for place in places if place}
         reasons = {name: self._why_not(name, source) for name, source in files.items()}
         bad = {name: why for name, why in reasons.items() if why}
         if bad:
@@ -150,6 +153,16 @@ class OutputFolder:
         record = self._ledger.match(path, name)
         if record is None:
             return "changed since psmlearn wrote it"
+        if source is None:
+            # Of several images: of these and further ones it may be.
+            others = sorted(
+                set((record.source or "").split("\n")) - self._sources - {""}
+            )
+            return (
+                f"result of other images, such as {printable(others[0])}"
+                if others
+                else None
+            )
         if record.source != self._relative(source):
             return f"result of another image, {printable(record.source or 'several')}"
         return None
@@ -191,7 +204,10 @@ class OutputFolder:
         if why:
             raise FileExistsError(self._refusal({name: why}))
         size = os.stat(temporary).st_size
-        record = Record(name, size, digest(temporary), self._relative(source))
+        place = self._relative(source)
+        if place is None:
+            place = "\n".join(sorted(self._sources))
+        record = Record(name, size, digest(temporary), place)
         if self._ledger.add(record):
             write_record(self._descriptor, record)
 

@@ -49,15 +49,24 @@ class _Job:
     files: tuple[str, ...]
 
 
+class _NamedPath(click.Path):
+    """A path that is no empty text, such as that of a variable that is not set."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            self.fail("is an empty text; give a path, '.' for this folder.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command()
-@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=_NamedPath(path_type=Path))
 @click.option("--sample", is_flag=True, help="Use scikit-image's sample image.")
 @click.option(
     "--output",
     "-o",
     default="psmlearn-output",
     show_default=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_NamedPath(file_okay=False, path_type=Path),
     help="Folder to write to; made where it is missing.",
 )
 @click.option(
@@ -66,7 +75,10 @@ class _Job:
     help="Cut each training short after so many epochs.",
 )
 @click.option(
-    "--random-state", type=click.IntRange(min=0), default=0, show_default=True
+    "--random-state",
+    type=click.IntRange(min=0, max=2**32 - 1),
+    default=0,
+    show_default=True,
 )
 @click.option(
     "--pixel-size",

@@ -34,6 +34,9 @@ _MIDDLE = 0.4
 # of the border be shown, within whole rows and columns of black, and so much of what
 # is shown be one piece.
 _NO_LIGHT = 0.008
+# Whatever the colours, black that holds most of the border must be as even as this.
+_EVEN = 0.006
+_LEAST_AIR = 0.1
 _LEAST_BORDER = 0.5
 _LARGEST_PIECE = 0.5
 _GREY = 0.03
@@ -101,6 +104,8 @@ def shown_mask(
         return None
     empty = _softened(empty, high, dark + _DARK * (full - dark))
     if not _is_brightfield(colours, high, empty, dark, full):
+        return None
+    if _is_air(high, empty, span):
         return None
     # Without colour light on a dark ground looks alike; but a scan lies amid its air,
     # which has noise, and objects that shine are many.
@@ -256,6 +261,14 @@ def _has_no_colour(
         return True
     spread = high[middle].astype(float) - lowest(colours)[middle]
     return bool(np.percentile(spread, 90) <= _GREY * span)
+
+
+def _is_air(high: np.ndarray, empty: np.ndarray, span: float) -> bool:
+    """Tell black with noise that holds most of the border: a scan lies amid its air."""
+    if _border(empty).mean() <= 1 - _LEAST_BORDER or empty.mean() < _LEAST_AIR:
+        return False
+    values = high[empty].astype(np.float32)
+    return bool(np.quantile(np.abs(values - np.median(values)), 0.9) > _EVEN * span)
 
 
 def _is_scattered(shown: np.ndarray) -> bool:

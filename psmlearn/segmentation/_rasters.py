@@ -241,4 +241,5 @@ def points_to_heatmap(points, shape, sigma):
     heatmap = np.multiply(distance, 1 / sigma, dtype=np.float64).astype(np.float32)
     np.square(heatmap, out=heatmap)
     heatmap *= -0.5
-    return np.exp(heatmap, out=heatmap)
+    with np.errstate(under="ignore"):  # far away it is 0
+        return np.exp(heatmap, out=heatmap)

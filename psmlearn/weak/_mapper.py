@@ -369,7 +369,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
 
         Warns
         -----
-        ConvergenceWarning
+        TrainingWarning
             If maps pass `threshold` in less than half of the training images that show
             a class (of 32 of each class at most).
         """

@@ -144,6 +144,31 @@ def test_own_files_are_replaced_and_edits_are_not(model, images, tmp_path):
     assert run(images, "-o", out).exit_code == 0
 
 
+def test_the_index_of_other_images_is_not_replaced(model, images, tmp_path):
+    out = tmp_path / "out"
+    options = ["-o", out, "--classes", "ki67"]
+    assert run(images / "a.png", *options).exit_code == 0
+    before = all_bytes(out)
+    model.seen.clear()
+    done = run(images / "b.png", *options)
+    assert refused(
+        done, model, "labelling_index.csv", "result of other images", "a.png"
+    )
+    assert all_bytes(out) == before
+    # With further images it is the index of all.
+    assert run(images / "a.png", images / "b.png", *options).exit_code == 0
+    assert run(images / "a.png", images / "b.png", *options).exit_code == 0
+
+
+@pytest.mark.parametrize("arguments", [[""], ["-o", ""]])
+def test_an_empty_text_is_no_folder(model, images, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(images)
+    before = all_bytes(images)
+    done = run(*(["."] if arguments[0] == "-o" else []), *arguments)
+    assert done.exit_code == 2 and "empty text" in done.output
+    assert all_bytes(images) == before
+
+
 def test_a_table_of_the_same_size_is_told_by_its_content(model, images, tmp_path):
     out = tmp_path / "out"
     run(images, "-o", out)

@@ -141,6 +141,16 @@ def test_a_scan_on_dark_air_is_no_brightfield():
     assert shown_mask(image) is None
 
 
+def test_a_scan_of_false_colours_amid_air_is_no_brightfield():
+    """Three sequences of an MRI scan as red, green and blue, air with noise around."""
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 7, (*SHAPE, 3)).astype(np.uint8)
+    head = _disc(SHAPE, 60, 80, 45)
+    image[head] = rng.normal((110, 80, 150), 15, (head.sum(), 3)).clip(0, 255)
+    assert shown_mask(image) is None
+    assert shown_mask(image, only_colours=True) is None
+
+
 @pytest.mark.parametrize("value, shows", [(0, False), (3, True)])
 def test_black_all_over(value, shows):
     shown = shown_mask(np.full((9, 7, 3), value, np.uint8))

@@ -10,12 +10,12 @@ import pytest
 import sklearn
 from scipy import ndimage as ndi
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_validate
 from torch import nn
 
 from psmlearn import ClassActivationMapper
 from psmlearn.base import EarlyStopping
+from psmlearn.exceptions import TrainingWarning
 from psmlearn.metrics import dice_scorer
 from psmlearn.weak import ClusterRefinement, ClusterResupervision, Reconstruction
 from psmlearn.weak._maps import surely_above
@@ -167,10 +167,10 @@ class TestOutputs:
         names = np.array(["none", "glioma"])[labels]
         mapper = ClassActivationMapper(**TINY, negative_label="none", threshold=0.999)
         told = r"of class glioma pass threshold=0.999 in 0 of 8 training images"
-        with pytest.warns(ConvergenceWarning, match=told) as caught:
+        with pytest.warns(TrainingWarning, match=told) as caught:
             mapper.fit(images, names)
         assert caught[0].filename == __file__
-        with pytest.warns(ConvergenceWarning, match=told) as caught:
+        with pytest.warns(TrainingWarning, match=told) as caught:
             mapper.fit_predict(images, names)
         assert caught[0].filename == __file__
         with warnings.catch_warnings():
@@ -184,7 +184,7 @@ class TestOutputs:
         dark = np.zeros((32, 32, 2), np.float32)
         dark[0, 0, 0] = 1
         monkeypatch.setattr(mapper, "_map", lambda x: ((dark, None) for _ in x))
-        with pytest.warns(ConvergenceWarning, match="of class 1 .* 0 of 1 ") as caught:
+        with pytest.warns(TrainingWarning, match="of class 1 .* 0 of 1 ") as caught:
             mapper.fit(images, several)
         assert len(caught) == 1
 
