@@ -28,6 +28,7 @@ from psmlearn import (
 from psmlearn.activation import Contrastive, Pretext
 from psmlearn.base import BaseImageEstimator, EarlyStopping, NetworkEstimator, Option
 from psmlearn.datasets import make_nuclei
+from psmlearn.exceptions import NoDataWarning
 from psmlearn.io import check_images
 from psmlearn.segmentation import Voronoi
 from psmlearn.utils.estimator_checks import check_pretext
@@ -312,8 +313,9 @@ def test_a_channel_that_was_dropped_as_alpha_is_not_guessed(data):
     stacks = np.concatenate([data.images, data.masks[..., None].astype(np.uint8)], -1)
     segmenter = make_small(NucleiSegmenter, label_channel=-1)
     assert segmenter.fit(stacks).n_features_in_ == 4
-    with pytest.warns(UserWarning, match="dropped the alpha"):
+    with pytest.warns(NoDataWarning) as caught:
         batch = check_images(stacks)
+    assert any("dropped the alpha" in str(each.message) for each in caught)
     with pytest.raises(ValueError, match="dropped as alpha when they were checked"):
         segmenter.fit(batch)
 

@@ -199,8 +199,8 @@ def _load_ki67_glioma(data: Path) -> DataSet:
     masks = [
         np.stack(
             [
-                read_labels(path.with_name(f"{path.stem}_{part}.png"))
-                for part in ("inst", "class")
+                read_labels(path.with_name(f"{path.stem}_{part}.png"), kind=kind)
+                for part, kind in (("inst", "ids"), ("class", "classes"))
             ],
             axis=-1,
         )

@@ -21,6 +21,7 @@ UNIT_RANGE = (0.0, 1.0)
 _LEAST_LIGHT = 0.25
 _LEAST_LIGHT_OF_16_BITS = 0.5
 _HOT, _LEAST_REST = 1e-4, 0.02
+_LEAST_LIT, _FEW, _ROUNDING = 0.005, 16, 1e-4
 _USUAL_WHITES = (255, 1023, 4095, 16383, 32767)
 # Pieces of an object of which all but the largest, by its area, may be specks.
 _SPECKS, _MOST_PIECES = 0.1, 4
@@ -152,9 +153,13 @@ def range_doubt(array: np.ndarray) -> str | None:
             return None
         dim = array[array <= least * full]
         top = dim.max() if dim.size else top
-    if array.min() == top:
-        return None
+    if array.min() == top or np.count_nonzero(array > top / 2) < max(
+        _LEAST_LIT * array.size, _FEW
+    ):
+        return None  # blank, but for a few pixels
     if kind == "f":
+        if top < _ROUNDING:
+            return None
         told = f"its brightest value is {top:.3g} of 1"
         if top <= 1 / 255:
             told += ", as if it had been divided twice: value_range=(0, 1 / 255)"

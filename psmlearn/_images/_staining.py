@@ -127,8 +127,10 @@ def is_fluorescence(image: np.ndarray, shown: np.ndarray | None = None) -> bool:
     if _is_fluorescence(light):
         return True
     level = average(light)
-    if np.median(level) >= _DARKER_HALF or _is_grey(light):
+    if np.median(level) >= _DARKER_HALF:
         return False
+    if _is_grey(light):
+        return _is_bright_on_dark(level)
     # Inverted colours: darker than not, and of no stain; or clearly bright on dark.
     staining = guess_staining(light)
     if staining == "hdab":
@@ -153,8 +155,6 @@ def _is_fluorescence(light: np.ndarray) -> bool:
     if np.median(high) < _DARK:
         return True
     if np.percentile(lowest(light), 98) < _NOWHERE_PALE:
-        return True
-    if _is_grey(light) and _is_bright_on_dark(average(light)):
         return True
     dark = float((high < _GROUND).mean())
     if dark < _LEAST_GROUND:

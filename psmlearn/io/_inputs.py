@@ -260,7 +260,7 @@ def _light(array: np.ndarray, label_channel: int | Sequence[int] | None) -> np.n
     """Return the channels that hold no labels."""
     if label_channel is None or array.ndim == 2:
         return array
-    return np.delete(array, np.ravel(label_channel), axis=2)
+    return np.delete(array, np.ravel(label_channel).astype(int), axis=2)
 
 
 def _shown_by_value(

@@ -214,10 +214,12 @@ def test_files_are_held_to_the_same_limits(tmp_path, kind, size):
     path = tmp_path / "a.tif"
     if kind == "ome":
         metadata = {"axes": "YX", "PhysicalSizeX": size, "PhysicalSizeY": size}
-        tifffile.imwrite(path, MASK.astype(np.uint8), ome=True, metadata=metadata)
+        tifffile.imwrite(path, 255 - MASK.astype(np.uint8), ome=True, metadata=metadata)
     else:
         tifffile.imwrite(
-            path, MASK.astype(np.uint8), description=f"Aperio Image|MPP = {size:g}"
+            path,
+            255 - MASK.astype(np.uint8),
+            description=f"Aperio Image|MPP = {size:g}",
         )
     assert read_pixel_size(path) is None
     batch = check_images([path])

@@ -103,12 +103,18 @@ def test_sound_labelers_pass(labeler):
     check_labeler(labeler)
 
 
+def somewhere(image, rng):
+    """One object, anywhere."""
+    mask = np.zeros(image.shape[:2], np.int32)
+    row, column = rng.integers(0, 8, 2)
+    mask[row : row + 5, column : column + 5] = 1
+    return mask
+
+
 def test_broken_labelers_are_told():
     rng = np.random.default_rng(0)
     with pytest.raises(AssertionError, match="differ from call to call"):
-        check_labeler(
-            lambda images: [rng.integers(0, 5, image.shape[:2]) for image in images]
-        )
+        check_labeler(lambda images: [somewhere(image, rng) for image in images])
     with pytest.raises(ValueError, match="mask 0 has size"):
         check_labeler(lambda images: [mask[1:] for mask in dark(images)])
     with pytest.raises((TypeError, ValueError), match="float"):
