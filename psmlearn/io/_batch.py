@@ -320,9 +320,10 @@ def check_range(
     if value_range is None:
         return None
     low, high = np.nan, np.nan
-    if isinstance(value_range, tuple | list | np.ndarray) and len(value_range) == 2:
-        if all(is_number(each) for each in value_range):
-            low, high = (float(each) for each in value_range)
+    given = value_range.tolist() if isinstance(value_range, np.ndarray) else value_range
+    if isinstance(given, tuple | list) and len(given) == 2:
+        if all(is_number(each) for each in given):
+            low, high = (float(each) for each in given)
     if not -_LARGEST < low < high < _LARGEST:
         raise ValueError(
             f"{prefix(caller)}value_range={value_range!r}: the values of black and "

@@ -110,7 +110,7 @@ def find_fault(call: Callable, name: str, value: Any, default: Any = None) -> st
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             call(value)
-    except (TypeError, ValueError, FileNotFoundError) as error:
+    except (TypeError, ValueError, FileNotFoundError, IsADirectoryError) as error:
         word = SPELT.get(name, name).lower()
         is_file = isinstance(error, FileNotFoundError) and repr(value) in str(error)
         told = str(error).lower()
