@@ -156,7 +156,7 @@ class OutputFolder:
         if source is None:
             # Of several images: of these and further ones it may be.
             others = sorted(
-                set((record.source or "").split("\n")) - self._sources - {""}
+                set((record.source or "").split("\0")) - self._sources - {""}
             )
             return (
                 f"result of other images, such as {printable(others[0])}"
@@ -206,7 +206,7 @@ class OutputFolder:
         size = os.stat(temporary).st_size
         place = self._relative(source)
         if place is None:
-            place = "\n".join(sorted(self._sources))
+            place = "\0".join(sorted(self._sources))
         record = Record(name, size, digest(temporary), place)
         if self._ledger.add(record):
             write_record(self._descriptor, record)
