@@ -76,11 +76,9 @@ def guess_staining(image: np.ndarray, shown: np.ndarray | None = None) -> str:
     >>> guess_staining(image)
     'he'
     """
-    image = check_brightfield(image)
-    if shown is not None:
-        if not shown.any():
-            return "blank"
-        image = image[shown.any(axis=1)][:, shown.any(axis=0)]
+    image = _shown_part(check_brightfield(image), shown)
+    if not image.size:
+        return "blank"
     light = shrink(image, max(1, min(2, min(image.shape[:2]) // _SIDE)))
     light = _without_border(light)
     if _is_fluorescence(light):
@@ -117,11 +115,9 @@ def is_fluorescence(image: np.ndarray, shown: np.ndarray | None = None) -> bool:
     >>> is_fluorescence(image), is_fluorescence(1 - image)
     (True, False)
     """
-    image = check_brightfield(image)
-    if shown is not None:
-        if not shown.any():
-            return False
-        image = image[shown.any(axis=1)][:, shown.any(axis=0)]
+    image = _shown_part(check_brightfield(image), shown)
+    if not image.size:
+        return False
     step = max(1, min(image.shape[:2]) // _FEW)
     light = _without_border(image[::step, ::step])
     if _is_fluorescence(light):
@@ -136,6 +132,13 @@ def is_fluorescence(image: np.ndarray, shown: np.ndarray | None = None) -> bool:
     if staining == "hdab":
         return _is_bright_on_dark(level) and np.median(level) < _DARK_HALF
     return staining == "other"
+
+
+def _shown_part(image: np.ndarray, shown: np.ndarray | None) -> np.ndarray:
+    """Return the rows and columns in which anything is shown."""
+    if shown is None:
+        return image
+    return image[shown.any(axis=1)][:, shown.any(axis=0)]
 
 
 def _without_border(light: np.ndarray) -> np.ndarray:
