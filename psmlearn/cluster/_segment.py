@@ -152,19 +152,19 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
     ) -> SharedClusters:
         """Find the clusters that all images share, from a sample of their pixels."""
         rng = np.random.default_rng(self.seed)
-        n_each = max(1, -(-self.n_samples // len(images)))
-        # Something must be clustered, even if no image shows anything.
-        none_shows = all(images.shows_nothing(i) for i in range(len(images)))
+        shows = [i for i in range(len(images)) if not images.shows_nothing(i)]
 
         def features_of(i: int) -> PixelFeatures:
-            box, shown = _box(None if none_shows else images.shown(i))
+            # Something must be clustered, even if no image shows anything.
+            box, shown = _box(images.shown(i) if shows else None)
             return self._features(images[i][box], pixel_sizes[i], shown)
 
+        chosen = shows or list(range(len(images)))
+        n_each = max(1, -(-self.n_samples // len(chosen)))
         drawn = []
-        for i in progress(len(images)):
-            planes = features_of(i).seen_planes
-            if planes.shape[1]:
-                drawn.append(planes[:, draw_pixels(planes.shape[1], n_each, rng)])
+        for place in progress(len(chosen)):
+            planes = features_of(chosen[place]).seen_planes
+            drawn.append(planes[:, draw_pixels(planes.shape[1], n_each, rng)])
         sample = np.concatenate(drawn, axis=1)
         scale = None
         if self.fusion == "concat":
@@ -172,8 +172,8 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
             sample = scale.apply(sample)
         centers, n_iter = self._k_means(sample, rng)
         statistics = []
-        for i in progress(len(images)):
-            features = features_of(i)
+        for place in progress(len(chosen)):
+            features = features_of(chosen[place])
             features.put_on_scale(scale, self.map_weight)
             labels = assign(features.planes, centers)
             statistics.append(cluster_statistics(features, labels, centers))

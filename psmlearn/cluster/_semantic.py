@@ -474,7 +474,7 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         Returns
         -------
         float
-            -1 where there is a single cluster.
+            -1 where there is a single cluster, or no image shows anything.
         """
         check_is_fitted(self)
         if self._is_table_as_fitted(X):
@@ -488,8 +488,9 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         scores = [
             clusterer.score(images[i], sizes[i], images.shown(i))
             for i in self._progress(len(images))
+            if not images.shows_nothing(i)
         ]
-        return float(np.mean(scores))
+        return float(np.mean(scores)) if scores else -1.0
 
     def get_feature_names_out(
         self, input_features: ArrayLike | None = None

@@ -275,6 +275,36 @@ def test_images_that_show_nothing_at_all(estimator_class, data):
         assert not np.asarray(model.predict(images)[3]).any()
 
 
+@pytest.mark.parametrize("fusion", ["concat", "jet"])
+@pytest.mark.parametrize("classes", [None, "ki67"])
+def test_shared_clusters_pass_over_images_that_show_nothing(classes, fusion):
+    stain = "he" if classes is None else classes
+    images = list(
+        make_nuclei(2, SHAPE, n_nuclei=14, stain=stain, random_state=1).images
+    )
+    images.append(np.zeros((64, 72, 3), np.uint8))
+    if fusion == "jet":
+        rng = np.random.default_rng(0)
+        images = [
+            np.dstack([x / 255, rng.random(x.shape[:2]) * x.any()]).astype(np.float32)
+            for x in images
+        ]
+    model = SemanticClusterer(
+        fit_scope="all", classes=classes, fusion=fusion, random_state=0
+    ).fit(images)
+    alone = SemanticClusterer(
+        fit_scope="all",
+        classes=classes,
+        fusion=fusion,
+        random_state=0,
+    ).fit(images[:2])
+    np.testing.assert_array_equal(model.cluster_centers_, alone.cluster_centers_)
+    masks = model.predict(images)
+    assert not masks[2].any()
+    np.testing.assert_array_equal(masks[0], alone.predict(images[:2])[0])
+    assert model.score(images) == alone.score(images[:2])
+
+
 # -- measures --------------------------------------------------------------------
 
 
