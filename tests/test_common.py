@@ -15,9 +15,10 @@ from small_estimators import (
     make_small,
     make_variants,
 )
+from sweeps import slow_but
 from tabular_adapter import as_tabular
 
-from psmlearn import SemanticClusterer
+from psmlearn import NucleiSegmenter, SemanticClusterer
 from psmlearn.utils.estimator_checks import parametrize_with_image_checks
 
 ESTIMATORS = [make_small(estimator_class) for estimator_class in SMALL]
@@ -45,6 +46,37 @@ EXPECTED_FAILURES = {
 }
 
 
+# scikit-learn's checks that take the most time: one estimator in the plain suite.
+DEAR = (
+    "check_clustering",
+    "check_dtype_object",
+    "check_estimators_dtypes",
+    "check_estimators_pickle",
+    "check_fit_idempotent",
+    "check_fit_score_takes_y",
+    "check_methods_sample_order_invariance",
+    "check_methods_subset_invariance",
+    "check_pipeline_consistency",
+    "check_positive_only_tag_during_fit",
+    "check_transformer_data_not_an_array",
+    "check_transformer_general",
+)
+
+# What variants differ in, and what is known to fail.
+OF_VARIANTS = (
+    "check_bad_masks_refused",
+    "check_interrupt",
+    "check_label_free",
+    "check_list_equals_array",
+    "check_output_contract",
+    "check_parameters",
+    "check_pickle",
+    "check_seed_repeats",
+    "check_tiles",
+    "check_warm_start",
+)
+
+
 def expected_failures(estimator) -> dict[str, str]:
     name = type(estimator).__name__
     if getattr(estimator, "targets", None) == "voronoi":
@@ -63,8 +95,11 @@ def test_image_contract(estimator, check):
     check(estimator)
 
 
-@parametrize_with_image_checks(
-    make_variants(), expected_failed_checks=expected_failures
+@slow_but(
+    lambda _, check: check in OF_VARIANTS,
+    parametrize_with_image_checks(
+        make_variants(), expected_failed_checks=expected_failures
+    ),
 )
 def test_image_contract_of_variants(estimator, check):
     check(estimator)
@@ -78,7 +113,17 @@ def test_image_contract_of_more_variants(estimator, check):
     check(estimator)
 
 
-@_listed(parametrize_with_checks(TABULAR, expected_failed_checks=expected_failures))
+def _is_plain(estimator, check: str) -> bool:
+    kind = type(estimator)
+    return (
+        kind is SemanticClusterer or kind._real is NucleiSegmenter or check not in DEAR
+    )
+
+
+@slow_but(
+    _is_plain,
+    _listed(parametrize_with_checks(TABULAR, expected_failed_checks=expected_failures)),
+)
 def test_sklearn_contract(estimator, check):
     check(estimator)
 

@@ -163,12 +163,17 @@ def test_cached_search_trains_the_mapper_once_per_fold_and_refit(monuseg, tmp_pa
         np.testing.assert_array_equal(a, b)
 
 
-def test_search_with_two_jobs_scores_the_same(monuseg, tmp_path):
+@pytest.mark.parametrize(
+    "backend",
+    ["threading", pytest.param("loky", marks=pytest.mark.slow)],  # two load torch
+)
+def test_search_with_two_jobs_scores_the_same(monuseg, tmp_path, backend):
     memory = joblib.Memory(tmp_path / "maps", verbose=0)
     grid = {"clusters__min_area": [2.0, 100.0]}
     one = make_search(n_jobs=1, grid=grid).fit(monuseg.images, monuseg.masks)
     two = make_search(memory, n_jobs=2, grid=grid)
-    two.fit(monuseg.images, monuseg.masks)
+    with joblib.parallel_config(backend):
+        two.fit(monuseg.images, monuseg.masks)
     for key in [f"split{i}_test_score" for i in range(3)]:
         np.testing.assert_array_equal(one.cv_results_[key], two.cv_results_[key])
     assert one.best_params_ == two.best_params_

@@ -246,7 +246,7 @@ def test_stack_holds_the_image_and_the_map(nuclei, resnet_mapper):
 
 @pytest.mark.parametrize("layers", ["layer1", ["layer1", "layer2.0"]])
 def test_tiles_equal_the_whole(layers):
-    images = make_nuclei(n_images=1, shape=(150, 201), random_state=2).images
+    images = make_nuclei(n_images=1, shape=(110, 141), random_state=2).images
     mapper = SelfActivationMapper(**SMALL, layers=layers).fit(images)
     whole = mapper.transform(images)
     for tile_size in (64, 100):
@@ -256,7 +256,7 @@ def test_tiles_equal_the_whole(layers):
 
 @pytest.mark.parametrize("method", ["gradcam", "eigencam"])
 def test_weights_of_an_image_are_averaged_over_its_tiles(method):
-    images = make_nuclei(n_images=1, shape=(256, 192), random_state=2).images
+    images = make_nuclei(n_images=1, shape=(192, 128), random_state=2).images
     mapper = SelfActivationMapper(
         **SMALL, channel_weights="image", method=method, scale="image", output="maps"
     ).fit(images)

@@ -12,6 +12,7 @@ from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import datasets, papers, rows, rows_weak, runner, weak
 from psmlearn import ClassActivationMapper, NucleiSegmenter, PseudoLabelSegmenter
 from psmlearn.datasets import make_nuclei
+from psmlearn.networks import UNet
 
 
 def read_configuration(folder):
@@ -112,8 +113,16 @@ def test_sign_by_stain_is_all_that_differs_in_the_other_row():
     assert told == expected | {"labeler__maps__polarity": "haematoxylin"}
 
 
+def small_unet(in_channels, out_channels):
+    return UNet(in_channels, out_channels, base_channels=4, depth=3)
+
+
 def test_crs_runs_in_quick_mode(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "run_in_process", runner.run_row)
+    # The rows beside the paper's are there to be compared with: smaller ones will do.
+    monkeypatch.setattr(rows_weak, "MAPPER", {"base_channels": 4})
+    unet = rows_weak.UNET | {"network": small_unet}
+    monkeypatch.setattr(rows_weak, "UNET", unet)
     data, output = write_lgg(tmp_path / "data"), tmp_path / "out"
     arguments = ["--data", data, "--output", output, "--quick", "--rows"]
     arguments += ["flair-label", "cam-plain", "crs-paper", "crs-unet"]

@@ -19,9 +19,14 @@ from benchmarks.accuracy import (
 )
 from psmlearn import ClassActivationMapper, RegionSegmenter
 from psmlearn.io import read_labels
+from psmlearn.networks import UNet
 from psmlearn.weak import Reconstruction
 
 FIRST = "TCGA_AA_0000"
+
+
+def small_unet(in_channels, out_channels):
+    return UNet(in_channels, out_channels, base_channels=4, depth=3)
 
 
 @pytest.fixture
@@ -40,6 +45,7 @@ def _short_training(monkeypatch):
 
 def run_command(monkeypatch, data, output, *options):
     arguments = ["--data", data, "--output", output, *options]
+    monkeypatch.setitem(rows_weak.UNET, "network", small_unet)
     monkeypatch.setattr("sys.argv", ["accuracy", *map(str, arguments)])
     command.main()
 

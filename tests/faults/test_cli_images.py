@@ -203,7 +203,14 @@ def test_odd_names_have_results_and_are_safe_to_show(
 
 
 @POSIX
-@pytest.mark.parametrize("encoding", ["ascii:strict", "utf-8:strict", "latin-1:strict"])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "ascii:strict",
+        pytest.param("utf-8:strict", marks=pytest.mark.slow),
+        pytest.param("latin-1:strict", marks=pytest.mark.slow),
+    ],
+)
 def test_a_terminal_without_the_letters(images, tmp_path, encoding):
     for stem in (b"M\xfcller", "日本".encode(), b"new\nline"):
         make_image(images / f"{os.fsdecode(stem)}.png", 3)

@@ -11,6 +11,7 @@ import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import joblib
 import numpy as np
@@ -324,7 +325,7 @@ def test_bits_are_the_same_with_the_same_number_of_threads(n_threads, data):
     torch.set_num_threads(n_threads)
     try:
         first, second = (
-            answers(fit(make(NucleiSegmenter, network="unet"), data), data.images)
+            answers(fit(make(NucleiSegmenter, network="unet"), data), data.images[:1])
             for _ in range(2)
         )
         assert torch.get_num_threads() == n_threads
@@ -404,30 +405,33 @@ def _settings():
     )
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", WITH_NETWORKS)
-def test_modes_and_defaults_change_nothing(kind, mode, data, tmp_path):
-    plain = make(kind)
-    weights = None
+@pytest.fixture(scope="module", params=WITH_NETWORKS)
+def in_plain_mode(request, data, tmp_path_factory):
+    """A way to make a model, one pickled after fit, its answers, and those further on.
+
+    Where there is a network, it starts from a weight file.
+    """
+    kind, start = request.param, {}
     if kind in NETWORKS:
-        weights = tmp_path / "weights.pt"
+        start = {"weights": tmp_path_factory.mktemp("weights") / "weights.pt"}
         network = fit(make(kind), data).network_
         backbone = getattr(network, "backbone", network)
-        torch.save(backbone.state_dict(), weights)
-        plain.set_params(weights=weights)
-    fit(plain, data)
+        torch.save(backbone.state_dict(), start["weights"])
+    plain = fit(make(kind, **start), data)
     stored = pickle.dumps(plain)
-    expected = answers(plain, data.images)
-    further = None
+    expected, further = answers(plain, data.images), None
     if hasattr(plain, "partial_fit"):
         plain.partial_fit(data.images, list(data.masks))
         further = answers(plain, data.images)
+    return partial(make, kind, **start), stored, expected, further
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modes_and_defaults_change_nothing(in_plain_mode, mode, data):
+    make_model, stored, expected, further = in_plain_mode
     with MODES[mode]():
         before = _settings()
-        model = make(kind)
-        if weights is not None:
-            model.set_params(weights=weights)
-        fit(model, data)
+        model = fit(make_model(), data)
         assert_alike(answers(model, data.images), expected)
         assert_alike(answers(pickle.loads(stored), data.images), expected)
         assert_alike(answers(copy.deepcopy(model), data.images), expected)
@@ -488,8 +492,16 @@ LARGE = [
 ]
 
 
-@pytest.mark.parametrize("learning_rate", [1e30, 3e38])
-@pytest.mark.parametrize("model", LARGE, ids=repr)
+# The highest rate for one kind in the plain suite; all others are alike.
+ASTRAY = [
+    pytest.param(model, rate, marks=marks, id=f"{model!r}-{rate}")
+    for rate in (1e30, 3e38)
+    for i, model in enumerate(LARGE)
+    for marks in [[pytest.mark.slow] if rate > 1e30 and i else []]
+]
+
+
+@pytest.mark.parametrize("model, learning_rate", ASTRAY)
 def test_training_that_goes_astray_is_an_error_of_fit(model, learning_rate, data):
     model = clone(model).set_params(random_state=0)
     fit(model, data)

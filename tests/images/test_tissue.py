@@ -274,33 +274,49 @@ def test_black_borders_are_no_ground(stain, expected):
 # -- real images -----------------------------------------------------------------
 
 
-def real_images(folder):
-    he = [*folder.glob("monuseg/*/Tissue Images/*.tif")]
-    he += folder.glob("cpm15/*_image.png")
-    fields = [p for p in folder.glob("ki67_fields/*.png") if "_roi" not in p.name]
-    hdab = fields + [*folder.glob("ki67_glioma/*_quarter.png")]
-    hdab += folder.glob("bcdata/images/*/*.png")
-    cases = [(path, "he") for path in he] + [(path, "hdab") for path in hdab]
+PATTERNS = {
+    "monuseg/*/Tissue Images/*.tif": "he",
+    "cpm15/*_image.png": "he",
+    "ki67_fields/*.png": "hdab",
+    "ki67_glioma/*_quarter.png": "hdab",
+    "bcdata/images/*/*.png": "hdab",
+}
+FIELDS = {"ki67_fields/*.png": "hdab"}
+
+# What differs between the images of a set is looked at in the slow part.
+HOW_MANY = pytest.mark.parametrize(
+    "n_each", [2, pytest.param(None, marks=pytest.mark.slow, id="all")]
+)
+
+
+def real_images(folder, n_each, patterns=PATTERNS):
+    """Yield path, staining, pixel size and image of the first `n_each` of each set."""
+    cases = []
+    for pattern, staining in patterns.items():
+        paths = [p for p in folder.glob(pattern) if not p.stem.endswith("_roi")]
+        cases += [(path, staining) for path in sorted(paths)[:n_each]]
     if not cases:
         pytest.skip("none of the folders is there")
-    for path, staining in sorted(cases):
+    for path, staining in cases:
         size = 0.5 if path.parent.name in ("ki67_fields", "ki67_glioma") else 0.25
         yield path, staining, size, read_image(path)[..., :3] / np.float32(255)
 
 
+@HOW_MANY
 @pytest.mark.data
-def test_staining_of_real_images(data_dir):
+def test_staining_of_real_images(data_dir, n_each):
     wrong = [
         (path.name, found)
-        for path, staining, _, image in real_images(data_dir)
+        for path, staining, _, image in real_images(data_dir, n_each)
         if (found := guess_staining(image)) != staining
     ]
     assert wrong == []
 
 
+@HOW_MANY
 @pytest.mark.data
-def test_real_images_in_black_borders_or_in_grey_are_no_fluorescence(data_dir):
-    for path, staining, _, image in real_images(data_dir):
+def test_real_images_in_black_borders_or_in_grey_are_no_fluorescence(data_dir, n_each):
+    for path, staining, _, image in real_images(data_dir, n_each):
         framed = image.copy()
         framed[:, : image.shape[1] // 2] = 0.01
         framed[-image.shape[0] // 8 :] = 0
@@ -308,14 +324,15 @@ def test_real_images_in_black_borders_or_in_grey_are_no_fluorescence(data_dir):
         assert guess_staining(image.mean(axis=2)) == "other", path.name
 
 
+@HOW_MANY
 @pytest.mark.data
-def test_real_images_are_tissue_with_hardly_an_artefact(data_dir):
+def test_real_images_are_tissue_with_hardly_an_artefact(data_dir, n_each):
     """By eye, ki67_fields has glass, black borders and folds in two fields.
 
     So have four of BCData's images glass, and only these.
     """
     with_glass = {"3.png", "8.png", "10.png", "11.png"}
-    for path, _, size, image in real_images(data_dir):
+    for path, _, size, image in real_images(data_dir, n_each):
         inner = image[16:-16, 16:-16]
         share = tissue_mask(inner, pixel_size=size).mean()
         spoilt = (artefact_mask(inner, pixel_size=size) > 0).mean()
@@ -328,12 +345,11 @@ def test_real_images_are_tissue_with_hardly_an_artefact(data_dir):
             assert spoilt == 0, path.name
 
 
+@HOW_MANY
 @pytest.mark.data
-def test_labelled_nuclei_lie_on_usable_tissue(data_dir):
+def test_labelled_nuclei_lie_on_usable_tissue(data_dir, n_each):
     n_nuclei = n_glass = n_spoilt = 0
-    for path, _, size, image in real_images(data_dir):
-        if path.parent.name != "ki67_fields":
-            continue
+    for path, _, size, image in real_images(data_dir, n_each, FIELDS):
         with open(path.with_name(f"{path.stem}_points.csv"), newline="") as file:
             points = [(float(p["y"]), float(p["x"])) for p in csv.DictReader(file)]
         rows, columns = np.rint(points).astype(int).T
@@ -342,6 +358,6 @@ def test_labelled_nuclei_lie_on_usable_tissue(data_dir):
         n_nuclei += len(points)
         n_glass += (~tissue_mask(image, pixel_size=size)[rows, columns]).sum()
         n_spoilt += (artefact_mask(image, pixel_size=size)[rows, columns] > 0).sum()
-    assert n_nuclei > 1000
+    assert n_nuclei > (1000 if n_each is None else 50 * n_each)
     assert n_glass < 0.005 * n_nuclei
     assert n_spoilt < 0.005 * n_nuclei

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -359,15 +357,3 @@ def test_bad_masks(masks, error, message):
     with pytest.raises(error, match=message) as caught:
         check_masks(masks, images, caller="Segmenter")
     assert str(caught.value).startswith("Segmenter: ")
-
-
-def test_torch_is_not_loaded():
-    code = (
-        "import sys, psmlearn.io, psmlearn.datasets\n"
-        "loaded = {'torch', 'matplotlib', 'tifffile'} & set(sys.modules)\n"
-        "assert not loaded, loaded"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr

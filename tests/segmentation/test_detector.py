@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial import KDTree
+from sklearn.base import clone
 
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import write_points
@@ -24,7 +26,9 @@ def data():
     return make_nuclei(n_images=3, shape=(64, 80), n_nuclei=10, random_state=0)
 
 
-@pytest.mark.parametrize("kind", ["masks", "points"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("masks", marks=pytest.mark.slow), "points"]
+)
 def test_it_learns_where_nuclei_are(kind):
     data = make_nuclei(n_images=6, shape=(128, 128), n_nuclei=25, random_state=1)
     y = data.masks[:4] if kind == "masks" else data.points[:4]
@@ -56,6 +60,18 @@ def test_points_are_rows_and_columns_in_a_list(data):
     assert isinstance(points, list) and len(points) == 3
     for found in points:
         assert (found >= 0).all() and (found < [64, 80]).all()
+
+
+def test_masks_teach_what_their_centres_do(data):
+    centres = [
+        ndimage.center_of_mass(mask > 0, mask, range(1, mask.max() + 1))
+        for mask in data.masks
+    ]
+    # Which pixels are pale in training only masks tell.
+    detector = NucleiDetector(**SMALL, appearance_randomisation=0)
+    a = clone(detector).fit(data.images, data.masks)
+    b = clone(detector).fit(data.images, [np.array(points) for points in centres])
+    assert a.loss_curve_ == b.loss_curve_
 
 
 def test_partial_fit_goes_on(data):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import ndimage as ndi
 from sklearn.base import clone
+from sweeps import slow_but
 
 from psmlearn._engine._augment import random_affine
 from psmlearn._images._regions import connected_regions
@@ -327,6 +328,24 @@ def test_channels_vary_each_by_itself():
 CHECKED = {**QUICK, "steps_per_epoch": 1, "pixel_size": 0.25}
 
 
-@parametrize_with_image_checks([NucleiSegmenter(**CHECKED, value_range=None)])
+# What the range of values has a part in; the others are slow.
+OF_VALUES = (
+    "check_bad_values_refused",
+    "check_grey_images",
+    "check_input_unchanged",
+    "check_list_equals_array",
+    "check_one_image",
+    "check_paths_equal_arrays",
+    "check_pickle",
+    "check_seed_repeats",
+    "check_tiles",
+    "check_warm_start",
+)
+
+
+@slow_but(
+    lambda _, check: check in OF_VALUES,
+    parametrize_with_image_checks([NucleiSegmenter(**CHECKED, value_range=None)]),
+)
 def test_image_contract_of_any_range(estimator, check):
     check(estimator)

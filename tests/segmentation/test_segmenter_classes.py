@@ -114,6 +114,7 @@ def test_pickles_and_clones_keep_the_classes(learnt, easy):
     assert not hasattr(clone(learnt), "classes_")
 
 
+@pytest.mark.slow
 def test_two_stages_learn_classes(easy):
     segmenter = NucleiSegmenter(targets="voronoi", **LONGER)
     segmenter.fit(easy.images[:4], easy.masks[:4])
@@ -261,6 +262,7 @@ def test_warm_start_keeps_to_its_classes(data):
         segmenter.set_params(warm_start=True).fit(data.images, data.masks)
 
 
+@pytest.mark.slow
 def test_nuclei_of_a_rare_class_are_found():
     data = make_nuclei(
         10,
