@@ -20,6 +20,7 @@ from psmlearn import (
 from psmlearn.datasets import make_nuclei
 from psmlearn.exceptions import NoDataWarning
 from psmlearn.io import check_images
+from psmlearn.networks import UNet
 from psmlearn.segmentation._classes import class_jaccard, mask_points
 from psmlearn.segmentation._stain_classes import put_stained_first
 
@@ -57,11 +58,21 @@ def test_empty_masks_stay_empty():
     assert not put_stained_first(empty, empty, 2).any()
 
 
+def small_unet(in_channels, out_channels):
+    return UNet(in_channels, out_channels, base_channels=8, depth=3)
+
+
 @pytest.fixture(scope="module")
 def trained():
     data = make_nuclei(2, (128, 128), n_nuclei=25, stain="ki67", random_state=1)
     segmenter = NucleiSegmenter(
-        max_epochs=3, steps_per_epoch=8, patch_size=64, batch_size=4, threshold=0.3
+        network=small_unet,
+        max_epochs=3,
+        steps_per_epoch=8,
+        patch_size=64,
+        batch_size=4,
+        learning_rate=5e-3,
+        threshold=0.3,
     )
     model = PseudoLabelSegmenter(segmenter=segmenter, classes="ki67", random_state=0)
     return data, model.fit(data.images)

@@ -151,7 +151,7 @@ def test_a_fit_that_fails_in_the_labeler_leaves_the_earlier_model(data):
 def test_later_rounds_learn_the_own_masks_with_doubt(data):
     model = PseudoLabelSegmenter(
         FixedLabeler(data.masks),
-        NucleiSegmenter(**{**SMALL, "max_epochs": 4, "steps_per_epoch": 10}),
+        NucleiSegmenter(**{**SMALL, "max_epochs": 2, "steps_per_epoch": 6}),
         n_rounds=2,
         random_state=0,
     ).fit(data.images)

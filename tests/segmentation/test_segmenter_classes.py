@@ -182,6 +182,7 @@ def test_one_class_and_images_without_one(data):
     assert segmenter.set_params(min_area=1e6).score(data.images, true) == 1
 
 
+@pytest.mark.slow
 def test_objects_of_unknown_class_are_nuclei_all_the_same(easy):
     masks = easy.masks[:4].copy()
     masks[:3, ..., 1] = np.where(masks[:3, ..., 0] % 2, masks[:3, ..., 1], 0)

@@ -38,7 +38,7 @@ SMALL = {
 
 
 LONGER = {
-    "max_epochs": 12,
+    "max_epochs": 8,
     "steps_per_epoch": 10,
     "learning_rate": 1e-2,
     "early_stopping": False,
