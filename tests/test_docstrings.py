@@ -107,6 +107,7 @@ def test_nothing_is_left_to_fill():
     assert sorted(set(left)) == []
 
 
+@pytest.mark.slow  # all that is imported is compiled anew
 def test_the_library_loads_without_docstrings():
     code = "import psmlearn.metrics as m; print(m.dice_score.__doc__ is None)"
     done = subprocess.run(

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import write_labels
+from psmlearn.networks import UNet
 from psmlearn.segmentation import NucleiDetector, NucleiSegmenter, Voronoi
 from psmlearn.segmentation._losses import instance_loss, mask_loss, voronoi_loss
 
@@ -27,9 +28,12 @@ def data():
     return make_nuclei(n_images=3, shape=(64, 80), n_nuclei=10, random_state=0)
 
 
-@pytest.fixture(scope="module")
-def learnt():
-    """A segmenter that has really learnt easy images, and such images unseen."""
+def small_unet(in_channels, out_channels):
+    return UNet(in_channels, out_channels, base_channels=8, depth=3)
+
+
+def learn_easy_images(**options):
+    """Return a segmenter that has really learnt, and such images and masks unseen."""
     data = make_nuclei(n_images=6, shape=(128, 128), n_nuclei=25, random_state=1)
     segmenter = NucleiSegmenter(
         max_epochs=6,
@@ -38,8 +42,19 @@ def learnt():
         batch_size=4,
         random_state=0,
         device="cpu",
+        **options,
     ).fit(data.images[:4], data.masks[:4])
     return segmenter, data.images[4:], data.masks[4:]
+
+
+@pytest.fixture(scope="module")
+def learnt():
+    return learn_easy_images(network=small_unet, learning_rate=5e-3)
+
+
+@pytest.mark.slow
+def test_the_default_network_learns_to_find_nuclei():
+    test_it_learns_to_find_nuclei_in_unseen_images(learn_easy_images())
 
 
 def test_it_learns_to_find_nuclei_in_unseen_images(learnt):
