@@ -244,7 +244,10 @@ def test_stack_holds_the_image_and_the_map(nuclei, resnet_mapper):
     )
 
 
-@pytest.mark.parametrize("layers", ["layer1", ["layer1", "layer2.0"]])
+@pytest.mark.parametrize(
+    "layers",
+    [pytest.param("layer1", marks=pytest.mark.slow), ["layer1", "layer2.0"]],
+)
 def test_tiles_equal_the_whole(layers):
     images = make_nuclei(n_images=1, shape=(110, 141), random_state=2).images
     mapper = SelfActivationMapper(**SMALL, layers=layers).fit(images)

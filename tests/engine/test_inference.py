@@ -34,7 +34,10 @@ def whole():
     return network, image, answer
 
 
-@pytest.mark.parametrize("tile_size", [16, 100, 128, 200, 256, 333])
+@pytest.mark.parametrize(
+    "tile_size",
+    [16, 100, 256, *(pytest.param(n, marks=pytest.mark.slow) for n in (128, 200, 333))],
+)
 def test_tiles_equal_the_whole_image(whole, tile_size):
     network, image, answer = whole
     if tile_size < 64:  # many tiles, all halo: a corner of the image will do

@@ -137,13 +137,19 @@ def n_calls(model, data, images) -> int:
     return counter.n_calls
 
 
+PLACES = pytest.mark.parametrize(
+    "n_places", [4, pytest.param(8, marks=pytest.mark.slow)]
+)
+
+
+@PLACES
 @pytest.mark.parametrize("kind", ALL)
-def test_a_fit_that_fails_anywhere_changes_nothing(kind, data):
+def test_a_fit_that_fails_anywhere_changes_nothing(kind, n_places, data):
     images = others(kind, data)
     n = n_calls(make(kind), data, images)
     model = fit(make(kind), data)
     expected, before = answers(model, data.images), dict(vars(model))
-    for place in np.unique(np.linspace(2, n - 1, 8).astype(int)):
+    for place in np.unique(np.linspace(2, n - 1, n_places).astype(int)):
         new = make(kind)
         unfitted = dict(vars(new))
         for each, was in ((model, before), (new, unfitted)):
@@ -170,11 +176,12 @@ def test_a_partial_fit_that_fails_anywhere_changes_nothing(kind, data):
     assert_as_before(model, before)
 
 
+@PLACES
 @pytest.mark.parametrize("kind", ALL)
-def test_a_fit_that_is_interrupted_leaves_the_old_or_the_new(kind, data):
+def test_a_fit_that_is_interrupted_leaves_the_old_or_the_new(kind, n_places, data):
     images = others(kind, data)
     n = n_calls(make(kind), data, images)
-    for place in np.linspace(2, n - 1, 7).astype(int):
+    for place in np.linspace(2, n - 1, n_places).astype(int):
         model = fit(make(kind), data)
         before = dict(vars(model))
         with pytest.raises(KeyboardInterrupt), _Stumbling(place, KeyboardInterrupt):

@@ -89,7 +89,10 @@ def test_default_size_and_attributes():
     assert network.receptive_radius <= network.halo
 
 
-@pytest.mark.parametrize("tile_size", [16, 48, 96, 144, 208, 256])
+@pytest.mark.parametrize(
+    "tile_size",
+    [16, 96, 208, *(pytest.param(n, marks=pytest.mark.slow) for n in (48, 144, 256))],
+)
 def test_tiles_equal_the_whole_image(unet, whole, tile_size):
     image, expected = whole
     with torch.inference_mode():

@@ -22,7 +22,7 @@ def small_unet(in_channels, out_channels):
 
 SEGMENTER = {
     "network": small_unet,
-    "max_epochs": 6,
+    "max_epochs": 5,
     "steps_per_epoch": 12,
     "patch_size": 64,
     "batch_size": 4,
