@@ -437,10 +437,10 @@ def in_plain_mode(request, data, tmp_path_factory):
         torch.save(backbone.state_dict(), start["weights"])
     plain = fit(make(kind, **start), data)
     stored = pickle.dumps(plain)
-    expected, further = answers(plain, data.images), None
+    expected, further = answers(plain, data.images[:2]), None
     if hasattr(plain, "partial_fit"):
         plain.partial_fit(data.images, list(data.masks))
-        further = answers(plain, data.images)
+        further = answers(plain, data.images[:2])
     return partial(make, kind, **start), stored, expected, further
 
 
@@ -450,12 +450,12 @@ def test_modes_and_defaults_change_nothing(in_plain_mode, mode, data):
     with MODES[mode]():
         before = _settings()
         model = fit(make_model(), data)
-        assert_alike(answers(model, data.images), expected)
-        assert_alike(answers(pickle.loads(stored), data.images), expected)
-        assert_alike(answers(copy.deepcopy(model), data.images), expected)
+        assert_alike(answers(model, data.images[:2]), expected)
+        assert_alike(answers(pickle.loads(stored), data.images[:2]), expected)
+        assert_alike(answers(copy.deepcopy(model), data.images[:2]), expected)
         if further is not None:
             model.partial_fit(data.images, list(data.masks))
-            assert_alike(answers(model, data.images), further)
+            assert_alike(answers(model, data.images[:2]), further)
         assert _settings() == before
     for part in [model, *vars(model).values()]:
         if isinstance(part, NetworkEstimator) and hasattr(part, "network_"):
