@@ -298,17 +298,20 @@ def _train(
 ) -> Any:
     """Fit the default chain on checked images."""
     from psmlearn.segmentation import PseudoLabelSegmenter
-    from psmlearn.segmentation._defaults import default_chain
+    from psmlearn.segmentation._defaults import default_chain, default_rounds
 
+    known = cast("Literal['ki67'] | None", classes)  # click has checked it
     labeler, segmenter = default_chain(
         batch,
-        classes=cast("Literal['ki67'] | None", classes),  # click has checked it
+        classes=known,
         pixel_size=pixel_size,
         device=device,
         verbose=int(verbose),
         max_epochs=max_epochs,
     )
-    model = PseudoLabelSegmenter(labeler, segmenter, random_state=random_state)
+    model = PseudoLabelSegmenter(
+        labeler, segmenter, n_rounds=default_rounds(known), random_state=random_state
+    )
     return model.fit(batch)
 
 

@@ -42,6 +42,8 @@ class PixelFeatures:
     map : ndarray of shape (height, width), float32 or None
     noise : float
         Deviation that single-pixel noise alone would leave in `stain`.
+    raw : ndarray of shape (height, width), float32, or None
+        The amount of haematoxylin before it was smoothed; None with several stains.
     stained : StainedImage or None
         What several stains tell, where they tell classes.
     shown : ndarray of shape (height, width), bool, or None
@@ -55,6 +57,7 @@ class PixelFeatures:
     stain: np.ndarray
     map: np.ndarray | None
     noise: float
+    raw: np.ndarray | None = None
     stained: StainedImage | None = None
     shown: np.ndarray | None = None
     score: np.ndarray = field(init=False)
@@ -219,7 +222,7 @@ def pixel_features(
         Where the image shows something.
     """
     colors, heat = split_map(image)
-    stained = None
+    raw, stained = None, None
     if unmix is None:
         raw = amount(colors)
         stain = smooth(raw, smoothing)
@@ -238,7 +241,7 @@ def pixel_features(
             background_weight=background_weight,
             is_relative=unmix is not None,
         )
-    return PixelFeatures(planes, stain, heat, noise, stained, shown)
+    return PixelFeatures(planes, stain, heat, noise, raw, stained, shown)
 
 
 def pixel_noise(

@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy import ndimage as ndi
 
+from psmlearn._images._contours import contour_objects, find_diameter
 from psmlearn._images._frame import is_black
 from psmlearn._images._instances import (
     clean_mask,
@@ -47,6 +49,9 @@ _COUNTERSTAIN_REACH = 0.656
 # A chromogen's nucleus exceeds its surroundings by this part of `min_stain`, as a mean;
 # the smaller, the more.
 _MEAN_STAIN = 0.4
+# Contours follow less smoothed stain, and a nucleus among others may be paler.
+_CONTOUR_SMOOTHING = 1 / 3
+_CONTOUR_CONTRAST = 0.5
 # With classes, no nucleus covers so many squares of the typical diameter.
 _LARGEST = 20
 
@@ -79,11 +84,13 @@ class ClusteredImage:
     Attributes
     ----------
     mask : ndarray of shape (height, width[, 2]), int32
-        Ids of the nuclei; with classes also these.
+        Ids of the nuclei, -1 where it is not sure; with classes also these.
     centers : ndarray of shape (n_clusters, n_features)
     foreground : ndarray of shape (n_clusters,), bool
     inertia : float
     n_iter : int
+    confidence : ndarray of shape (n_objects,)
+        Of the objects, in the order of ids; none without contours.
     """
 
     mask: np.ndarray
@@ -91,6 +98,7 @@ class ClusteredImage:
     foreground: np.ndarray
     inertia: float
     n_iter: int
+    confidence: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,12 @@ class ImageClusterer:
     nucleus_diameter : float
         The typical one, by which the other lengths and areas go.
     find_diameter : bool
-        Whether it is looked up in each image, where there are several classes.
+        Whether it is looked up in each image, where there are several classes or
+        contours.
+    contours : bool
+        Whether objects are drawn by contours, not by the clusters' outlines.
+    mark_unsure : bool
+        Whether nuclear pixels in no object are -1.
     n_clusters, fusion, map_weight, image_weight, foreground, min_stain, \
 min_contrast, smoothing, background_radius, background_weight, min_area, \
 max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
@@ -124,6 +137,8 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
     estimate_stains: bool
     nucleus_diameter: float
     find_diameter: bool
+    contours: bool
+    mark_unsure: bool
     n_clusters: int
     fusion: str
     map_weight: float
@@ -230,7 +245,7 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         if self.shared is not None:
             centers = self.shared.centers
         return ClusteredImage(
-            np.zeros(shape, np.int32), centers, np.zeros(1, bool), 0, 0
+            np.zeros(shape, np.int32), centers, np.zeros(1, bool), 0, 0, np.empty(0)
         )
 
     # -- one image, as a whole ------------------------------------------------
@@ -273,12 +288,19 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         foreground = chosen[labels].reshape(image.shape[:2])
         if shown is not None:
             foreground &= shown
-        mask = self._objects(features, foreground, pixel_size)
+        confidence = np.empty(0)
+        if self.contours:
+            mask, confidence = self._closed(features, foreground, pixel_size)
+        else:
+            mask = self._objects(features, foreground, pixel_size)
         if self.stains:
             mask = self._with_classes(mask, features.stained, pixel_size)
         if shown is not None:  # cleaning and splitting fill what lies within
             mask[~shown] = 0
-        return ClusteredImage(mask, centers, chosen, inertia, n_iter)
+        if self.mark_unsure:
+            ids = mask if mask.ndim == 2 else mask[..., 0]
+            ids[foreground & (ids == 0)] = -1
+        return ClusteredImage(mask, centers, chosen, inertia, n_iter, confidence)
 
     # -- features -------------------------------------------------------------
 
@@ -377,6 +399,34 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         return name_foreground(foreground, statistics)
 
     # -- objects --------------------------------------------------------------
+
+    def _closed(
+        self, features: PixelFeatures, foreground: np.ndarray, pixel_size: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the objects that closed contours draw, and their confidence."""
+        least = self.min_contrast
+        how: dict[str, Any] = {
+            "smoothing": _CONTOUR_SMOOTHING * self.smoothing / pixel_size,
+            "support": foreground,
+            "min_contrast": _CONTOUR_CONTRAST * least,
+        }
+        raw = features.raw
+        if not stands_out(features, foreground, least):
+            # K-means halves an even background. A few nuclei may still be there.
+            if self.foreground != "auto":
+                raw = None
+            how["support"] = rare_foreground(features, least)
+            how["min_contrast"] = least
+        if raw is None or not how["support"].any():
+            return np.zeros(foreground.shape, np.int32), np.empty(0)
+        diameter = self.nucleus_diameter / pixel_size
+        if self.find_diameter:
+            diameter = find_diameter(raw, diameter=diameter, **how)
+        found = contour_objects(raw, diameter=diameter, **how)
+        ids = remove_small(found.labels, round(self.min_area / pixel_size**2))
+        kept = np.unique(ids)
+        kept = kept[kept > 0]
+        return relabel(ids), found.confidence[kept - 1]
 
     def _objects(
         self, features: PixelFeatures, foreground: np.ndarray, pixel_size: float

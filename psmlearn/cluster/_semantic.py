@@ -158,8 +158,9 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         classes what is left counts less the darker they are.
     nucleus_diameter : float or "auto", default="auto"
         Typical diameter of nuclei, for splitting; micrometres. "auto" is 5.0; with
-        several classes it is looked up in each image (``fit_scope="image"``), and
-        all lengths and areas, made for nuclei of 5.0, follow it.
+        contours or several classes it is looked up in each image (for classes with
+        ``fit_scope="image"``), and the lengths and areas of the objects, made for
+        nuclei of 5.0, follow it. Give a number for parts of one slide.
     min_area : float or "auto", default="auto"
         Smaller pieces of foreground are dropped, before touching nuclei are split;
         square micrometres. "auto" is 4.0, with several classes 5.0.
@@ -170,6 +171,16 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         Radius in micrometres of the disc that the foreground is opened by.
     instances : bool, default=True
         Whether touching nuclei are split. If not, an object is what hangs together.
+    objects : {"auto", "contours", "clusters"}, default="auto"
+        What draws the outline of nuclei. "contours": for each nucleus the contour of
+        haematoxylin that is the most even and the steepest for its surroundings, of
+        those that lie in nuclear clusters by at least half; holes and opening go by
+        `nucleus_diameter`, not by `max_hole_area` and `opening_radius`.
+        "clusters": the nuclear clusters, cleaned and split. "auto": contours, but
+        clusters with ``fusion="jet"``, several classes or ``instances=False``.
+    unsure : {"background", "unknown"}, default="background"
+        What becomes of nuclear pixels that are in no object: 0, or -1, which nothing
+        is taught by.
     n_samples : int, default=20000
         Pixels drawn for one k-means.
     n_init : int, default=4
@@ -188,6 +199,9 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
     ----------
     labels_ : list or array of ndarray of shape (height, width[, 2]), int32
         Masks of the images of `fit`; for a table (n_pixels,) int32.
+    confidences_ : list of ndarray of shape (n_objects,)
+        How sure each object of `labels_` is, in the order of ids, by the evenness and
+        steepness of its outline, from 0.3 to 2; empty without contours or images.
     class_names_ : list of str
         Names of the classes; none without classes.
     classes_ : ndarray of shape (n_classes,), int
@@ -260,6 +274,8 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         "max_hole_area": [AREA],
         "opening_radius": [LENGTH_OR_0],
         "instances": ["boolean"],
+        "objects": [StrOptions({"auto", "contours", "clusters"})],
+        "unsure": [StrOptions({"background", "unknown"})],
         "n_samples": [AT_LEAST_1],
         "n_init": [COUNT],
         "max_iter": [COUNT],
@@ -289,6 +305,8 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         max_hole_area: float = 25.0,
         opening_radius: float = 0.5,
         instances: bool = True,
+        objects: Literal["auto", "contours", "clusters"] = "auto",
+        unsure: Literal["background", "unknown"] = "background",
         n_samples: int = 20_000,
         n_init: int = 4,
         max_iter: int = 50,
@@ -314,6 +332,8 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         self.max_hole_area = max_hole_area
         self.opening_radius = opening_radius
         self.instances = instances
+        self.objects = objects
+        self.unsure = unsure
         self.n_samples = n_samples
         self.n_init = n_init
         self.max_iter = max_iter
@@ -364,6 +384,7 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
             for i in self._progress(len(images))
         ]
         self.labels_ = images.wrap([each.mask for each in found])
+        self.confidences_ = [each.confidence for each in found]
         self.inertia_ = float(sum(each.inertia for each in found))
         if shared is not None:
             self.cluster_centers_ = shared.centers
@@ -398,6 +419,7 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
             table.T, self.cluster_centers_, return_inertia=True
         )
         self.foreground_ = np.zeros(len(self.cluster_centers_), bool)
+        self.confidences_ = []
         return _Frozen(seed, self.fit_scope, True, None)
 
     def fit_predict(
@@ -527,6 +549,13 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
             return ()
         return tuple(resolve_classes(self.classes).values())
 
+    def _draws_contours(self) -> bool:
+        """Tell whether contours draw the objects."""
+        if self.objects != "auto":
+            return self.objects == "contours"
+        one_stain = len(self._stains()) < 2
+        return self.fusion == "concat" and self.instances and one_stain
+
     def _resolved(self) -> dict[str, Any]:
         """Return the parameters that may be "auto", as numbers."""
         auto = _AUTO_OF_CLASSES if len(self._stains()) > 1 else _AUTO
@@ -546,6 +575,8 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
             stains=self._stains(),
             estimate_stains=self.stain_vectors == "image",
             find_diameter=self.nucleus_diameter == "auto",
+            contours=self._draws_contours(),
+            mark_unsure=self.unsure == "unknown",
             fusion=self.fusion,
             map_weight=self.map_weight,
             image_weight=self.image_weight,
@@ -614,6 +645,12 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
                 f"SemanticClusterer: fusion='jet' needs a map as last channel; the "
                 f"images have {n_channels} channel(s). Put a SelfActivationMapper "
                 "before it, or use fusion='concat'."
+            )
+        if self.objects == "contours" and len(self._stains()) > 1:
+            raise ValueError(
+                "SemanticClusterer: objects='contours' draws nuclei of one stain, and "
+                f"classes={self.classes!r} has {len(self._stains())}: use "
+                "objects='clusters', or 'auto'."
             )
         if isinstance(self.foreground, str) and self.foreground == "paper":
             if self.fusion != "jet":

@@ -21,7 +21,12 @@ from psmlearn.segmentation._labelers import (
 from psmlearn.segmentation._region_segmenter import RegionSegmenter
 from psmlearn.segmentation._segmenter import NucleiSegmenter
 
-__all__ = ["default_chain", "default_labeler", "default_segmenter"]
+__all__ = [
+    "default_chain",
+    "default_labeler",
+    "default_rounds",
+    "default_segmenter",
+]
 
 # Of pale nuclei a network finds more than the masks hold, most of them pale ground.
 _THRESHOLD_OF_CLASSES = 0.85
@@ -59,6 +64,15 @@ def default_chain(
     return labeler, segmenter
 
 
+def default_rounds(classes: Classes | None) -> int:
+    """Return the rounds of training that are the default for some classes.
+
+    A second round, taught by what the first is sure of, helps where one stain tells
+    the nuclei; pale nuclei beside brown ones gain nothing by it.
+    """
+    return 2 if _n_classes(classes) < 2 else 1
+
+
 def default_labeler(
     images: ImageBatch,
     *,
@@ -86,6 +100,7 @@ def default_labeler(
     clusterer = SemanticClusterer(
         pixel_size=float(sizes[0]) if is_one else sizes.tolist(),
         classes=classes,
+        unsure="unknown",
         verbose=verbose,
     )
     maps = SelfActivationMapper(device=device, verbose=verbose)
@@ -113,10 +128,13 @@ def default_segmenter(
     if takes_image_labels(labeler):
         return RegionSegmenter(value_range=value_range, **common)
     last = last_step(labeler)
-    if isinstance(last, SemanticClusterer) and _n_classes(last.classes) > 1:
-        common |= {"threshold": _THRESHOLD_OF_CLASSES, "nucleus_diameter": "auto"}
+    if isinstance(last, SemanticClusterer):
+        common["nucleus_diameter"] = "auto"
+        if _n_classes(last.classes) > 1:
+            common["threshold"] = _THRESHOLD_OF_CLASSES
     return NucleiSegmenter(value_range=value_range, **common)
 
 
 def _n_classes(classes: Classes | None) -> int:
+    """Return how many classes a choice of them stands for; 0 without."""
     return 0 if classes is None else len(resolve_classes(classes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
@@ -32,7 +32,11 @@ from psmlearn.segmentation._classes import (
     ids_of,
     mask_points,
 )
-from psmlearn.segmentation._defaults import default_labeler, default_segmenter
+from psmlearn.segmentation._defaults import (
+    default_labeler,
+    default_rounds,
+    default_segmenter,
+)
 from psmlearn.segmentation._labelers import (
     as_labeler,
     check_image_labels,
@@ -79,10 +83,10 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         whose stains a map adds nothing to.
     segmenter : estimator, default=None
         Trained on what the labeler predicts. None takes :class:`NucleiSegmenter`;
-        with several classes its threshold is 0.85 and its nucleus_diameter "auto".
-        After a labeler that learns from image labels None takes
-        :class:`RegionSegmenter`. Images beyond [0, 1] need parts with
-        ``value_range=None``; the default segmenter has that of the labeler.
+        its nucleus_diameter is "auto" after a :class:`SemanticClusterer`, and with
+        several classes its threshold 0.85. After a labeler that learns from image
+        labels None takes :class:`RegionSegmenter`. Images beyond [0, 1] need parts
+        with ``value_range=None``; the default segmenter has that of the labeler.
     classes : "ki67", "he", dict or None, default=None
         Classes of cells that the default labeler tells by their stain, as in
         :class:`SemanticClusterer`: with "ki67" 1 is positive (brown) and 2 negative
@@ -93,9 +97,10 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         finds the nuclei of the chromogens in the image, and the network those of the
         counterstain, which are pale and hard to tell from the ground. "network": it
         tells all of them; `predict_proba` always is its own.
-    n_rounds : int, default=1
+    n_rounds : int or "auto", default="auto"
         Rounds of training. From the second on the masks are the segmenter's own,
-        pixels of doubt unknown; labels of images no longer play a part.
+        pixels of doubt unknown; labels of images no longer play a part. "auto" is 2
+        with the default labeler and segmenter of nuclei of one stain, else 1.
     doubt : float, default=0.15
         In later rounds, pixels whose probability is nearer than this to one half
         are unknown, and so is the class of objects that are so near to the middle of
@@ -139,7 +144,10 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         "segmenter": [HasMethods(["fit", "predict"]), None],
         "classes": [str, dict, None],
         "class_source": [StrOptions({"stain", "network"})],
-        "n_rounds": [Interval(Integral, 1, 1000, closed="both")],
+        "n_rounds": [
+            Interval(Integral, 1, 1000, closed="both"),
+            StrOptions({"auto"}),
+        ],
         "doubt": [Interval(Real, 0, 0.5, closed="left")],
         "pixel_size": VOXEL_SIZE,
         "device": [str],
@@ -154,7 +162,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         *,
         classes: Classes | None = None,
         class_source: str = "stain",
-        n_rounds: int = 1,
+        n_rounds: int | Literal["auto"] = "auto",
         doubt: float = 0.15,
         pixel_size: PixelSize = 0.25,
         device: str = "auto",
@@ -223,7 +231,7 @@ default=None
             to_segment = for_part(segmenter, X, images)
             try:
                 segmenter.fit(to_segment, masks)
-                for _ in range(1, self.n_rounds):
+                for _ in range(1, self._n_rounds()):
                     masks = self._own_masks(X, images)
                     self.n_pseudo_objects_.append(_count_objects(masks))
                     if not self.n_pseudo_objects_[-1]:
@@ -289,6 +297,13 @@ default=None
             _pass_random_state(labeler, rng)
             _pass_random_state(segmenter, rng)
         return labeler, segmenter
+
+    def _n_rounds(self) -> int:
+        """Return the rounds of training; what was gained by two is told in docs."""
+        if self.n_rounds != "auto":
+            return int(self.n_rounds)
+        is_default = self.labeler is None and self.segmenter is None
+        return default_rounds(self.classes) if is_default else 1
 
     def _own_masks(self, X: Images, images: ImageBatch) -> list[np.ndarray]:
         """Return the masks that are predicted now, with pixels of doubt unknown."""

@@ -303,7 +303,7 @@ def test_foreground_options(stacked):
 
 def test_instances_and_cleaning(stacked):
     whole = SemanticClusterer(instances=False, random_state=0).fit_predict(stacked)
-    split = SemanticClusterer(random_state=0).fit_predict(stacked)
+    split = SemanticClusterer(objects="clusters", random_state=0).fit_predict(stacked)
     np.testing.assert_array_equal(whole > 0, split > 0)
     assert split.max() >= whole.max()
     large = SemanticClusterer(min_area=30.0, random_state=0).fit_predict(stacked)

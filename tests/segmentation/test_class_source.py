@@ -132,7 +132,7 @@ def test_the_default_segmenter_is_set_for_classes():
         PseudoLabelSegmenter(classes=classes)._make_parts(_images())[1]
         for classes in (None, "ki67")
     )
-    assert (plain.threshold, plain.nucleus_diameter) == (0.5, 5.0)
+    assert (plain.threshold, plain.nucleus_diameter) == (0.5, "auto")
     assert (classed.threshold, classed.nucleus_diameter) == (0.85, "auto")
 
 
