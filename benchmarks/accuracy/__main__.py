@@ -134,9 +134,9 @@ def _score_runs(options, dataset: datasets.DataSet) -> list[dict]:
             if not is_finished(folder):
                 continue
             run, predictions = read_run(folder, dataset)
+            run["names"] = dataset.names
             if dataset.kind == "ki67":
                 run["counts"] = count_images(dataset, predictions)
-                run["names"] = dataset.names
             elif dataset.kind == "weak":
                 run["outcome"] = read_outcome(folder, dataset, run)
             else:

@@ -15,11 +15,18 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import Pipeline
 
 from benchmarks.accuracy import baselines, papers
 from benchmarks.accuracy.datasets import DataSet, centre_crop, read_rgb
-from psmlearn import NucleiSegmenter, PseudoLabelSegmenter
+from psmlearn import (
+    NucleiSegmenter,
+    PseudoLabelSegmenter,
+    SelfActivationMapper,
+    SemanticClusterer,
+)
 
 N_FOLDS = 5
 # Progress bars are for those who watch.
@@ -110,6 +117,26 @@ def run_default(dataset: DataSet, seed: int, quick: bool):
     )
     return fit_and_predict(
         model, train.images, lambda model: _predict(model, dataset, train)
+    )
+
+
+def run_pseudo_masks(
+    dataset: DataSet, seed: int, quick: bool, *, objects: str, with_map: bool = False
+):
+    """Give the pseudo masks of the images themselves: no segmenter is trained."""
+    size = one_or_all(dataset.pixel_size)
+    clusterer = SemanticClusterer(objects=objects, pixel_size=size, random_state=seed)
+    model: BaseEstimator = clusterer
+    if with_map:
+        mapper = SelfActivationMapper(random_state=seed, verbose=VERBOSE)
+        if quick:
+            mapper.set_params(max_epochs=1)
+        model = Pipeline([("maps", mapper), ("clusters", clusterer)])
+    # Those of the images of `fit` are there, but for a Pipeline.
+    return fit_and_predict(
+        model,
+        dataset.images,
+        lambda model: model.predict(dataset.images) if with_map else model.labels_,
     )
 
 
@@ -236,6 +263,23 @@ ROWS = {
         partial(run_paper, polarity="haematoxylin"),
         "… with the sign of the map chosen by stain",
         "none",
+    ),
+    "clusters": Row(
+        partial(run_pseudo_masks, objects="clusters"),
+        'SemanticClusterer(objects="clusters"), no training',
+        "none (defaults chosen on 15 images)",
+        is_trained=False,
+    ),
+    "contours": Row(
+        partial(run_pseudo_masks, objects="contours"),
+        "SemanticClusterer(), no training",
+        "none (defaults chosen on 15 images)",
+        is_trained=False,
+    ),
+    "contours-map": Row(
+        partial(run_pseudo_masks, objects="contours", with_map=True),
+        "… with the self-activation map",
+        "none (defaults chosen on 15 images)",
     ),
     "psmlearn-default": Row(
         run_default, "psmlearn, defaults", "none (defaults chosen on 15 images)"
