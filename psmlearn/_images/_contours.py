@@ -15,7 +15,7 @@ from scipy import ndimage as ndi
 
 from psmlearn._images._instances import relabel, remove_small
 from psmlearn._images._lengths import within_image
-from psmlearn._images._sizes import typical_diameter
+from psmlearn._images._sizes import halved, typical_diameter
 from psmlearn._images._splitting import grow_from_peaks
 
 __all__ = [
@@ -310,9 +310,9 @@ def find_diameter(
     if min(height.shape) < 2 or diameter < _SMALLEST_TO_HALVE:
         return diameter
     if support is not None:
-        support = _halved(support.astype(np.float32)) > 0.5
+        support = halved(support.astype(np.float32)) > 0.5
     found = contour_objects(
-        _halved(height),
+        halved(height),
         diameter=diameter / 2,
         smoothing=smoothing / 2,
         support=support,
@@ -322,13 +322,6 @@ def find_diameter(
         return diameter
     zoom = _FOUND_TOO_WIDE * 2 * typical_diameter(found) / diameter
     return diameter * float(np.clip(zoom, 1 / _LARGEST_ZOOM, _LARGEST_ZOOM))
-
-
-def _halved(plane: np.ndarray) -> np.ndarray:
-    """Return the means of 2 x 2 pixels."""
-    height, width = (side // 2 * 2 for side in plane.shape)
-    rows = plane[0:height:2, :width] + plane[1:height:2, :width]
-    return (rows[:, ::2] + rows[:, 1::2]) / 4
 
 
 class _Neighbourhood:

@@ -25,7 +25,7 @@ from psmlearn._images._instances import (
     split_touching,
 )
 from psmlearn._images._lengths import within_image
-from psmlearn._images._sizes import NUCLEUS_DIAMETER, nuclear_zoom
+from psmlearn._images._sizes import NUCLEUS_DIAMETER, halved, nuclear_zoom
 from psmlearn._sklearn_compat import HasMethods
 from psmlearn.base import AT_LEAST_0, Option
 from psmlearn.io._batch import ImageBatch
@@ -65,6 +65,8 @@ __all__ = [
 ]
 
 Loss = Callable[..., torch.Tensor]
+# Half of the area of nuclei is in such as are wider than the typical one.
+_ONE_STAIN_TOO_WIDE = 0.75
 # The heat map is cut with the ids, as whole numbers up to this one.
 _HEAT_LEVELS = 255
 
@@ -392,21 +394,27 @@ def decode_nuclei(
     is_known = nucleus_diameter != "auto"
     diameter = float(nucleus_diameter) if is_known else NUCLEUS_DIAMETER
 
-    def decode(step: float) -> np.ndarray:
+    def decode(step: float, seen: np.ndarray = output) -> np.ndarray:
         how: dict[str, Any] = {
             "threshold": threshold,
             "diameter": diameter / step,
             "min_area": round(min_area / step**2),
         }
         if classes is None:
-            return targets.find_objects(output, output[..., 1], **how)
-        return _decode_classes(output, targets, classes, **how)
+            return targets.find_objects(seen, seen[..., 1], **how)
+        return _decode_classes(seen, targets, classes, **how)
 
-    mask = decode(pixel_size)
     if is_known:
-        return mask
-    zoom = nuclear_zoom(ids_of(mask), pixel_size)
-    return mask if zoom == 1 else decode(pixel_size / zoom)
+        return decode(pixel_size)
+    if classes is not None:
+        mask = decode(pixel_size)
+        zoom = nuclear_zoom(ids_of(mask), pixel_size)
+        return mask if zoom == 1 else decode(pixel_size / zoom)
+    zoom = 1.0
+    if min(output.shape[:2]) > 1:  # a first look, at half the resolution
+        first = decode(2 * pixel_size, halved(output))
+        zoom = nuclear_zoom(first, 2 * pixel_size, too_wide=_ONE_STAIN_TOO_WIDE)
+    return decode(pixel_size / zoom)
 
 
 def _decode_classes(
