@@ -30,6 +30,8 @@ __all__ = [
 
 # Of pale nuclei a network finds more than the masks hold, most of them pale ground.
 _THRESHOLD_OF_CLASSES = 0.85
+# Square micrometres: what is smaller among nuclei of 5 is mostly debris.
+_MIN_AREA = 6.0
 
 
 def default_chain(
@@ -132,6 +134,8 @@ def default_segmenter(
         common["nucleus_diameter"] = "auto"
         if _n_classes(last.classes) > 1:
             common["threshold"] = _THRESHOLD_OF_CLASSES
+        else:
+            common["min_area"] = _MIN_AREA
     return NucleiSegmenter(value_range=value_range, **common)
 
 

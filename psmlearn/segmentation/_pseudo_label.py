@@ -79,14 +79,15 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         `fit_predict` as well, its masks of the training images are those of
         ``fit_predict``. In a Pipeline the last step gets them. None takes the pipeline
         of :class:`SelfActivationMapper` ("maps") and :class:`SemanticClusterer`
-        ("clusters") with their defaults; with several classes the clusterer alone,
+        ("clusters", with ``unsure="unknown"``); with several classes the clusterer alone,
         whose stains a map adds nothing to.
     segmenter : estimator, default=None
         Trained on what the labeler predicts. None takes :class:`NucleiSegmenter`;
-        its nucleus_diameter is "auto" after a :class:`SemanticClusterer`, and with
-        several classes its threshold 0.85. After a labeler that learns from image
-        labels None takes :class:`RegionSegmenter`. Images beyond [0, 1] need parts
-        with ``value_range=None``; the default segmenter has that of the labeler.
+        after a :class:`SemanticClusterer` its nucleus_diameter is "auto", and its
+        min_area 6.0, or with several classes its threshold 0.85. After a labeler that
+        learns from image labels None takes :class:`RegionSegmenter`. Images beyond
+        [0, 1] need parts with ``value_range=None``; the default segmenter has that of
+        the labeler.
     classes : "ki67", "he", dict or None, default=None
         Classes of cells that the default labeler tells by their stain, as in
         :class:`SemanticClusterer`: with "ki67" 1 is positive (brown) and 2 negative

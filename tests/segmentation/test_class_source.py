@@ -132,8 +132,9 @@ def test_the_default_segmenter_is_set_for_classes():
         PseudoLabelSegmenter(classes=classes)._make_parts(_images())[1]
         for classes in (None, "ki67")
     )
-    assert (plain.threshold, plain.nucleus_diameter) == (0.5, "auto")
-    assert (classed.threshold, classed.nucleus_diameter) == (0.85, "auto")
+    chosen = ("threshold", "nucleus_diameter", "min_area")
+    assert [getattr(plain, name) for name in chosen] == [0.5, "auto", 6.0]
+    assert [getattr(classed, name) for name in chosen] == [0.85, "auto", 4.0]
 
 
 def _images():
