@@ -15,7 +15,7 @@ from scipy import ndimage as ndi
 
 from psmlearn._images._instances import relabel, remove_small
 from psmlearn._images._lengths import within_image
-from psmlearn._images._sizes import halved, typical_diameter
+from psmlearn._images._sizes import LARGEST_ZOOM, halved, typical_diameter
 from psmlearn._images._splitting import grow_from_peaks
 
 __all__ = [
@@ -50,7 +50,6 @@ _COARSE = 8
 # Half of the area is in objects wider than the typical one; some are two.
 _FOUND_TOO_WIDE = 0.75
 _FEWEST_TO_TELL = 20
-_LARGEST_ZOOM = 1.6
 _SMALLEST_TO_HALVE = 8.0
 
 
@@ -321,7 +320,7 @@ def find_diameter(
     if found.max(initial=0) < _FEWEST_TO_TELL:
         return diameter
     zoom = _FOUND_TOO_WIDE * 2 * typical_diameter(found) / diameter
-    return diameter * float(np.clip(zoom, 1 / _LARGEST_ZOOM, _LARGEST_ZOOM))
+    return diameter * float(np.clip(zoom, 1 / LARGEST_ZOOM, LARGEST_ZOOM))
 
 
 class _Neighbourhood:

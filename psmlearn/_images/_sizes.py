@@ -13,8 +13,10 @@ NUCLEUS_DIAMETER = 5.0
 FOUND_TOO_WIDE = 0.875
 """What a first look finds is wider than a nucleus: some are not split yet."""
 
+LARGEST_ZOOM = 1.6
+"""How much larger, or smaller, than usual nuclei may be."""
+
 _FEWEST_NUCLEI = 20
-_LARGEST_ZOOM = 1.6
 
 
 def halved(plane: np.ndarray) -> np.ndarray:
@@ -82,4 +84,4 @@ def nuclear_zoom(
     if np.count_nonzero(np.bincount(labels.ravel())[1:]) < _FEWEST_NUCLEI:
         return 1.0
     zoom = too_wide * typical_diameter(labels) * pixel_size / NUCLEUS_DIAMETER
-    return float(np.clip(zoom, 1 / _LARGEST_ZOOM, _LARGEST_ZOOM))
+    return float(np.clip(zoom, 1 / LARGEST_ZOOM, LARGEST_ZOOM))

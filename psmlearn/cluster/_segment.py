@@ -419,11 +419,12 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
             how["min_contrast"] = least
         if raw is None or not how["support"].any():
             return np.zeros(foreground.shape, np.int32), np.empty(0)
-        diameter = self.nucleus_diameter / pixel_size
+        usual = diameter = self.nucleus_diameter / pixel_size
         if self.find_diameter:
-            diameter = find_diameter(raw, diameter=diameter, **how)
+            diameter = find_diameter(raw, diameter=usual, **how)
         found = contour_objects(raw, diameter=diameter, **how)
-        ids = remove_small(found.labels, round(self.min_area / pixel_size**2))
+        min_area = self.min_area / pixel_size**2 * (diameter / usual) ** 2
+        ids = remove_small(found.labels, round(min_area))
         kept = np.unique(ids)
         kept = kept[kept > 0]
         return relabel(ids), found.confidence[kept - 1]

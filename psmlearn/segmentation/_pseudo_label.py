@@ -79,8 +79,8 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         `fit_predict` as well, its masks of the training images are those of
         ``fit_predict``. In a Pipeline the last step gets them. None takes the pipeline
         of :class:`SelfActivationMapper` ("maps") and :class:`SemanticClusterer`
-        ("clusters", with ``unsure="unknown"``); with several classes the clusterer alone,
-        whose stains a map adds nothing to.
+        ("clusters", with ``unsure="unknown"``); with several classes the clusterer
+        alone, whose stains a map adds nothing to.
     segmenter : estimator, default=None
         Trained on what the labeler predicts. None takes :class:`NucleiSegmenter`;
         after a :class:`SemanticClusterer` its nucleus_diameter is "auto", and its

@@ -25,7 +25,12 @@ from psmlearn._images._instances import (
     split_touching,
 )
 from psmlearn._images._lengths import within_image
-from psmlearn._images._sizes import NUCLEUS_DIAMETER, halved, nuclear_zoom
+from psmlearn._images._sizes import (
+    LARGEST_ZOOM,
+    NUCLEUS_DIAMETER,
+    halved,
+    nuclear_zoom,
+)
 from psmlearn._sklearn_compat import HasMethods
 from psmlearn.base import AT_LEAST_0, Option
 from psmlearn.io._batch import ImageBatch
@@ -394,11 +399,13 @@ def decode_nuclei(
     is_known = nucleus_diameter != "auto"
     diameter = float(nucleus_diameter) if is_known else NUCLEUS_DIAMETER
 
-    def decode(step: float, seen: np.ndarray = output) -> np.ndarray:
+    def decode(
+        step: float, seen: np.ndarray = output, least: float = min_area
+    ) -> np.ndarray:
         how: dict[str, Any] = {
             "threshold": threshold,
             "diameter": diameter / step,
-            "min_area": round(min_area / step**2),
+            "min_area": round(least / step**2),
         }
         if classes is None:
             return targets.find_objects(seen, seen[..., 1], **how)
@@ -412,7 +419,8 @@ def decode_nuclei(
         return mask if zoom == 1 else decode(pixel_size / zoom)
     zoom = 1.0
     if min(output.shape[:2]) > 1:  # a first look, at half the resolution
-        first = decode(2 * pixel_size, halved(output))
+        # The smallest nuclei that are looked for count in it.
+        first = decode(2 * pixel_size, halved(output), min_area / LARGEST_ZOOM**2)
         zoom = nuclear_zoom(first, 2 * pixel_size, too_wide=_ONE_STAIN_TOO_WIDE)
     return decode(pixel_size / zoom)
 
