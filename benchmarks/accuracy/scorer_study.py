@@ -123,7 +123,10 @@ class Remembering:
 
 def run_setting(images, masks, pixel_size, family, with_map, parameters) -> dict:
     """Score the labeler of one setting, image by image."""
-    model = SemanticClusterer(random_state=0, pixel_size=pixel_size, **parameters)
+    # What the settings change is how clusters become objects.
+    model = SemanticClusterer(
+        objects="clusters", random_state=0, pixel_size=pixel_size, **parameters
+    )
     model = Remembering(model.fit(images), images)
     row = {"family": family, "map": with_map, "parameters": parameters}
     aji = aggregated_jaccard_score(masks, model.predict(images), average=None)
