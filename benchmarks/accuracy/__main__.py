@@ -166,8 +166,8 @@ def _parse_options():
         type=Path,
         default=os.environ.get("PSMLEARN_DATA"),
         help="folder that holds monuseg/MoNuSegTrainingData, monuseg/MoNuSegTestData, "
-        "cpm15, ki67_fields, ki67_glioma, bcdata, lgg_mri and brats2013, or some of "
-        "them; default: PSMLEARN_DATA",
+        "cpm15, ki67_fields, ki67_glioma, bcdata, lgg_mri, lgg_volumes and "
+        "brats2013, or some of them; default: PSMLEARN_DATA",
     )
     add = parser.add_argument
     add("--output", type=Path, help="default: benchmarks/results, or quick in it")

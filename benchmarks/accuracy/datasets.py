@@ -55,6 +55,8 @@ class DataSet:
     # Whether an image shows a lesion; and which channel is FLAIR.
     image_labels: np.ndarray | None = None
     flair: int | None = None
+    # Of slices: those that are trained on, the others are predicted; None: folds.
+    trains: np.ndarray | None = None
 
 
 def load(name: str, data: Path) -> DataSet:
@@ -64,7 +66,9 @@ def load(name: str, data: Path) -> DataSet:
 
 def available(data: Path) -> list[str]:
     """List the data sets that the folder holds."""
-    return [name for name, folder in FOLDERS.items() if (data / folder).is_dir()]
+    there = {name for name, folder in FOLDERS.items() if (data / folder).is_dir()}
+    lacking = {name for name, other in TRAINED_ON.items() if other not in there}
+    return [name for name in FOLDERS if name in there - lacking]
 
 
 def quick(dataset: DataSet) -> DataSet:
@@ -93,17 +97,10 @@ def _spread(places, n: int):
 
 def _quick_slices(dataset: DataSet) -> DataSet:
     """Keep a few slices with and without lesion, of patients that have both."""
-    shown = dataset.image_labels > 0
-    keep: list[int] = []
-    n_patients = 0
-    for patient in np.unique(dataset.groups):
-        own = dataset.groups == patient
-        sides = [np.flatnonzero(own & (shown == side)) for side in (False, True)]
-        if n_patients < QUICK_PATIENTS and all(map(len, sides)):
-            n_patients += 1
-            for side in sides:
-                keep += _spread(side, QUICK_SLICES).tolist()
-    keep.sort()
+    trains = dataset.trains
+    everything = np.ones(len(dataset.images), bool)
+    kinds = [everything] if trains is None else [trains, ~trains]
+    keep = sorted(i for kind in kinds for i in _few_of(dataset, kind))
     return replace(
         dataset,
         name=f"{dataset.name}-quick",
@@ -113,7 +110,23 @@ def _quick_slices(dataset: DataSet) -> DataSet:
         groups=dataset.groups[keep],
         pixel_size=[dataset.pixel_size[i] for i in keep],
         image_labels=dataset.image_labels[keep],
+        trains=None if trains is None else trains[keep],
     )
+
+
+def _few_of(dataset: DataSet, kind: np.ndarray) -> list[int]:
+    """Choose slices of the first patients that have both, among those of a kind."""
+    shown = dataset.image_labels > 0
+    keep: list[int] = []
+    n_patients = 0
+    for patient in np.unique(dataset.groups[kind]):
+        own = kind & (dataset.groups == patient)
+        sides = [np.flatnonzero(own & (shown == side)) for side in (False, True)]
+        if n_patients < QUICK_PATIENTS and all(map(len, sides)):
+            n_patients += 1
+            for side in sides:
+                keep += _spread(side, QUICK_SLICES).tolist()
+    return keep
 
 
 def _quick_points(dataset: DataSet, keep: range) -> DataSet:
@@ -243,6 +256,26 @@ def _load_lgg(data: Path) -> DataSet:
     return _of_slices("lgg", load_lgg(data / "lgg_mri"), flair=1)
 
 
+def _load_lgg_volumes(data: Path) -> DataSet:
+    """Load whole volumes of other patients, behind the slices to train on."""
+    known = _load_lgg(data)
+    new = _of_slices("lgg-volumes", load_lgg(data / "lgg_volumes"), flair=1)
+    both = set(known.groups) & set(new.groups)
+    if both:
+        raise ValueError(f"lgg_volumes holds patients of lgg_mri: {sorted(both)}")
+    n_known, n_new = len(known.images), len(new.images)
+    return replace(
+        new,
+        images=known.images + new.images,
+        masks=known.masks + new.masks,
+        names=known.names + new.names,
+        groups=np.concatenate([known.groups, new.groups]),
+        pixel_size=known.pixel_size + new.pixel_size,
+        image_labels=np.concatenate([known.image_labels, new.image_labels]),
+        trains=np.repeat([True, False], [n_known, n_new]),
+    )
+
+
 def _load_brats(data: Path) -> DataSet:
     # Neighbours are alike, and 1 mm apart: every other slice is enough.
     bunch = load_brats(data / "brats2013", step=2)
@@ -283,8 +316,11 @@ FOLDERS = {
     "ki67-glioma": "ki67_glioma",
     "bcdata": "bcdata",
     "lgg": "lgg_mri",
+    "lgg-volumes": "lgg_volumes",
     "brats": "brats2013",
 }
+# What a set needs besides its own folder.
+TRAINED_ON = {"lgg-volumes": "lgg"}
 LOADERS = {
     "monuseg": _load_monuseg,
     "monuseg-test": _load_monuseg_test,
@@ -293,9 +329,10 @@ LOADERS = {
     "ki67-glioma": _load_ki67_glioma,
     "bcdata": _load_bcdata,
     "lgg": _load_lgg,
+    "lgg-volumes": _load_lgg_volumes,
     "brats": _load_brats,
 }
 # Data sets whose truth is points with classes; the others' is label images.
 KI67 = ("ki67-fields", "ki67-glioma", "bcdata")
 # Those of which image labels are learnt from.
-WEAK = ("lgg", "brats")
+WEAK = ("lgg", "lgg-volumes", "brats")

@@ -53,7 +53,7 @@ def choose_slices(dataset: DataSet, run: dict) -> dict[str, int]:
     """Rank lesion slices of the report folds by their Dice."""
     outcome = run["outcome"]
     # The first part is what is reported.
-    part = next(iter(parts(dataset.name, outcome.folds).values()))
+    part = next(iter(parts(dataset.name, outcome).values()))
     counts = outcome.counts[PLAIN]
     rows = np.flatnonzero(part & (counts[:, 1] > 0))
     if not rows.size:

@@ -22,6 +22,7 @@ from psmlearn import ClassActivationMapper, PseudoLabelSegmenter, RegionSegmente
 from psmlearn._images._kmeans import find_centers
 from psmlearn.segmentation._defaults import default_segmenter
 from psmlearn.weak import ClusterRefinement
+from psmlearn.weak._maps import check_threshold, passing
 from psmlearn.weak._refinement import refine_maps, sample_pixels
 
 # What every mapper and every U-Net gets besides what its row says, and in quick mode.
@@ -130,7 +131,8 @@ def refine_by_values(model, images) -> list[np.ndarray]:
             torch.from_numpy(centers),
             refinement.sigma * max(maps.shape),
         )
-        found.append((refined[0, 0] > model.threshold).numpy())
+        ends = check_threshold(model.threshold)
+        found.append(passing(refined[0, 0, ..., None].numpy(), *ends)[..., 0])
     return found
 
 

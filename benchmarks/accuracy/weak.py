@@ -6,6 +6,9 @@ hold a lesion. Volume Dice is the mean over patients of the Dice of all their sl
 stacked, so that a false alarm in an empty slice counts. Both are pooled over folds.
 An image without lesion is clean where nothing was found in it. AUC of image labels is
 the mean over folds (other folds, other networks); accuracy is pooled.
+
+``transfer``, on sets that have images to train on: all of these train once, and what is
+scored are the whole volumes of other patients, by halves.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from benchmarks.accuracy.datasets import DataSet
 N_FOLDS = 4
 # Masks of the test patients of these folds were looked at while the method was made.
 LOOKED_AT = {"lgg": (0, 1)}
+# Those of the first half of the patients, by name.
+HALF_LOOKED_AT = ("lgg-volumes",)
 N_DRAWS = 10_000
 PLAIN, GATED = "plain", "gated"
 LABELER, GATED_LABELER = "labeler", "labeler gated"
@@ -60,17 +65,23 @@ class Outcome:
 
 def split(dataset: DataSet) -> list[tuple[np.ndarray, np.ndarray]]:
     """Split by patient: training and test images of each fold."""
+    if dataset.trains is not None:
+        return [(np.flatnonzero(dataset.trains), np.flatnonzero(~dataset.trains))]
     n_folds = min(N_FOLDS, len(set(dataset.groups)))
     images = np.zeros(len(dataset.images))
     return list(GroupKFold(n_folds).split(images, groups=dataset.groups))
 
 
-def parts(dataset: str, folds: np.ndarray) -> dict[str, np.ndarray]:
+def parts(dataset: str, outcome: Outcome) -> dict[str, np.ndarray]:
     """Name the parts that are reported, each a mask over images."""
-    ran = folds >= 0
-    if dataset not in LOOKED_AT:
+    ran = outcome.folds >= 0
+    if dataset in HALF_LOOKED_AT:
+        patients = np.unique(outcome.groups[ran])
+        looked_at = np.isin(outcome.groups, patients[: len(patients) // 2])
+    elif dataset in LOOKED_AT:
+        looked_at = np.isin(outcome.folds, LOOKED_AT[dataset])
+    else:
         return {"all": ran}
-    looked_at = np.isin(folds, LOOKED_AT[dataset])
     return {"report": ran & ~looked_at, "development": ran & looked_at, "all": ran}
 
 
@@ -185,7 +196,7 @@ def compare(
         Gain, lower and upper end, of each of `DICE`.
     """
     everyone = [outcome for outcome, _ in [*better, *worse]]
-    common = np.all([parts(parts_of, o.folds)[part] for o in everyone], axis=0)
+    common = np.all([parts(parts_of, o)[part] for o in everyone], axis=0)
     sums = [[_patient_sums(o, v, common) for o, v in side] for side in (better, worse)]
     n_patients = len(sums[0][0])
     if not n_patients:

@@ -72,10 +72,13 @@ class StandardisedBatch(ImageBatch):
         part = self.stored(index)[top : top + height, left : left + width]
         return self._scaled(part)
 
+    def given(self, index: int) -> np.ndarray:
+        """Return image `index` as float32, not standardised."""
+        return scale_image(self._as_came(index), self.label_channel)
+
     def foreground(self, index: int) -> np.ndarray:
         """Return where the subject of image `index` is, bool (height, width)."""
-        given = scale_image(self._as_came(index), self.label_channel)
-        return self._subject(index, given)
+        return self._subject(index, self.given(index))
 
     def _subject(self, index: int, given: np.ndarray) -> np.ndarray:
         key = f"subject of {self.names[index]}"

@@ -38,7 +38,15 @@ from psmlearn.base import (
 from psmlearn.exceptions import TrainingWarning
 from psmlearn.io._batch import ImageBatch, check_masks, check_range, resolve_pixel_size
 from psmlearn.weak._labels import LabelCode, as_image_labels, learn_labels
-from psmlearn.weak._maps import class_maps, cut, grow, image_logits, surely_above
+from psmlearn.weak._maps import (
+    check_threshold,
+    class_maps,
+    cut,
+    grow,
+    level_logits,
+    passing,
+    surely_above,
+)
 from psmlearn.weak._reconstruction import Reconstruction
 from psmlearn.weak._refinement import ClusterRefinement, sample_pixels
 from psmlearn.weak._resupervision import ClusterResupervision
@@ -140,8 +148,9 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         are, all of them foreground; any other range is brought to it.
     augment : bool, default=True
         Whether images are flipped, turned, and changed in contrast in training.
-    threshold : float, default=0.6
-        Value of a map above which a pixel belongs to an object. 0.5 in [1]_.
+    threshold : float or (float, float), default=(0.6, 0.75)
+        Value of a map above which a pixel belongs to an object; of two, the region
+        that it is in must pass the second somewhere. 0.5 in [1]_.
     min_area : float, default=0.0
         Smaller regions are dropped, in square micrometres.
     require_presence : bool, default=False
@@ -258,7 +267,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         "refinement": [StrOptions({"cluster"}), ClusterRefinement, None],
         "value_range": VALUE_RANGE,
         "augment": ["boolean"],
-        "threshold": [Interval(Real, 0, 1, closed="neither")],
+        "threshold": [Interval(Real, 0, 1, closed="neither"), "array-like"],
         "min_area": [AREA],
         "require_presence": ["boolean"],
         "pixel_size": VOXEL_SIZE,
@@ -279,7 +288,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         refinement: str | ClusterRefinement | None = "cluster",
         value_range: tuple[float, float] | None = None,
         augment: bool = True,
-        threshold: float = 0.6,
+        threshold: float | tuple[float, float] = (0.6, 0.75),
         min_area: float = 0.0,
         require_presence: bool = False,
         max_epochs: int = 20,
@@ -402,8 +411,8 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         continued = self._continues()
         device = self._before_work(continued=continued)
         caller = type(self).__name__
-        value_range = check_range(self.value_range)
-        parts = self._parts()
+        value_range, parts = check_range(self.value_range), self._parts()
+        check_threshold(self.threshold)
         with self._keeps_what_was():
             images = self._check_images(X, reset=not continued, value_range=value_range)
             self._pixel_sizes(images)
@@ -459,7 +468,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         rows = [own[:_N_LOOKED_AT] for own in rows]
         seen = np.unique(np.concatenate(rows))
         peaks = [maps.max(axis=(0, 1)) for maps, _ in self._map(images.subset(seen))]
-        lit = np.array(peaks) > self.threshold
+        lit = np.array(peaks) > check_threshold(self.threshold)[1]
         for place, own in enumerate(rows):
             n_lit = lit[np.searchsorted(seen, own), place].sum()
             if n_lit < 0.5 * len(own):
@@ -496,7 +505,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
                 centers = torch.tensor(frozen.centers, device=device)
                 maps = refinement.refine(maps, features, inside, centers)
                 refuse_non_finite_answer(maps, "a refined activation map")
-            logits = _level_logits(raw)
+            logits = level_logits(raw)
             for index, shape in enumerate(part.shapes):
                 grown = grow(maps[index].cpu(), working.sides[index], shape)
                 shown = part.shown(index)
@@ -526,14 +535,14 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         """Return the logits of images, (n_images, n_levels, 1 + n_classes)."""
         device = self._resolve_predict_device()
         batches = self._seen(images, device, False)
-        return np.concatenate([_level_logits(raw) for _, _, raw, _ in batches])
+        return np.concatenate([level_logits(raw) for _, _, raw, _ in batches])
 
     def _masks(
         self, images: ImageBatch, shown: np.ndarray | None = None
     ) -> np.ndarray | list[np.ndarray]:
         """Return the masks of images; `shown` tells what classes they have."""
-        sizes = self._pixel_sizes(images)
-        masks = []
+        sizes, masks = self._pixel_sizes(images), []
+        low, high = check_threshold(self.threshold)
         for index, (maps, logits) in enumerate(self._map(images)):
             allowed = np.ones(maps.shape[2], bool)
             if shown is not None:
@@ -541,9 +550,9 @@ class ClassActivationMapper(  # type: ignore[call-arg]
             elif self.require_presence:
                 allowed = self._frozen.code.told(logits[None])[0]
             maps[..., ~allowed] = 0
-            above = maps > np.float32(self.threshold)
+            above = passing(maps, low, high)
             if shown is not None:  # it is known that there is an object
-                above = surely_above(maps, self.threshold)
+                above = surely_above(maps, low)
             masks.append(cut(maps, above, self.min_area / sizes[index] ** 2))
         return images.wrap(masks)
 
@@ -654,12 +663,6 @@ class ClassActivationMapper(  # type: ignore[call-arg]
 
 def _part(value: str | _O | None, name: str, off: _O) -> _O:
     return off if value is None else resolve_option(value, {name: type(off)})
-
-
-def _level_logits(raw: Sequence[torch.Tensor]) -> np.ndarray:
-    """Return the logits (n, n_levels, 1 + n_classes) that raw maps tell."""
-    logits = torch.stack([image_logits(level).float() for level in raw])
-    return logits.permute(1, 0, 2).cpu().numpy()
 
 
 class _MapPlan(TrainingPlan[CAMNetwork]):

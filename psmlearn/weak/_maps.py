@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +12,17 @@ from skimage.filters import apply_hysteresis_threshold
 from torch.nn import functional
 
 from psmlearn._images._regions import connected_regions, regions_of_classes
+from psmlearn._parameters import is_number
 
 __all__ = [
+    "check_threshold",
     "class_maps",
     "cut",
     "grow",
     "image_logits",
     "label_loss",
+    "level_logits",
+    "passing",
     "suppression_loss",
     "surely_above",
 ]
@@ -30,6 +35,12 @@ _OF_PEAK, _SURE_OF_PEAK = 0.75, 0.9
 def image_logits(raw: torch.Tensor) -> torch.Tensor:
     """Return the logits of an image, (n, 1 + n_classes): the means of its maps."""
     return raw.float().mean(dim=(2, 3))
+
+
+def level_logits(raw: Sequence[torch.Tensor]) -> np.ndarray:
+    """Return the logits (n, n_levels, 1 + n_classes) that raw maps tell."""
+    logits = torch.stack([image_logits(level).float() for level in raw])
+    return logits.permute(1, 0, 2).cpu().numpy()
 
 
 def class_maps(
@@ -126,6 +137,35 @@ def suppression_loss(maps: torch.Tensor, presence: torch.Tensor) -> torch.Tensor
     shown = torch.cat([(presence == 0).all(1, keepdim=True), presence > 0], dim=1)
     absent = (~shown).to(maps.dtype)
     return (maps.mean(dim=(2, 3)) * absent).sum() / absent.sum().clamp_min(1)
+
+
+def check_threshold(threshold: float | Sequence[float]) -> tuple[float, float]:
+    """Return what a pixel and what its region must pass, or say what is wrong."""
+    given = threshold.tolist() if isinstance(threshold, np.ndarray) else threshold
+    pair: list[Any] = list(given) if isinstance(given, tuple | list) else [given] * 2
+    low, high = np.nan, np.nan
+    if len(pair) == 2 and all(is_number(each) for each in pair):
+        low, high = (float(each) for each in pair)
+    if not 0 < low <= high < 1:
+        raise ValueError(
+            f"threshold={threshold!r}: a number between 0 and 1 is expected, or two, "
+            "the second of which a region must pass somewhere, such as (0.6, 0.75)."
+        )
+    return low, high
+
+
+def passing(maps: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Tell where maps (height, width, n_classes) pass `low`, in regions passing `high`.
+
+    By sides: what touches at a corner alone is another region.
+    """
+    if low == high:
+        return maps > np.float32(low)
+    ends = np.float32(low), np.float32(high)
+    above = [
+        apply_hysteresis_threshold(plane, *ends) for plane in np.moveaxis(maps, -1, 0)
+    ]
+    return np.stack(above, axis=-1)
 
 
 def surely_above(maps: np.ndarray, threshold: float) -> np.ndarray:

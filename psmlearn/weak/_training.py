@@ -17,11 +17,12 @@ from psmlearn.networks import CAMUNet, build_network
 from psmlearn.weak._maps import class_maps, image_logits, label_loss, suppression_loss
 from psmlearn.weak._reconstruction import Reconstruction
 from psmlearn.weak._resupervision import ResupervisionLoss
+from psmlearn.weak._subject import center_and_scale, subject_within
 
 __all__ = ["CAMLoss", "CAMNetwork", "Shuffled", "WorkingImages", "packed"]
 
-# Standardised images are (spreads from the median + 4) / 10; see `standardise`.
-_CENTER, _SPREAD = 0.4, 0.1
+# Of images in [0, 1] that are taken as they are.
+_CENTER, _SPREAD = 0.5, 0.25
 _GAIN, _SHIFT = 0.1, 0.1
 
 
@@ -47,25 +48,26 @@ class WorkingImages:
         self.inside = torch.zeros((shape[0], size, size), dtype=torch.bool)
         self.sides = [_fitting(*side, size) for side in images.shapes]
         for index, (height, width) in enumerate(self.sides):
-            image = images[index]
-            # The middle of images in [0, 1] that are taken as they are.
-            center, spread = _CENTER, _SPREAD
-            if not isinstance(images, StandardisedBatch):
-                center, spread = 0.5, 0.25
-            planes = torch.from_numpy((image - center) / spread).permute(2, 0, 1)
+            values, subject = _seen(images, index)
+            planes = torch.from_numpy(values).permute(2, 0, 1)
             planes = _resize(planes, (height, width))
             self.images[index, :, :height, :width] = planes.half()
-            inside = torch.ones(1, *image.shape[:2])
-            shown = images.shown(index)
-            if isinstance(images, StandardisedBatch):
-                inside = torch.tensor(images.foreground(index))[None].float()
-            elif shown is not None:
-                inside = torch.tensor(shown)[None].float()
-            inside = _resize(inside, (height, width))[0] > 0.5
-            self.inside[index, :height, :width] = inside
+            inside = _resize(torch.tensor(subject)[None].float(), (height, width))
+            self.inside[index, :height, :width] = inside[0] > 0.5
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def _seen(images: ImageBatch, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image about 0, of about unit spread, and its foreground."""
+    if isinstance(images, StandardisedBatch):
+        given = images.given(index)
+        subject = subject_within(given, images.foreground(index))
+        return center_and_scale(given, subject), subject
+    image, shown = images[index], images.shown(index)
+    subject = np.ones(image.shape[:2], bool) if shown is None else shown
+    return (image - _CENTER) / _SPREAD, subject
 
 
 def _fitting(height: int, width: int, size: int) -> tuple[int, int]:

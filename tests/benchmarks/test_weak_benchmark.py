@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
-from tiny_lgg import write_lgg
+from tiny_lgg import N_SLICES, PATIENTS, write_lgg, write_patients, write_volumes
 
 from benchmarks.accuracy import datasets, flair, report_weak, rows_weak, weak
 from psmlearn.metrics import dice_score
@@ -93,7 +93,7 @@ def test_auc_is_the_mean_over_folds():
     assert told["image_auc"] == pytest.approx(np.mean(by_fold))
     agree = (scores > 0.5) == outcome.labels
     assert told["image_accuracy"] == pytest.approx(agree.mean())
-    assert set(weak.parts("brats", outcome.folds)) == {"all"}
+    assert set(weak.parts("brats", outcome)) == {"all"}
 
 
 def test_folds_share_no_patient_and_cover_all(lgg_folder):
@@ -102,6 +102,34 @@ def test_folds_share_no_patient_and_cover_all(lgg_folder):
     assert sorted(predicted) == list(range(len(dataset.images)))
     for train, test in weak.split(dataset):
         assert not set(dataset.groups[train]) & set(dataset.groups[test])
+
+
+def test_transfer_trains_on_slices_and_scores_other_patients(lgg_folder):
+    dataset = datasets.load("lgg-volumes", write_volumes(lgg_folder))
+    ((train, test),) = weak.split(dataset)
+    assert len(train) == len(PATIENTS) * N_SLICES and len(test) == 8
+    assert set(dataset.groups[test]) == {"TCGA_BB_0000", "TCGA_BB_0001"}
+    folds = np.where(dataset.trains, -1, 0)
+    outcome = weak.make_outcome(dataset, {"plain": dataset.masks}, folds)
+    parts = weak.parts("lgg-volumes", outcome)
+    assert {name: list(test[part[test]]) for name, part in parts.items()} == {
+        "report": list(test[4:]),
+        "development": list(test[:4]),
+        "all": list(test),
+    }
+    assert not parts["all"][train].any()
+    few = datasets.quick(dataset)
+    assert few.trains.any() and not few.trains.all()
+
+
+def test_transfer_needs_both_folders_and_other_patients(tmp_path):
+    write_volumes(tmp_path)
+    assert datasets.available(tmp_path) == []
+    write_lgg(tmp_path)
+    assert datasets.available(tmp_path) == ["lgg", "lgg-volumes"]
+    write_patients(tmp_path, [[True]], "lgg_volumes", PATIENTS[:1])
+    with pytest.raises(ValueError, match=PATIENTS[0]):
+        datasets.load("lgg-volumes", tmp_path)
 
 
 def test_halved_images_and_masks():

@@ -22,11 +22,11 @@ def draw_slice(rng, has_lesion, size=64):
     return np.clip(image, 0, 255).astype(np.uint8), mask
 
 
-def write_patients(root, lesions):
-    """Write the folder of LGG: for each patient, whether each slice has a lesion."""
+def write_patients(root, lesions, name="lgg_mri", patients=PATIENTS):
+    """Write a folder of LGG: for each patient, whether each slice has a lesion."""
     rng = np.random.default_rng(0)
-    for patient, shown in zip(PATIENTS, lesions, strict=True):
-        folder = root / "lgg_mri" / f"{patient}_19990101"
+    for patient, shown in zip(patients, lesions, strict=True):
+        folder = root / name / f"{patient}_19990101"
         folder.mkdir(parents=True)
         for number, has_lesion in enumerate(shown):
             image, mask = draw_slice(rng, has_lesion)
@@ -40,3 +40,9 @@ def write_lgg(root):
     """Write four patients, every other slice of each with a lesion."""
     shown = [number % 2 == 1 for number in range(N_SLICES)]
     return write_patients(root, [shown] * len(PATIENTS))
+
+
+def write_volumes(root):
+    """Write two other patients beside, all their slices, few with a lesion."""
+    shown = [[False, True, False, False], [False, False, True, True]]
+    return write_patients(root, shown, "lgg_volumes", ["TCGA_BB_0000", "TCGA_BB_0001"])

@@ -18,7 +18,7 @@ from psmlearn.base import EarlyStopping
 from psmlearn.exceptions import TrainingWarning
 from psmlearn.metrics import dice_scorer
 from psmlearn.weak import ClusterRefinement, ClusterResupervision, Reconstruction
-from psmlearn.weak._maps import surely_above
+from psmlearn.weak._maps import passing, surely_above
 
 TINY = {
     "base_channels": 4,
@@ -124,6 +124,33 @@ class TestOutputs:
         assert np.argwhere(above[..., 0]).tolist() == [[0, 0], [0, 1]]
         assert np.argwhere(above[..., 1]).tolist() == [[5, 0], [5, 1]]
         assert not surely_above(np.zeros((3, 3, 1), np.float32), 0.6).any()
+
+    def test_a_region_must_pass_the_second_threshold(self, slices):
+        maps = np.zeros((5, 6, 2), np.float32)
+        maps[0, :3, 0] = 0.8, 0.61, 0.59
+        maps[1, 3, 0] = 0.7  # touches nothing by a side
+        maps[3, :3, 0] = 0.7, 0.75, 0.7  # reaches the second, and does not pass it
+        maps[:, 5, 1] = 0.7
+        above = passing(maps, 0.6, 0.75)
+        assert np.argwhere(above[..., 0]).tolist() == [[0, 0], [0, 1]]
+        assert not above[..., 1].any()
+        np.testing.assert_array_equal(passing(maps, 0.6, 0.6), maps > np.float32(0.6))
+        images, _, labels = slices
+        mapper = ClassActivationMapper(**TINY, threshold=0.3).fit(images, labels)
+        found = mapper.predict(images) > 0
+        high = mapper.set_params(threshold=(0.5, 0.5)).predict(images) > 0
+        both = mapper.set_params(threshold=np.array([0.3, 0.5])).predict(images) > 0
+        assert (both >= high).all() and (both <= found).all()
+        assert high.sum() < both.sum()
+
+    @pytest.mark.parametrize(
+        "threshold", [(0.6,), (0.7, 0.6), (0.6, 1.0), ("a", "b"), (0.1, 0.2, 0.3)]
+    )
+    def test_bad_thresholds_are_refused(self, slices, threshold):
+        images, _, labels = slices
+        mapper = ClassActivationMapper(**TINY, threshold=threshold)
+        with pytest.raises(ValueError, match="threshold"):
+            mapper.fit(images, labels)
 
     def test_presence_on_request(self, slices):
         images, _, labels = slices
