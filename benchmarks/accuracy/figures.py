@@ -6,15 +6,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from skimage.segmentation import find_boundaries
 
 from benchmarks.accuracy.datasets import DataSet, read_rgb
 from benchmarks.accuracy.rows import ROWS
 from benchmarks.accuracy.runner import read_run, run_folder
+from psmlearn import SemanticClusterer
+from psmlearn._images._stains import haematoxylin
 from psmlearn.inspection import overlay_labels
 
 OVERLAY_ROW = "psmlearn-default"
 # Side of the part that is shown, in pixels of the file.
 OVERLAY_SIZE = 320
+# Images that are shown step by step.
+N_STEPPED = 5
 TRUE_COLOR, PRED_COLOR = (255, 255, 0), (0, 255, 255)
 
 
@@ -24,6 +29,11 @@ def draw(dataset: DataSet, runs: list[dict], output: Path, folder: Path) -> None
     plot_aji(dataset, runs, folder / f"{dataset.name}-aji.png")
     if any(run["row"] == OVERLAY_ROW for run in runs):
         draw_overlays(dataset, runs, output, folder)
+        run = next(run for run in runs if run["row"] == OVERLAY_ROW)
+        where = run_folder(output, dataset.name, OVERLAY_ROW, run["seed"])
+        aji = np.asarray(run["scores"]["full"]["aji"])
+        path = folder / f"{dataset.name}-steps.jpg"
+        draw_steps(dataset, read_run(where, dataset)[1], aji, path)
 
 
 def plot_aji(dataset: DataSet, runs: list[dict], path: Path) -> None:
@@ -83,6 +93,65 @@ def draw_overlays(
         folder / f"{dataset.name}-overlays.jpg", dpi=85, pil_kwargs={"quality": 80}
     )
     plt.close(figure)
+
+
+def draw_steps(
+    dataset: DataSet, masks: list[np.ndarray], aji: np.ndarray, path: Path
+) -> None:
+    """Draw each step from image to nuclei, on images from the best to the worst.
+
+    Parameters
+    ----------
+    masks : list of ndarray
+        What is predicted for the images.
+    aji : ndarray of shape (n_images,)
+        Of these masks.
+    """
+    plt = load_pyplot()
+    order = np.argsort(-aji, kind="stable")
+    chosen = order[np.linspace(0, len(order) - 1, N_STEPPED).round().astype(int)]
+    titles = ("image", "haematoxylin", "contours", "predicted", "true")
+    shape = (len(chosen), len(titles))
+    figure, axes = plt.subplots(
+        *shape, figsize=(11, 2.3 * len(chosen)), layout="constrained"
+    )
+    for line, index in zip(np.atleast_2d(axes), chosen, strict=True):
+        part = _densest_part(dataset.masks[index], OVERLAY_SIZE)
+        image = read_rgb(dataset.images[index])
+        clusterer = SemanticClusterer(
+            unsure="unknown", pixel_size=dataset.pixel_size[index], random_state=0
+        ).fit([image])
+        pseudo, confidence = clusterer.labels_[0], clusterer.confidences_[0]
+        cut = image[part]
+        pictures = (
+            cut,
+            haematoxylin(cut.astype(np.float32) / np.float32(255)),
+            _by_confidence(cut, pseudo[part], confidence),
+            overlay_labels(cut, masks[index][part], color=PRED_COLOR),
+            overlay_labels(cut, dataset.masks[index][part], color=TRUE_COLOR),
+        )
+        for axis, title, picture in zip(line, titles, pictures, strict=True):
+            axis.imshow(picture, cmap="magma")
+            axis.set_title(title, fontsize=9)
+            axis.set_axis_off()
+        told = f"{dataset.names[index][:12]}, AJI {aji[index]:.2f}"
+        line[0].set_title(told, fontsize=9)
+    figure.savefig(path, dpi=80, pil_kwargs={"quality": 75})
+    plt.close(figure)
+
+
+def _by_confidence(
+    image: np.ndarray, mask: np.ndarray, confidence: np.ndarray
+) -> np.ndarray:
+    """Draw outlines from red (just taken) to green (sure); what is unknown is blue."""
+    picture = image.copy()
+    unknown = mask < 0
+    picture[unknown] = picture[unknown] // 2 + np.array([0, 40, 127], np.uint8)
+    share = np.clip((confidence - 0.3) / 0.9, 0, 1)
+    colours = np.stack([255 * (1 - share), 255 * share, 0 * share], axis=1)
+    edge = find_boundaries(np.maximum(mask, 0), mode="inner")
+    picture[edge] = colours.astype(np.uint8)[mask[edge] - 1]
+    return picture
 
 
 def _densest_part(mask: np.ndarray, size: int) -> tuple[slice, slice]:
