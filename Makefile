@@ -20,7 +20,7 @@ IMAGES ?=
 OUTPUT ?= demo
 DEMO_OPTIONS ?=
 # Fewer epochs than the defaults: the sample is to take minutes on two cores.
-SAMPLE := --sample --max-epochs 5
+SAMPLE := --sample --max-epochs 4
 PYTEST_OPTIONS ?=
 # The Python that has wheels of all the oldest versions.
 PYTHON_OLDEST ?= $(PYTHON)
