@@ -15,7 +15,12 @@ from scipy import ndimage as ndi
 
 from psmlearn._images._instances import relabel, remove_small
 from psmlearn._images._lengths import within_image
-from psmlearn._images._sizes import LARGEST_ZOOM, halved, typical_diameter
+from psmlearn._images._sizes import (
+    NUCLEUS_DIAMETER,
+    ONE_STAIN_TOO_WIDE,
+    halved,
+    nuclear_zoom,
+)
 from psmlearn._images._splitting import grow_from_peaks
 
 __all__ = [
@@ -47,9 +52,7 @@ _LEAST_AREA, _LEAST_CONTRAST, _LEAST_GRADIENT = 0.15, 0.45, 0.4
 _PIXELS_PER_LENGTH = 1.1
 _N_BINS, _BINS_PER_STEEP = 12, 8
 _COARSE = 8
-# Half of the area is in objects wider than the typical one; some are two.
-_FOUND_TOO_WIDE = 0.75
-_FEWEST_TO_TELL = 20
+# Objects of fewer pixels across are not looked at, at half the resolution.
 _SMALLEST_TO_HALVE = 8.0
 
 
@@ -260,6 +263,7 @@ def contour_objects(
     faint or soft beside their neighbours are dropped, and others split by distance.
     """
     diameter = within_image(diameter, height.shape)
+    smoothing = within_image(smoothing, height.shape)
     smooth = ndi.gaussian_filter(height, smoothing) if smoothing > 0 else height
     gradient = ndi.gaussian_gradient_magnitude(height, max(smoothing, 0.5))
     around = _Neighbourhood(height.shape, diameter)
@@ -281,7 +285,8 @@ def contour_objects(
     ids[chosen] = np.arange(1, len(chosen) + 1)
     labels = np.append(np.where(owner >= 0, ids[owner], 0), 0)[tree.node]
     labels = labels.reshape(height.shape).astype(np.int32)
-    kept, contrast = _stand_out(labels, height, gradient, around, min_contrast)
+    reach = max(1, round(_RING * diameter))
+    kept, contrast = _stand_out(labels, height, gradient, around, reach, min_contrast)
     labels = np.where(kept[labels], labels, 0)
     parts = _split(labels, diameter)
     whole = np.zeros(parts.max(initial=0) + 1, np.int64)
@@ -318,10 +323,9 @@ def find_diameter(
         support=support,
         min_contrast=min_contrast,
     ).labels
-    if found.max(initial=0) < _FEWEST_TO_TELL:
-        return diameter
-    zoom = _FOUND_TOO_WIDE * 2 * typical_diameter(found) / diameter
-    return diameter * float(np.clip(zoom, 1 / LARGEST_ZOOM, LARGEST_ZOOM))
+    # At this pixel size what is expected is the usual nucleus.
+    step = 2 * NUCLEUS_DIAMETER / diameter
+    return diameter * nuclear_zoom(found, step, too_wide=ONE_STAIN_TOO_WIDE)
 
 
 class _Neighbourhood:
@@ -476,6 +480,7 @@ def _stand_out(
     height: np.ndarray,
     gradient: np.ndarray,
     around: _Neighbourhood,
+    reach: int,
     min_contrast: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tell which ids stand out (0 does not), and each object's contrast."""
@@ -493,8 +498,7 @@ def _stand_out(
         count = np.bincount(ids, minlength=n_ids)[1:]
         return np.bincount(ids, values, n_ids)[1:] / np.maximum(count, 1)
 
-    reach = round(_RING / _NEIGHBOURHOOD * around.side * _COARSE)
-    ring = _grown(labels, max(1, reach))
+    ring = _grown(labels, reach)
     ring[labels > 0] = 0
     outside = np.flatnonzero(ring)
     contrast = mean(own, height.ravel()[places]) - mean(

@@ -13,6 +13,9 @@ NUCLEUS_DIAMETER = 5.0
 FOUND_TOO_WIDE = 0.875
 """What a first look finds is wider than a nucleus: some are not split yet."""
 
+ONE_STAIN_TOO_WIDE = 0.75
+"""The same for nuclei of one stain, half of whose area is in wider ones."""
+
 LARGEST_ZOOM = 1.6
 """How much larger, or smaller, than usual nuclei may be."""
 

@@ -293,7 +293,9 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
             mask, confidence = self._closed(features, foreground, pixel_size)
         else:
             mask = self._objects(features, foreground, pixel_size)
-        if self.stains:
+        if self.stains and self.contours:  # of one stain, and dropped by size already
+            mask = np.stack([mask, (mask > 0).astype(np.int32)], axis=-1)
+        elif self.stains:
             mask = self._with_classes(mask, features.stained, pixel_size)
         if shown is not None:  # cleaning and splitting fill what lies within
             mask[~shown] = 0
@@ -423,8 +425,11 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         if self.find_diameter:
             diameter = find_diameter(raw, diameter=usual, **how)
         found = contour_objects(raw, diameter=diameter, **how)
+        ids = found.labels
+        if features.shown is not None:
+            ids = np.where(features.shown, ids, 0)
         min_area = self.min_area / pixel_size**2 * (diameter / usual) ** 2
-        ids = remove_small(found.labels, round(min_area))
+        ids = remove_small(ids, round(min_area))
         kept = np.unique(ids)
         kept = kept[kept > 0]
         return relabel(ids), found.confidence[kept - 1]

@@ -28,6 +28,7 @@ from psmlearn._images._lengths import within_image
 from psmlearn._images._sizes import (
     LARGEST_ZOOM,
     NUCLEUS_DIAMETER,
+    ONE_STAIN_TOO_WIDE,
     halved,
     nuclear_zoom,
 )
@@ -70,8 +71,6 @@ __all__ = [
 ]
 
 Loss = Callable[..., torch.Tensor]
-# Half of the area of nuclei is in such as are wider than the typical one.
-_ONE_STAIN_TOO_WIDE = 0.75
 # The heat map is cut with the ids, as whole numbers up to this one.
 _HEAT_LEVELS = 255
 
@@ -421,7 +420,7 @@ def decode_nuclei(
     if min(output.shape[:2]) > 1:  # a first look, at half the resolution
         # The smallest nuclei that are looked for count in it.
         first = decode(2 * pixel_size, halved(output), min_area / LARGEST_ZOOM**2)
-        zoom = nuclear_zoom(first, 2 * pixel_size, too_wide=_ONE_STAIN_TOO_WIDE)
+        zoom = nuclear_zoom(first, 2 * pixel_size, too_wide=ONE_STAIN_TOO_WIDE)
     return decode(pixel_size / zoom)
 
 

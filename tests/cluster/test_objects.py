@@ -130,3 +130,35 @@ def test_the_size_of_nuclei_is_looked_up(radius):
     assert mask.max() == 30
     areas = np.bincount(mask.ravel())[1:]
     assert np.median(areas) == pytest.approx(np.pi * radius**2, rel=0.3)
+
+
+@pytest.mark.parametrize("classes", [None, "he"])
+def test_small_nuclei_keep_their_class_and_confidence(classes):
+    # Below the least area of nuclei of the usual size, which follows theirs.
+    rows, columns = np.mgrid[:120, :144]
+    amount = np.zeros(rows.shape)
+    for k in range(30):
+        row, column = (24 * (place + 0.5) for place in divmod(k, 6))
+        amount[np.hypot(rows - row, columns - column) < 5] = 0.4
+    model = SemanticClusterer(classes=classes, min_area=6.0, random_state=0)
+    model.fit([stained(gaussian_filter(amount, 0.6))])
+    mask = np.atleast_3d(model.labels_[0])
+    assert mask[..., 0].max() == 30 == len(model.confidences_[0])
+    if classes:
+        np.testing.assert_array_equal(mask[..., 1], mask[..., 0] > 0)
+
+
+@pytest.mark.filterwarnings("ignore::psmlearn.exceptions.NoDataWarning")
+def test_what_is_not_shown_costs_no_object_its_confidence(images):
+    image = images[0].copy()
+    image[:, :40] = 0  # black beside bright: nothing is shown there
+    model = SemanticClusterer(random_state=0).fit([image])
+    mask = model.labels_[0]
+    assert mask[:, :38].max() == 0
+    np.testing.assert_array_equal(np.unique(mask), np.arange(mask.max() + 1))
+    assert model.confidences_[0].shape == (mask.max(),)
+
+
+def test_smoothing_beyond_the_image_takes_no_time(images):
+    mask = SemanticClusterer(smoothing=1e4, random_state=0).fit_predict(images[:1])[0]
+    assert mask.shape == images.shape[1:3]
