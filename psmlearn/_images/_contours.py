@@ -26,6 +26,7 @@ from psmlearn._images._splitting import grow_from_peaks
 __all__ = [
     "ComponentTree",
     "ContourObjects",
+    "Neighbourhood",
     "component_tree",
     "contour_objects",
     "find_diameter",
@@ -266,7 +267,7 @@ def contour_objects(
     smoothing = within_image(smoothing, height.shape)
     smooth = ndi.gaussian_filter(height, smoothing) if smoothing > 0 else height
     gradient = ndi.gaussian_gradient_magnitude(height, max(smoothing, 0.5))
-    around = _Neighbourhood(height.shape, diameter)
+    around = Neighbourhood(height.shape, diameter)
     steep = _STEEP * np.sqrt(around.mean(gradient**2))
     relative = gradient / np.maximum(steep, 1e-6)
     levels = np.digitize(smooth, np.geomspace(_LOWEST, _HIGHEST, _N_LEVELS))
@@ -328,7 +329,7 @@ def find_diameter(
     return diameter * nuclear_zoom(found, step, too_wide=ONE_STAIN_TOO_WIDE)
 
 
-class _Neighbourhood:
+class Neighbourhood:
     """Means over wide surroundings, on a coarse grid."""
 
     def __init__(self, shape: tuple[int, ...], diameter: float) -> None:
@@ -479,7 +480,7 @@ def _stand_out(
     labels: np.ndarray,
     height: np.ndarray,
     gradient: np.ndarray,
-    around: _Neighbourhood,
+    around: Neighbourhood,
     reach: int,
     min_contrast: float,
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -79,6 +79,9 @@ class StainedImage:
         Place (from 1) of the chromogen that stains a pixel's nucleus, 0 for none.
     chromogen_stains : ndarray of shape (n_chromogens, height, width), float32
         Amount of each chromogen, smoothed; cut where more says no more.
+    unsaturated : ndarray of shape (n_chromogens, height, width), float32
+        Optical density of the light that each chromogen takes least of: nuclei that
+        are black in all other light are told apart by it.
     ground : ndarray of shape (height, width), bool
         Where neither a chromogen nor an artefact is near.
     counterstain : ndarray of shape (height, width), float32
@@ -92,6 +95,7 @@ class StainedImage:
 
     chromogen: np.ndarray
     chromogen_stains: np.ndarray
+    unsaturated: np.ndarray
     ground: np.ndarray
     counterstain: np.ndarray
     noise: float
@@ -186,7 +190,11 @@ def stain_image(
     counterstain = _paint_over(counterstain, kept, background_sigma)
     # Beside a mass of a chromogen its nuclei would else seem faint.
     capped = np.minimum(planes[:-1], np.float32(_CAP * min_stain))
-    return StainedImage(chromogen, capped, kept, counterstain, noise, vectors)
+    density = optical_density(light)
+    clear = [density[..., vector.argmin()] for vector in vectors[:-1]]
+    return StainedImage(
+        chromogen, capped, np.stack(clear), kept, counterstain, noise, vectors
+    )
 
 
 def _find_artefacts(

@@ -28,6 +28,7 @@ from psmlearn.cluster._classes import (
     single_stain,
     stain_image,
 )
+from psmlearn.cluster._clumps import drop_slivers, drop_small_among, split_clumps
 from psmlearn.cluster._features import (
     FeatureScale,
     PixelFeatures,
@@ -52,6 +53,8 @@ _MEAN_STAIN = 0.4
 # Contours follow less smoothed stain, and a nucleus among others may be paler.
 _CONTOUR_SMOOTHING = 1 / 3
 _CONTOUR_CONTRAST = 0.5
+# Nor is a nucleus so much smaller than those of its class around it.
+_LEAST_CHROMOGEN, _LEAST_COUNTERSTAIN = 0.15, 0.25
 # With classes, no nucleus covers so many squares of the typical diameter.
 _LARGEST = 20
 
@@ -263,7 +266,7 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         # Without instances, what is found are clumps.
         if is_known or not (self._has_classes and self.instances):
             return 1.0
-        mask = self._cluster_part(image, pixel_size, 1.0, shown).mask
+        mask = self._cluster_part(image, pixel_size, 1.0, shown, refine=False).mask
         return nuclear_zoom(mask[..., 0], pixel_size)
 
     def _cluster_part(
@@ -272,8 +275,13 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         pixel_size: float,
         zoom: float,
         shown: np.ndarray | None,
+        *,
+        refine: bool = True,
     ) -> ClusteredImage:
-        """As `cluster`, of what an image shows and at one size of nuclei."""
+        """As `cluster`, of what an image shows and at one size of nuclei.
+
+        `refine` says whether nuclei of several classes are looked at once more.
+        """
         features = self._scaled(image, pixel_size, zoom, shown)
         rng = np.random.default_rng(self.seed)
         centers, n_iter = self._centers(features.seen_planes, rng)
@@ -296,7 +304,7 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         if self.stains and self.contours:  # of one stain, and dropped by size already
             mask = np.stack([mask, (mask > 0).astype(np.int32)], axis=-1)
         elif self.stains:
-            mask = self._with_classes(mask, features.stained, pixel_size)
+            mask = self._with_classes(mask, features.stained, pixel_size, refine)
         if shown is not None:  # cleaning and splitting fill what lies within
             mask[~shown] = 0
         if self.mark_unsure:
@@ -463,24 +471,46 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         return self._drop_faint(ids, features.stain, ids == 0, pixel_size, least)
 
     def _with_classes(
-        self, ids: np.ndarray, stained: StainedImage | None, pixel_size: float
+        self,
+        ids: np.ndarray,
+        stained: StainedImage | None,
+        pixel_size: float,
+        refine: bool,
     ) -> np.ndarray:
         """Add the nuclei of the chromogens; return ids and classes, (h, w, 2)."""
+        refine = refine and self.instances
         classes = np.where(ids > 0, len(self.stains), 0).astype(np.int32)
+        diameter = self.nucleus_diameter / pixel_size
         if stained is not None:
-            for number, stain in enumerate(stained.chromogen_stains, start=1):
+            planes = zip(stained.chromogen_stains, stained.unsaturated, strict=True)
+            for number, (stain, clear) in enumerate(planes, start=1):
                 mask = stained.chromogen == number
                 own = self._instances(mask, self.min_area, pixel_size, stain)
                 own = self._drop_large(own, pixel_size)[0]
                 least = _MEAN_STAIN * self.min_stain
                 own = self._drop_faint(own, stain, stained.ground, pixel_size, least)
+                if refine:
+                    own = split_clumps(own, clear, diameter=diameter)
+                    own = drop_small_among(own, _LEAST_CHROMOGEN, diameter=diameter)
                 inside = own > 0
                 ids = np.where(inside, own + ids.max(), ids)
                 classes[inside] = number
+            if refine:
+                ids = self._among_stained(ids, classes, diameter)
         # Counted nuclei: what a split cuts off is none.
         ids = remove_small(ids, round(self.min_area / pixel_size**2))
         classes[ids == 0] = 0
         return np.stack([relabel(ids), classes], axis=-1)
+
+    def _among_stained(
+        self, ids: np.ndarray, classes: np.ndarray, diameter: float
+    ) -> np.ndarray:
+        """Drop what is no nucleus of the counterstain, beside those of chromogens."""
+        pale = classes == len(self.stains)
+        own = np.where(pale, ids, 0)
+        own = drop_slivers(own, (ids > 0) & ~pale)
+        own = drop_small_among(own, _LEAST_COUNTERSTAIN, diameter=diameter)
+        return np.where(pale, own, ids)
 
     def _instances(
         self,
