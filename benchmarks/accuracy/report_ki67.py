@@ -35,10 +35,6 @@ from benchmarks.accuracy.report import (
 from psmlearn.io import atomic_path
 
 BASELINES = "colour-"
-REMARKS = {
-    "bcdata": "Six images of BCData's test part show that its format is read and "
-    "scored; they are too few to rank methods, and no score on BCData."
-}
 # Every other image by file name was looked at while the method was made.
 HALVES = ("looked_at", "scored_only")
 SIGNS = {"positive": "+", "negative": "−"}
@@ -185,8 +181,10 @@ def f1_of_halves(seeds: list[dict]) -> dict[str, np.ndarray]:
     dict of str to ndarray of shape (seeds, radii, classes)
         Of both halves; NaN where a half has no image.
     """
-    # By name, whatever order a data set has.
-    order = np.argsort(seeds[0]["names"])
+    # By name, whatever order a data set has; by number where names are numbers.
+    names = seeds[0]["names"]
+    are_numbers = all(name.isdecimal() for name in names)
+    order = np.argsort([int(name) for name in names] if are_numbers else names)
     counts = np.stack([run["counts"] for run in seeds])
     scores = {}
     for start, half in enumerate(HALVES):
@@ -201,10 +199,6 @@ def _markdown(
 ) -> list[str]:
     n_images = next(iter(found.values()))[0]["n_images"]
     head = f"### {dataset}, {n_images} images"
-    if dataset.removesuffix("-quick") in REMARKS:
-        return [f"{head}, format only", REMARKS[dataset.removesuffix("-quick")]] + [
-            _score_table(found, rows)
-        ]
     parts = [head, _score_table(found, rows), _count_table(found, rows)]
     if best is not None and len(found) > 1:
         parts += [_comparison(found, best, rows)]

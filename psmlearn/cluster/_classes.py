@@ -79,6 +79,8 @@ class StainedImage:
         Place (from 1) of the chromogen that stains a pixel's nucleus, 0 for none.
     chromogen_stains : ndarray of shape (n_chromogens, height, width), float32
         Amount of each chromogen, smoothed; cut where more says no more.
+    full_stains : ndarray of shape (n_chromogens, height, width), float32
+        The same amounts, not cut.
     unsaturated : ndarray of shape (n_chromogens, height, width), float32
         Optical density of the light that each chromogen takes least of: nuclei that
         are black in all other light are told apart by it.
@@ -95,6 +97,7 @@ class StainedImage:
 
     chromogen: np.ndarray
     chromogen_stains: np.ndarray
+    full_stains: np.ndarray
     unsaturated: np.ndarray
     ground: np.ndarray
     counterstain: np.ndarray
@@ -189,11 +192,18 @@ def stain_image(
     noise = pixel_noise(raw, counterstain, smoothing, kept)
     counterstain = _paint_over(counterstain, kept, background_sigma)
     # Beside a mass of a chromogen its nuclei would else seem faint.
-    capped = np.minimum(planes[:-1], np.float32(_CAP * min_stain))
+    full = np.stack(planes[:-1])
     density = optical_density(light)
     clear = [density[..., vector.argmin()] for vector in vectors[:-1]]
     return StainedImage(
-        chromogen, capped, np.stack(clear), kept, counterstain, noise, vectors
+        chromogen,
+        np.minimum(full, np.float32(_CAP * min_stain)),
+        full,
+        np.stack(clear),
+        kept,
+        counterstain,
+        noise,
+        vectors,
     )
 
 

@@ -28,7 +28,11 @@ from psmlearn.cluster._classes import (
     single_stain,
     stain_image,
 )
-from psmlearn.cluster._clumps import drop_slivers, drop_small_among, split_clumps
+from psmlearn.cluster._clumps import (
+    drop_slivers,
+    drop_small_among,
+    split_clumps,
+)
 from psmlearn.cluster._features import (
     FeatureScale,
     PixelFeatures,
@@ -482,16 +486,19 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         classes = np.where(ids > 0, len(self.stains), 0).astype(np.int32)
         diameter = self.nucleus_diameter / pixel_size
         if stained is not None:
-            planes = zip(stained.chromogen_stains, stained.unsaturated, strict=True)
-            for number, (stain, clear) in enumerate(planes, start=1):
+            for number, stain in enumerate(stained.chromogen_stains, start=1):
                 mask = stained.chromogen == number
                 own = self._instances(mask, self.min_area, pixel_size, stain)
                 own = self._drop_large(own, pixel_size)[0]
                 least = _MEAN_STAIN * self.min_stain
                 own = self._drop_faint(own, stain, stained.ground, pixel_size, least)
                 if refine:
-                    own = split_clumps(own, clear, diameter=diameter)
-                    own = drop_small_among(own, _LEAST_CHROMOGEN, diameter=diameter)
+                    full = stained.full_stains[number - 1]
+                    clear = stained.unsaturated[number - 1]
+                    own = split_clumps(own, full, clear, diameter=diameter)
+                    own = drop_small_among(
+                        own, _LEAST_CHROMOGEN, diameter=diameter, stain=full
+                    )
                 inside = own > 0
                 ids = np.where(inside, own + ids.max(), ids)
                 classes[inside] = number

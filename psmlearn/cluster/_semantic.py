@@ -171,6 +171,9 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         Radius in micrometres of the disc that the foreground is opened by.
     instances : bool, default=True
         Whether touching nuclei are split. If not, an object is what hangs together.
+        With several classes clumps of a chromogen's nuclei are also split by contours
+        in the light that it takes least of, and dropped are nuclei far smaller than
+        those of their class around them, and rims along a chromogen's nuclei.
     objects : {"auto", "contours", "clusters"}, default="auto"
         What draws the outline of nuclei. "contours": for each nucleus the contour of
         haematoxylin that is the most even and the steepest for its surroundings, of

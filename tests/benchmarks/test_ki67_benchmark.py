@@ -349,16 +349,12 @@ def test_halves_are_every_other_image_by_file_name(tmp_path):
     assert found == pytest.approx(expected, abs=1e-6)
 
 
-def test_six_images_of_bcdata_are_told_apart():
-    counts = np.ones((6, len(ki67.RADII), 2, 3), int)
-    run = {"row": "colour-log-hue", "seed": 0, "n_images": 6, "counts": counts}
-    costs = {"fit_seconds": 1, "predict_seconds": 1, "cpu_seconds": 1}
-    run |= {"peak_memory_gib": 1, "machine": {"threads": 1}} | costs
-    parts = report_ki67._markdown(
-        "bcdata", {"colour-log-hue": [run]}, None, runner.ALL_ROWS
-    )
-    assert parts[0] == "### bcdata, 6 images, format only"
-    assert "too few" in parts[1] and not any("MP" in part for part in parts)
+def test_names_that_are_numbers_are_halved_as_such():
+    runs = make_runs({"psmlearn-ki67": np.full((4, 2), 0.7)})["psmlearn-ki67"]
+    runs[0]["names"] = ["10", "9", "2", "1", "0", "11"]  # 0 1 2 9 10 11
+    halves = report_ki67.f1_of_halves(runs)
+    even = runs[0]["counts"][[4, 2, 0]].sum(axis=0)
+    np.testing.assert_allclose(halves["looked_at"][0], ki67.pooled(even)[2])
 
 
 def test_quick_check_refuses_wrong_classes():

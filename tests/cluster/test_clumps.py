@@ -4,7 +4,11 @@ import pytest
 from scipy import ndimage as ndi
 
 from psmlearn import SemanticClusterer
-from psmlearn.cluster._clumps import drop_slivers, drop_small_among, split_clumps
+from psmlearn.cluster._clumps import (
+    drop_slivers,
+    drop_small_among,
+    split_clumps,
+)
 
 DIAMETER = 18
 
@@ -15,6 +19,10 @@ def discs(centres, radius=9, shape=(80, 90)):
         (rows - row) ** 2 + (columns - column) ** 2 < radius**2
         for row, column in centres
     ]
+
+
+def dark(mask):
+    return np.where(mask > 0, 1.8, 0).astype(np.float32)
 
 
 def clump():
@@ -30,7 +38,7 @@ def clump():
 
 def test_a_clump_is_split_where_its_nuclei_are_seen():
     mask, parts, height = clump()
-    ids = split_clumps(mask.astype(np.int32), height, diameter=DIAMETER)
+    ids = split_clumps(mask.astype(np.int32), dark(mask), height, diameter=DIAMETER)
     np.testing.assert_array_equal(ids > 0, mask)
     found = []
     for part in parts:
@@ -45,7 +53,14 @@ def test_a_clump_in_which_nothing_is_seen_stays_as_it_was():
     ids = mask.astype(np.int32)
     ids[:, 32:][mask[:, 32:]] = 7
     even = np.full(mask.shape, 0.4, np.float32)
-    np.testing.assert_array_equal(split_clumps(ids, even, diameter=DIAMETER), ids)
+    kept = split_clumps(ids, dark(mask), even, diameter=DIAMETER)
+    np.testing.assert_array_equal(kept, ids)
+
+
+def test_a_clump_that_is_not_dark_stays_as_it_was():
+    mask, _, height = clump()
+    ids = mask.astype(np.int32)
+    assert split_clumps(ids, dark(mask) / 3, height, diameter=DIAMETER) is ids
 
 
 def test_single_and_convex_objects_stay():
@@ -53,9 +68,20 @@ def test_single_and_convex_objects_stay():
     for number, disc in enumerate(discs([(15, 15), (50, 60)]), start=3):
         ids[disc] = number
     height = np.random.default_rng(0).uniform(0, 1.4, ids.shape).astype(np.float32)
-    np.testing.assert_array_equal(split_clumps(ids, height, diameter=DIAMETER), ids)
+    kept = split_clumps(ids, dark(ids), height, diameter=DIAMETER)
+    np.testing.assert_array_equal(kept, ids)
     nothing = np.zeros_like(ids)
-    assert split_clumps(nothing, height, diameter=DIAMETER) is nothing
+    kept = split_clumps(nothing, dark(ids), height, diameter=DIAMETER)
+    assert kept is nothing
+
+
+def test_small_ones_are_dropped_among_dark_ones_only():
+    ids = np.zeros((60, 60), np.int32)
+    ids[10:30, 10:30], ids[40:44, 40:44] = 1, 2
+    for stain, left in ((1.5, [0, 1]), (0.5, [0, 1, 2])):
+        plane = np.full(ids.shape, stain)
+        kept = drop_small_among(ids, 0.15, diameter=20, stain=plane)
+        assert np.unique(kept).tolist() == left
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 200)])
@@ -63,7 +89,7 @@ def test_small_images_have_clumps_too(shape):
     ids = np.ones(shape, np.int32)
     ids[:, ::5] = 0
     height = np.linspace(0, 1, ids.size, dtype=np.float32).reshape(shape)
-    kept = split_clumps(ids, height, diameter=2)
+    kept = split_clumps(ids, dark(ids), height, diameter=2)
     np.testing.assert_array_equal(kept > 0, ids > 0)
     drop_small_among(ids, 0.5, diameter=2)
     drop_slivers(ids, ids == 0)
