@@ -374,9 +374,16 @@ class MaskSegmenter(PixelNetworkEstimator):
         raise NotImplementedError
 
     def _predict_masks(self, images: ImageBatch) -> Iterator[np.ndarray]:
-        outputs = self._predict_pixels(images)
-        for output, size in zip(outputs, self._pixel_sizes(images), strict=True):
-            yield self._decode(output, size)
+        sizes = self._pixel_sizes(images)
+        for index, output in enumerate(self._predict_pixels(images)):
+            mask = self._decode(output, sizes[index])
+            yield self._without_doubtful(mask, images, index, sizes[index])
+
+    def _without_doubtful(
+        self, mask: np.ndarray, images: ImageBatch, index: int, pixel_size: float
+    ) -> np.ndarray:
+        """Return the mask without what the image itself says is no object."""
+        return mask
 
     @plain_torch()
     def predict(self, X: Images) -> np.ndarray | list[np.ndarray]:

@@ -320,7 +320,9 @@ default=None
         likely = max(0.5 + self.doubt, getattr(self.segmenter_, "threshold", 0))
         for mask, proba in zip(masks, probabilities, strict=True):
             foreground = 1 - proba[..., 0]
-            doubtful = (foreground > 0.5 - self.doubt) & (foreground < likely)
+            doubtful = foreground > 0.5 - self.doubt
+            # So is what is likely, and yet no object.
+            doubtful &= (foreground < likely) | (ids_of(mask) == 0)
             if stained is not None:  # the stain's nuclei are no matter of probability
                 doubtful &= stained.of_network(mask)
             mask[doubtful] = -1

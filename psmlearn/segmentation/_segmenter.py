@@ -10,6 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from psmlearn._images._contours import prominence
+from psmlearn._images._instances import relabel
+from psmlearn._images._sizes import NUCLEUS_DIAMETER, nuclear_zoom
+from psmlearn._images._stains import optical_density, stain_amount
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, RandomState
 from psmlearn.base import (
@@ -23,6 +27,7 @@ from psmlearn.base import (
 )
 from psmlearn.io._batch import ImageBatch, check_range
 from psmlearn.segmentation._appearance import vary_channels, vary_stains
+from psmlearn.segmentation._classes import ids_of
 from psmlearn.segmentation._detector import NucleiDetector
 from psmlearn.segmentation._pixels import MaskSegmenter
 from psmlearn.segmentation._targets import Distance, Targets, Voronoi, decode_nuclei
@@ -80,6 +85,10 @@ class NucleiSegmenter(MaskSegmenter):
         Smaller objects are dropped, in square micrometres.
     threshold : float, default=0.5
         Foreground probability from which a pixel belongs to a nucleus.
+    min_prominence : float, default=0.0
+        Nuclei that stand out less are dropped: the geometric mean of a nucleus' area,
+        contrast and steepness of outline in haematoxylin (with classes, in optical
+        density), each by the usual one within some 15 diameters. 1 is usual.
     stain_jitter : float, default=1.0
         Strength of the variation of stains, or channels, in training; 0 for none.
     appearance_randomisation : float, default=0.5
@@ -170,6 +179,7 @@ class NucleiSegmenter(MaskSegmenter):
             StrOptions({"auto"}),
         ],
         "min_area": [AREA],
+        "min_prominence": [AT_LEAST_0],
         "stain_jitter": [AT_LEAST_0],
         "appearance_randomisation": [Interval(Real, 0, 1, closed="both")],
     }
@@ -187,6 +197,7 @@ class NucleiSegmenter(MaskSegmenter):
         nucleus_diameter: float | str = 5.0,
         min_area: float = 4.0,
         threshold: float = 0.5,
+        min_prominence: float = 0.0,
         stain_jitter: float = 1.0,
         appearance_randomisation: float = 0.5,
         value_range: tuple[float, float] | None = UNIT_RANGE,
@@ -233,6 +244,7 @@ class NucleiSegmenter(MaskSegmenter):
         self.targets = targets
         self.nucleus_diameter = nucleus_diameter
         self.min_area = min_area
+        self.min_prominence = min_prominence
         self.stain_jitter = stain_jitter
         self.appearance_randomisation = appearance_randomisation
         self.value_range = value_range
@@ -264,6 +276,7 @@ class NucleiSegmenter(MaskSegmenter):
         """
         targets = resolve_option(self.targets, _TARGETS)
         value_range = check_range(self.value_range)
+        self._refuse_prominence(value_range)
         self._fit_pixels(
             X, y, targets, value_range=value_range, continued=self._continues()
         )
@@ -319,3 +332,35 @@ class NucleiSegmenter(MaskSegmenter):
             min_area=self.min_area,
             pixel_size=pixel_size,
         )
+
+    def _without_doubtful(
+        self, mask: np.ndarray, images: ImageBatch, index: int, pixel_size: float
+    ) -> np.ndarray:
+        """Drop nuclei that do not stand out in the image."""
+        ids = ids_of(mask)
+        if not self.min_prominence or not ids.any():
+            return mask
+        self._refuse_prominence(self._frozen.value_range)
+        light = images[index][..., self._frozen.channels]
+        if self.classes_ is None:
+            height = stain_amount(light)
+        else:
+            height = optical_density(light).mean(axis=-1)
+        diameter = self.nucleus_diameter
+        if diameter == "auto":
+            diameter = NUCLEUS_DIAMETER * nuclear_zoom(ids, pixel_size)
+        found = prominence(ids, height, diameter=float(diameter) / pixel_size)
+        kept = np.append(False, found >= self.min_prominence)
+        mask = np.where(kept[ids] if mask.ndim == 2 else kept[ids][..., None], mask, 0)
+        if mask.ndim == 2:
+            return relabel(mask)
+        mask[..., 0] = relabel(mask[..., 0])
+        return mask
+
+    def _refuse_prominence(self, value_range: tuple[float, float] | None) -> None:
+        if self.min_prominence and value_range is None:
+            raise ValueError(
+                f"{type(self).__name__}: min_prominence={self.min_prominence} looks at "
+                "the stain, which images of any range (value_range=None) do not tell; "
+                "set min_prominence=0, or a value_range."
+            )

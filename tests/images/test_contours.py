@@ -14,6 +14,7 @@ from psmlearn._images._contours import (
     fill_pits,
     find_diameter,
     open_levels,
+    prominence,
 )
 
 ROWS, COLUMNS = np.mgrid[:160, :200]
@@ -305,3 +306,28 @@ def test_a_piece_of_full_support_is_judged_as_without():
     plain = _judge(tree, levels, relative, None)
     supported = _judge(tree, levels, relative, np.ones(height.shape, bool))
     np.testing.assert_allclose(plain, supported)
+
+
+def test_prominence_is_by_what_is_usual_around():
+    labels = np.zeros((120, 300), np.int32)
+    height = np.full(labels.shape, 0.1, np.float32)
+    boxes = [(20, 20, 20, 0.6), (20, 70, 20, 0.6), (70, 20, 20, 0.6), (80, 80, 6, 0.6)]
+    boxes += [(70, 130, 20, 0.15)]
+    for number, (row, column, side, level) in enumerate(boxes, start=1):
+        here = np.s_[row : row + side, column : column + side]
+        labels[here], height[here] = number, level
+    found = prominence(labels, height, diameter=20)
+    assert found.shape == (5,)
+    assert (found[:3] > 0.9).all() and (found[3:] < 0.6).all()
+    # Amounts have no part in it, nor do ids.
+    np.testing.assert_allclose(prominence(labels, 3 * height, diameter=20), found)
+    order = np.array([0, 5, 3, 1, 2, 4])
+    again = prominence(order[labels].astype(np.int32), height, diameter=20)
+    np.testing.assert_allclose(again[order[1:] - 1], found)
+    assert prominence(np.zeros_like(labels), height, diameter=20).shape == (0,)
+
+
+def test_an_object_that_fills_the_image_is_usual():
+    labels = np.ones((9, 7), np.int32)
+    found = prominence(labels, np.full((9, 7), 0.4, np.float32), diameter=500)
+    assert np.isfinite(found).all()
