@@ -28,11 +28,7 @@ from psmlearn.cluster._classes import (
     single_stain,
     stain_image,
 )
-from psmlearn.cluster._clumps import (
-    drop_slivers,
-    drop_small_among,
-    split_clumps,
-)
+from psmlearn.cluster._clumps import drop_slivers, drop_small_among, split_clumps
 from psmlearn.cluster._features import (
     FeatureScale,
     PixelFeatures,
@@ -57,10 +53,10 @@ _MEAN_STAIN = 0.4
 # Contours follow less smoothed stain, and a nucleus among others may be paler.
 _CONTOUR_SMOOTHING = 1 / 3
 _CONTOUR_CONTRAST = 0.5
-# Nor is a nucleus so much smaller than those of its class around it.
-_LEAST_CHROMOGEN, _LEAST_COUNTERSTAIN = 0.15, 0.25
 # With classes, no nucleus covers so many squares of the typical diameter.
 _LARGEST = 20
+# Nor so small a part of the usual area of the nuclei of its class around it.
+_LEAST_CHROMOGEN, _LEAST_COUNTERSTAIN = 0.15, 0.25
 
 
 @dataclass(frozen=True)
