@@ -132,9 +132,9 @@ def test_the_default_segmenter_is_set_for_classes():
         PseudoLabelSegmenter(classes=classes)._make_parts(_images())[1]
         for classes in (None, "ki67")
     )
-    chosen = ("threshold", "nucleus_diameter", "min_area")
-    assert [getattr(plain, name) for name in chosen] == [0.5, "auto", 6.0]
-    assert [getattr(classed, name) for name in chosen] == [0.85, "auto", 4.0]
+    chosen = ("threshold", "nucleus_diameter", "min_area", "min_prominence")
+    assert [getattr(plain, name) for name in chosen] == [0.65, "auto", 6.0, 0.45]
+    assert [getattr(classed, name) for name in chosen] == [0.85, "auto", 4.0, 0]
 
 
 def _images():
