@@ -195,7 +195,7 @@ def test_unknown_classes_are_refused(fixed_model, folder):
 @pytest.fixture
 def small_training(monkeypatch):
     """Make few and small steps of both trainings; tell which parts were made small."""
-    small = {"steps_per_epoch": 12, "batch_size": 2, "patch_size": 32}
+    small = {"steps_per_epoch": 30, "batch_size": 2, "patch_size": 32}
     made = []
 
     def make_small(make, *arguments, **options):

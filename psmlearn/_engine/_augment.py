@@ -10,7 +10,6 @@ from torch.nn import functional
 __all__ = [
     "appearance_randomisation",
     "dihedral",
-    "inverse_dihedral",
     "noise_and_blur",
     "random_affine",
     "random_dihedral",
@@ -30,11 +29,6 @@ def dihedral(images: torch.Tensor, element: int) -> torch.Tensor:
     if element >= 4:
         images = images.flip(-2)
     return torch.rot90(images, element % 4, (-2, -1))
-
-
-def inverse_dihedral(images: torch.Tensor, element: int) -> torch.Tensor:
-    """Undo what `dihedral` did by an element; mirrorings undo themselves."""
-    return dihedral(images, element if element >= 4 else -element % 4)
 
 
 def random_dihedral(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import reduce
 from itertools import count
 from typing import TypeVar
 
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from psmlearn._engine._augment import dihedral, inverse_dihedral
 from psmlearn._engine._crops import to_batch
 from psmlearn._engine._seed import own_draws_of
 from psmlearn._engine._state import refuse_non_finite
@@ -21,7 +19,6 @@ from psmlearn._engine._train import autocast
 from psmlearn._images._tiles import pad_to_multiple, tile_boxes
 
 __all__ = [
-    "MOST_VIEWS",
     "TiledImage",
     "predict_images",
     "refuse_non_finite_answer",
@@ -33,9 +30,6 @@ __all__ = [
 
 # Pixels of images that wait for their turn.
 _CHUNK_PIXELS = 1 << 22
-# Elements of `dihedral`, the image itself first, then those that keep its sides.
-_VIEWS = (0, 2, 4, 6, 1, 3, 5, 7)
-MOST_VIEWS = len(_VIEWS)
 
 _N = TypeVar("_N", bound=nn.Module)
 
@@ -189,7 +183,6 @@ def predict_images(
     precision: str = "float32",
     halo: int = 128,
     stride: int = 16,
-    n_views: int = 1,
 ) -> Iterator[np.ndarray]:
     """Yield the activated output of each image, (height, width, channels) float32.
 
@@ -206,8 +199,6 @@ def predict_images(
         Side of the cores of the tiles in pixels; images up to this size go whole.
     batch_pixels : int
         Pixels that go through the network at once, at most, a tile at the least.
-    n_views : int, default=1
-        Flips and quarter turns whose answers are averaged, from 1 to `MOST_VIEWS`.
 
     Raises
     ------
@@ -222,18 +213,14 @@ def predict_images(
         answered.number = next(numbers)
         return answered
 
-    def view(batch: torch.Tensor, element: int) -> torch.Tensor:
-        seen = dihedral(batch, element).contiguous(memory_format=torch.channels_last)
-        with autocast(device, precision):
-            outputs = network(seen)
-        return inverse_dihedral(activate(outputs.float()).float(), element)
-
     def run(waiting: list[_Answered]) -> Iterator[np.ndarray]:
         for tiles in tile_batches(waiting, batch_pixels):
             batch = stack_tiles(tiles).to(device)
+            batch = batch.contiguous(memory_format=torch.channels_last)
             with torch.inference_mode(), draws:
-                views = (view(batch, element) for element in _VIEWS[:n_views])
-                answers = reduce(torch.add, views) / n_views
+                with autocast(device, precision):
+                    outputs = network(batch)
+                answers = activate(outputs.float()).float()
             for (image, index), values in zip(
                 tiles, answers.cpu().numpy(), strict=True
             ):

@@ -81,8 +81,8 @@ class NucleiDetector(PixelNetworkEstimator):
     appearance_randomisation : float, default=0.5
         Share of the nuclei whose inside is made pale in training; needs masks.
     max_epochs, steps_per_epoch, batch_size, patch_size, learning_rate, weight_decay, \
-early_stopping, n_views, tile_size, pixel_size, warm_start, device, precision, \
-random_state, verbose
+early_stopping, tile_size, pixel_size, warm_start, device, precision, random_state, \
+verbose
         As in :class:`NucleiSegmenter`.
 
     Attributes
@@ -143,7 +143,6 @@ best_loss_, device_, classes_
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-4,
         early_stopping: bool | EarlyStopping = True,
-        n_views: int = 1,
         tile_size: int = 1024,
         pixel_size: PixelSize = 0.25,
         warm_start: bool = False,
@@ -167,7 +166,6 @@ best_loss_, device_, classes_
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             early_stopping=early_stopping,
-            n_views=n_views,
             tile_size=tile_size,
             pixel_size=pixel_size,
             warm_start=warm_start,

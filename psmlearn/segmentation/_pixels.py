@@ -15,7 +15,7 @@ from torch import nn
 
 from psmlearn._engine._augment import random_dihedral
 from psmlearn._engine._crops import PatchSampler, to_batch
-from psmlearn._engine._inference import MOST_VIEWS, predict_images
+from psmlearn._engine._inference import predict_images
 from psmlearn._engine._modes import plain_torch
 from psmlearn._engine._plan import TrainingPlan, check_stride, own_number
 from psmlearn._engine._train import ComputeLoss, DrawBatch
@@ -88,7 +88,6 @@ class PixelNetworkEstimator(NetworkEstimator):
         "class_weight": [StrOptions({"balanced", "sqrt"}), dict, None],
         "map_channel": [StrOptions({"drop", "input"}), CHANNEL],
         "threshold": [Interval(Real, 0, 1, closed="neither")],
-        "n_views": [Interval(Integral, 1, MOST_VIEWS, closed="both")],
         "tile_size": [SIDE],
         "pixel_size": PIXEL_SIZE,
     }
@@ -112,7 +111,6 @@ class PixelNetworkEstimator(NetworkEstimator):
         learning_rate: float,
         weight_decay: float,
         early_stopping: bool | EarlyStopping,
-        n_views: int,
         tile_size: int,
         pixel_size: PixelSize,
         warm_start: bool,
@@ -142,7 +140,6 @@ class PixelNetworkEstimator(NetworkEstimator):
         self.class_weight = class_weight
         self.map_channel = map_channel
         self.threshold = threshold
-        self.n_views = n_views
         self.tile_size = tile_size
         self.pixel_size = pixel_size
 
@@ -355,7 +352,6 @@ class PixelNetworkEstimator(NetworkEstimator):
             precision=self.precision,
             halo=own_number(self.network_, "halo", _TILE_HALO),
             stride=own_number(self.network_, "stride", _STRIDE),
-            n_views=self.n_views,
         )
 
     def _n_foreground(self) -> int:

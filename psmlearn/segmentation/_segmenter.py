@@ -116,9 +116,6 @@ class NucleiSegmenter(MaskSegmenter):
         Keep the weights that do best on images set aside, with their (pseudo)
         masks, and stop where they do no better; an
         :class:`~psmlearn.base.EarlyStopping` says how many and when.
-    n_views : int, default=1
-        Views of an image, flipped and turned by quarters, whose answers are averaged
-        in prediction, up to 8; it takes as many times as long.
     tile_size : int, default=1024
         Side of the tiles in prediction, in pixels; a halo is added.
     pixel_size : float, sequence of float or "file", default=0.25
@@ -208,7 +205,6 @@ class NucleiSegmenter(MaskSegmenter):
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-4,
         early_stopping: bool | EarlyStopping = True,
-        n_views: int = 1,
         tile_size: int = 1024,
         pixel_size: PixelSize = 0.25,
         warm_start: bool = False,
@@ -232,7 +228,6 @@ class NucleiSegmenter(MaskSegmenter):
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             early_stopping=early_stopping,
-            n_views=n_views,
             tile_size=tile_size,
             pixel_size=pixel_size,
             warm_start=warm_start,

@@ -73,33 +73,3 @@ def test_bfloat16_stays_close():
     half = predict(network, image, precision="bfloat16")[0]
     assert np.abs(half - predict(network, image)[0]).max() < 0.05
     assert half.dtype == np.float32
-
-
-def test_views_are_a_mean_over_flips_and_turns():
-    network = default_network()
-    image = np.random.default_rng(3).random((32, 48, 3), dtype=np.float32)
-    turned = predict(network, [image[::-1, ::-1].copy()])[0][::-1, ::-1]
-    by_hand = (predict(network, [image])[0] + turned) / 2
-    np.testing.assert_allclose(
-        predict(network, [image], n_views=2)[0], by_hand, atol=1e-6
-    )
-
-
-@pytest.mark.parametrize("n_views", [4, 8])
-def test_views_make_the_answer_follow_the_image(n_views):
-    network = default_network()
-    image = np.random.default_rng(4).random((48, 48, 3), dtype=np.float32)
-    answer = predict(network, [image], n_views=n_views)[0]
-    flipped = predict(network, [image[:, ::-1].copy()], n_views=n_views)[0]
-    np.testing.assert_allclose(flipped[:, ::-1], answer, atol=1e-5)
-    turned = predict(network, [np.rot90(image).copy()], n_views=n_views)[0]
-    follows = np.allclose(np.rot90(turned, -1), answer, atol=1e-5)
-    assert follows == (n_views == 8)  # quarter turns are the last four
-
-
-def test_views_do_not_show_tiles(whole):
-    network, image, _ = whole
-    image = image[:150, :70]
-    answer = predict(network, [image], n_views=8)[0]
-    tiled = predict(network, [image], n_views=8, tile_size=32, batch_pixels=1)[0]
-    np.testing.assert_allclose(tiled, answer, atol=1e-5)
