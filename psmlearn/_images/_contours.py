@@ -30,6 +30,7 @@ __all__ = [
     "component_tree",
     "contour_objects",
     "find_diameter",
+    "inner_edge",
     "prominence",
 ]
 
@@ -575,13 +576,13 @@ def _measures(
     contrast = mean(own, height.ravel()[places]) - mean(
         ring.ravel()[outside], height.ravel()[outside]
     )
-    on_edge = np.flatnonzero(_inner_edge(labels))
+    on_edge = np.flatnonzero(inner_edge(labels))
     slope = mean(flat[on_edge], gradient.ravel()[on_edge])
     usual = around.weighted(*centre, area.astype(float), area, contrast, slope)
     return [area, contrast, slope], usual
 
 
-def _inner_edge(labels: np.ndarray) -> np.ndarray:
+def inner_edge(labels: np.ndarray) -> np.ndarray:
     """Pixels of objects with a neighbour of another label."""
     edge = np.zeros(labels.shape, bool)
     for here, there in _SIDES:
@@ -604,7 +605,7 @@ def _split(labels: np.ndarray, diameter: float) -> np.ndarray:
     inside = labels > 0
     if not inside.any():
         return labels
-    distance = ndi.distance_transform_edt(inside & ~_inner_edge(labels))
+    distance = ndi.distance_transform_edt(inside & ~inner_edge(labels))
     distance = ndi.gaussian_filter(distance.astype(np.float32) + 1, diameter / 20)
     regions = grow_from_peaks(distance, inside, dip=0.1, least=0.5, diameter=diameter)
     pairs = labels.astype(np.int64) * (int(regions.max()) + 1) + regions

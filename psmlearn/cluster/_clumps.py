@@ -8,7 +8,11 @@ from scipy import ndimage as ndi
 from skimage.measure import regionprops
 from skimage.segmentation import watershed
 
-from psmlearn._images._contours import Neighbourhood, contour_objects
+from psmlearn._images._contours import (
+    Neighbourhood,
+    contour_objects,
+    inner_edge,
+)
 from psmlearn._images._instances import remove_small, split_touching
 from psmlearn._images._lengths import within_image
 
@@ -202,11 +206,7 @@ def drop_slivers(ids: np.ndarray, beside: np.ndarray) -> np.ndarray:
     if not beside.any() or not ids.any():
         return ids
     n_ids = int(ids.max()) + 1
-    inside = np.pad(ids, 1, mode="edge")
-    outline = np.zeros(ids.shape, bool)
-    for there in (np.s_[:-2, 1:-1], np.s_[2:, 1:-1], np.s_[1:-1, :-2], np.s_[1:-1, 2:]):
-        outline |= inside[there] != ids
-    outline &= ids > 0
+    outline = inner_edge(ids)
     near = ndi.binary_dilation(beside, iterations=_BESIDE)
     length = np.bincount(ids[outline], minlength=n_ids)
     along = np.bincount(ids[outline & near], minlength=n_ids)
