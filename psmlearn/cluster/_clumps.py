@@ -13,7 +13,7 @@ from psmlearn._images._contours import (
     contour_objects,
     inner_edge,
 )
-from psmlearn._images._instances import remove_small, split_touching
+from psmlearn._images._instances import clean_mask, remove_small, split_touching
 from psmlearn._images._lengths import within_image
 
 __all__ = ["drop_slivers", "drop_small_among", "split_clumps"]
@@ -83,7 +83,8 @@ def split_clumps(
     found[~clumps] = 0
     parts = ndi.label(clumps)[0]
     clumps &= np.isin(parts, np.unique(parts[found > 0]))
-    rest = _opened(clumps & (found == 0), round(_OPENING * diameter))
+    rest = clumps & (found == 0)
+    rest = clean_mask(rest, opening_radius=round(_OPENING * diameter))
     if rest.any():
         left = split_touching(rest, diameter=diameter, intensity=height)
         left = remove_small(left, round(_LEAST_REST * diameter**2))
@@ -103,16 +104,6 @@ def _clumps(mask: np.ndarray, stain: np.ndarray, diameter: float) -> np.ndarray:
     for region in regionprops(np.where(is_clump[parts], parts, 0)):
         is_clump[region.label] = region.solidity < _LEAST_SOLIDITY
     return is_clump[parts]
-
-
-def _opened(mask: np.ndarray, radius: int) -> np.ndarray:
-    """Opening by a disc, which the image's border does not cut."""
-    if radius < 1 or mask.all():
-        return mask
-    core = ndi.distance_transform_edt(mask) > radius
-    if not core.any():
-        return core
-    return mask & (ndi.distance_transform_edt(~core) <= radius)
 
 
 def drop_small_among(
