@@ -9,6 +9,7 @@ import numpy as np
 
 from psmlearn._images._checks import scale_image
 from psmlearn._images._standardise import foreground, standardise
+from psmlearn._images._subject import subject_within
 from psmlearn.io._batch import FileCache, ImageBatch
 
 __all__ = ["StandardisedBatch"]
@@ -88,7 +89,8 @@ class StandardisedBatch(ImageBatch):
             shown = [i for i in range(self.n_channels) if i not in labels]
             subject = np.ones(given.shape[:2], bool)
             if shown:
-                subject = foreground(given[..., shown] if labels else given)
+                planes = given[..., shown] if labels else given
+                subject = subject_within(planes, foreground(planes))
             seen = self.shown(index)
             if seen is not None:
                 subject = subject & seen

@@ -370,10 +370,28 @@ class MaskSegmenter(PixelNetworkEstimator):
         raise NotImplementedError
 
     def _predict_masks(self, images: ImageBatch) -> Iterator[np.ndarray]:
+        for mask, _ in self._predict_both(images):
+            yield mask
+
+    def _predict_both(
+        self, images: ImageBatch
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the label image of each image, and the outputs it was read from."""
         sizes = self._pixel_sizes(images)
         for index, output in enumerate(self._predict_pixels(images)):
             mask = self._decode(output, sizes[index])
-            yield self._without_doubtful(mask, images, index, sizes[index])
+            yield self._without_doubtful(mask, images, index, sizes[index]), output
+
+    @plain_torch()
+    def _predict_with_proba(self, X: Images) -> tuple[Any, list[np.ndarray]]:
+        """Return what `predict` and `predict_proba` do, by one pass of the network."""
+        images = self._images_to_predict(X)
+        n_channels = 1 + self._n_foreground()
+        masks, probabilities = [], []
+        for mask, output in self._predict_both(images):
+            masks.append(mask)
+            probabilities.append(output[..., :n_channels].copy())
+        return images.wrap(masks), probabilities
 
     def _without_doubtful(
         self, mask: np.ndarray, images: ImageBatch, index: int, pixel_size: float

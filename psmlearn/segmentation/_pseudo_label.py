@@ -45,6 +45,7 @@ from psmlearn.segmentation._labelers import (
     last_step,
     value_range_of,
 )
+from psmlearn.segmentation._pixels import MaskSegmenter
 from psmlearn.segmentation._stain_classes import StainedNuclei
 
 __all__ = ["PseudoLabelSegmenter"]
@@ -308,11 +309,12 @@ default=None
 
     def _own_masks(self, X: Images, images: ImageBatch) -> list[np.ndarray]:
         """Return the masks that are predicted now, with pixels of doubt unknown."""
-        masks = [np.array(mask) for mask in self._masks(X, images, warns=False)]
-        if not self.doubt or not hasattr(self.segmenter_, "predict_proba"):
-            return masks
         given = for_part(self.segmenter_, X, images)
-        probabilities = self.segmenter_.predict_proba(given)
+        found, probabilities = _masks_and_probabilities(self.segmenter_, given)
+        completed = self._completed(found, X, images, warns=False)
+        masks = [np.array(mask) for mask in completed]
+        if not self.doubt or probabilities is None:
+            return masks
         stained = self._stained()
         if stained is None:
             forget_unsure_classes(masks, probabilities, 2 * self.doubt)
@@ -357,6 +359,12 @@ default=None
     def _masks(self, X: Images, images: ImageBatch, *, warns: bool = True) -> Any:
         """Return the masks of checked images, in their container."""
         masks = self.segmenter_.predict(for_part(self.segmenter_, X, images))
+        return self._completed(masks, X, images, warns=warns)
+
+    def _completed(
+        self, masks: Any, X: Images, images: ImageBatch, *, warns: bool
+    ) -> Any:
+        """Return the segmenter's masks, with the nuclei that the stain tells."""
         masks = _where_shown(masks, images)
         stained = self._stained()
         if stained is None:
@@ -441,6 +449,19 @@ default=None
         if self.class_source != "stain":
             return None
         return StainedNuclei.of(self.labeler_, self.segmenter_)
+
+
+def _masks_and_probabilities(segmenter: Any, given: Any) -> tuple[Any, Any]:
+    """Return what a segmenter predicts, by one pass of its network where it can.
+
+    The probabilities are None where it gives none.
+    """
+    if isinstance(segmenter, MaskSegmenter):
+        return segmenter._predict_with_proba(given)
+    masks = segmenter.predict(given)
+    if not hasattr(segmenter, "predict_proba"):
+        return masks, None
+    return masks, segmenter.predict_proba(given)
 
 
 def _where_shown(masks: Any, images: ImageBatch) -> Any:

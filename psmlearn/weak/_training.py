@@ -17,7 +17,7 @@ from psmlearn.networks import CAMUNet, build_network
 from psmlearn.weak._maps import class_maps, image_logits, label_loss, suppression_loss
 from psmlearn.weak._reconstruction import Reconstruction
 from psmlearn.weak._resupervision import ResupervisionLoss
-from psmlearn.weak._subject import center_and_scale, subject_within
+from psmlearn.weak._subject import center_and_scale
 
 __all__ = ["CAMLoss", "CAMNetwork", "Shuffled", "WorkingImages", "packed"]
 
@@ -62,9 +62,8 @@ class WorkingImages:
 def _seen(images: ImageBatch, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Return an image about 0, of about unit spread, and its foreground."""
     if isinstance(images, StandardisedBatch):
-        given = images.given(index)
-        subject = subject_within(given, images.foreground(index))
-        return center_and_scale(given, subject), subject
+        subject = images.foreground(index)
+        return center_and_scale(images.given(index), subject), subject
     image, shown = images[index], images.shown(index)
     subject = np.ones(image.shape[:2], bool) if shown is None else shown
     return (image - _CENTER) / _SPREAD, subject

@@ -1,62 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What of an image is its subject, and its values on one scale."""
+"""The values of a subject on one scale."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from psmlearn import ClassActivationMapper
-from psmlearn._images._standardise import foreground
-from psmlearn.weak._subject import center_and_scale, subject_within
+from psmlearn.weak._subject import center_and_scale
 from psmlearn.weak._training import WorkingImages
+from tests.scans import make_scan, overlap
 
 SIDE = 64
-
-
-def make_scan(*, air=4.0, seed=0, side=SIDE):
-    """A head in a field of noise, which is black at the sides; two channels."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
-    distance = np.hypot(rows, columns) / side
-    head = distance < 0.35
-    image = np.abs(rng.normal(0, air, (side, side, 2)))
-    image[head] = rng.normal(60, 6, (int(head.sum()), 2))
-    image[head & (distance > 0.31)] += 100  # the skull
-    image[:, : side // 10] = image[:, -(side // 10) :] = 0
-    return image.astype(np.float32), head
-
-
-def overlap(found, true):
-    return (found & true).sum() / (found | true).sum()
-
-
-@pytest.mark.parametrize("side", [SIDE, 300])
-def test_noise_around_the_subject_is_left_out(side):
-    scan, head = make_scan(side=side, air=8.0)
-    whole = np.ones(head.shape, bool)
-    assert overlap(subject_within(scan, whole), head) > 0.9
-    found = subject_within(scan, foreground(scan))
-    assert overlap(found, head) > 0.9
-    # Only what was subject before can be it.
-    assert not (found & ~foreground(scan)).any()
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_tissue_that_fills_the_frame_stays(sign):
-    rng = np.random.default_rng(0)
-    image = sign * rng.normal(50, 5, (SIDE, SIDE, 2))
-    image[20:40, 20:40] += 40
-    whole = np.ones(image.shape[:2], bool)
-    assert subject_within(image, whole).all()
-    assert subject_within(np.zeros((SIDE, SIDE, 1)), whole).all()
-    assert not subject_within(image, ~whole).any()
-
-
-def test_bright_ground_stays():
-    image, head = make_scan()
-    whole = np.ones(head.shape, bool)
-    assert subject_within(200 - image, whole).all()
 
 
 def test_scale_is_that_of_the_subject():
