@@ -22,6 +22,9 @@ DEMO_OPTIONS ?=
 # Fewer epochs than the defaults: the sample is to take minutes on two cores.
 SAMPLE := --sample --max-epochs 4
 PYTEST_OPTIONS ?=
+# How many tests run at a time; 0 runs them in this process, as a debugger wants it.
+JOBS ?= auto
+PARALLEL = -n $(JOBS) --maxprocesses 8 --dist worksteal
 # The Python that has wheels of all the oldest versions.
 PYTHON_OLDEST ?= $(PYTHON)
 # What `make dist` runs from the unpacked sdist; DIST_TESTS= runs all plain tests.
@@ -78,7 +81,7 @@ lint: $(READY)
 	$(PY) -m mypy
 
 tests: $(READY)
-	$(PY) -m pytest -m "not slow" $(PYTEST_OPTIONS)
+	$(PY) -m pytest $(PARALLEL) -m "not slow" $(PYTEST_OPTIONS)
 
 slow: $(READY)
 	$(PY) -m pytest -m slow $(PYTEST_OPTIONS)
@@ -87,7 +90,7 @@ doctest: $(READY)
 	$(PY) -m pytest psmlearn $(PYTEST_OPTIONS)
 
 oldest: $(READY_OLDEST)
-	$(OLDEST)/$(SCRIPTS)/python -m pytest -m "not slow" $(PYTEST_OPTIONS)
+	$(OLDEST)/$(SCRIPTS)/python -m pytest $(PARALLEL) -m "not slow" $(PYTEST_OPTIONS)
 
 # The tests are those of the sdist, psmlearn is the wheel in an environment of its own.
 dist: $(READY)

@@ -17,6 +17,10 @@ settings.register_profile("fixed", derandomize=True)
 settings.register_profile("explore", max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
+# Workers of pytest-xdist share the cores: one thread each.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Figures are drawn without a display, also where one is there.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
