@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage as ndi
 
+from psmlearn._images._ellipses import fit_ellipses, moment_sums
 from psmlearn._images._instances import relabel, remove_small
 from psmlearn._images._lengths import within_image
 from psmlearn._images._sizes import (
@@ -392,15 +393,13 @@ def _judge(
     places = np.flatnonzero(tree.node >= 0)
     node = tree.node[places]
     rows, columns = (side.astype(float) for side in np.divmod(places, levels.shape[1]))
-    parts: list[np.ndarray] = [np.bincount(node, minlength=n_nodes).astype(float)]
-    for weight in (rows, columns, rows * rows, columns * columns, rows * columns):
-        parts.append(np.bincount(node, weight, n_nodes))
+    parts = moment_sums(node, rows, columns, n_nodes)
     if support is not None:
         parts.append(np.bincount(node, support.ravel()[places], n_nodes))
     outline = _outline_sums(tree, levels, relative)
     total = tree.sums(np.column_stack([*parts, outline]))
     area = total[:, 0]
-    fill, perimeter = _ellipse(*total[:, :6].T)
+    fill, perimeter = fit_ellipses(*total[:, :6].T)
     n_outline = np.maximum(total[:, -_N_BINS - 2], 1)
     steepness = total[:, -_N_BINS - 1] / n_outline
     roundness = perimeter / (_PIXELS_PER_LENGTH * n_outline)
@@ -454,31 +453,6 @@ def _share_below(histogram: np.ndarray, limit: np.ndarray) -> np.ndarray:
     each = np.arange(len(until))
     own = histogram[each, index]
     return until[each, index] - own + own * (place - index)
-
-
-def _ellipse(
-    area: np.ndarray,
-    row: np.ndarray,
-    column: np.ndarray,
-    row_row: np.ndarray,
-    column_column: np.ndarray,
-    row_column: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return area over that of the ellipse of the same moments, and its perimeter."""
-    row, column = row / area, column / area
-    # A pixel is a square, not a point.
-    first = row_row / area - row**2 + 1 / 12
-    second = column_column / area - column**2 + 1 / 12
-    mixed = row_column / area - row * column
-    determinant = np.maximum(first * second - mixed**2, 1e-6)
-    half = (first + second) / 2
-    root = np.sqrt(np.maximum(half**2 - determinant, 0))
-    long, short = 2 * np.sqrt(half + root), 2 * np.sqrt(np.maximum(half - root, 1e-6))
-    # Ramanujan's.
-    perimeter = np.pi * (
-        3 * (long + short) - np.sqrt((3 * long + short) * (long + 3 * short))
-    )
-    return area / (4 * np.pi * np.sqrt(determinant)), perimeter
 
 
 def prominence(

@@ -8,7 +8,11 @@ from scipy import ndimage as ndi
 from skimage.measure import label
 
 from psmlearn._images._lengths import within_image
-from psmlearn._images._splitting import different_neighbours, grow_from_peaks
+from psmlearn._images._splitting import (
+    different_neighbours,
+    grow_from_peaks,
+    split_by_distance,
+)
 
 # A dip between two peaks splits them if it is deeper than this part of the lower
 # peak: two equal discs are split where their centres are a radius or so apart.
@@ -352,7 +356,5 @@ def decode_instances(
     mask = clean_mask(
         probability > threshold, min_area=min_area, max_hole_area=max_hole_area
     )
-    # The outline's own distance is steadier than the predicted one, which still
-    # tells where two nuclei of one smooth outline meet.
-    labels = split_touching(mask, diameter=diameter, intensity=np.clip(distance, 0, 1))
+    labels = split_by_distance(mask, np.clip(distance, 0, 1), diameter=diameter)
     return relabel(remove_small(fill_holes_per_label(labels), min_area))
