@@ -47,8 +47,8 @@ def fit_ellipses(
     >>> rows, columns = np.mgrid[-20:21, -20:21].reshape(2, -1).astype(float)
     >>> disc = (rows**2 + columns**2 < 400).astype(int)
     >>> fill, perimeter = fit_ellipses(*moment_sums(disc, rows, columns, 2))
-    >>> fill.round(2).tolist(), perimeter.round()[1]  # of what is around it: little
-    ([0.14, 1.0], 125.0)
+    >>> fill.round(2).tolist(), perimeter.round().tolist()  # the ground comes first
+    ([0.14, 1.0], [201.0, 125.0])
     """
     row, column = row / area, column / area
     # A pixel is a square, not a point.

@@ -169,7 +169,7 @@ class Targets(Option):
 class Distance(Targets):
     """Foreground, and the inner distance of each object.
 
-    Touching nuclei are told apart by a watershed on the distance.
+    Touching nuclei are told apart by the distance's valleys and by the parts' shapes.
     """
 
     n_further = 1
@@ -187,7 +187,7 @@ class Distance(Targets):
         diameter: float,
         min_area: int,
     ) -> np.ndarray:
-        """Return the label image by watershed on the distance."""
+        """Return the label image, split by the distance and by shape."""
         return decode_instances(
             probability,
             output[..., -1],

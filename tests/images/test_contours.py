@@ -6,7 +6,6 @@ import pytest
 from scipy import ndimage as ndi
 
 from psmlearn._images._contours import (
-    _ellipse,
     _judge,
     _outline_sums,
     component_tree,
@@ -157,21 +156,6 @@ def test_outlines_add_up_to_inner_boundaries(seed):
         }
         assert found == expected
     np.testing.assert_allclose(total[:, 2:].sum(axis=1), total[:, 0])
-
-
-def test_ellipses_fill_theirs_and_two_discs_do_not():
-    def fill_of(mask):
-        rows, columns = np.nonzero(mask)
-        moments = (rows * rows, columns * columns, rows * columns)
-        sums = [len(rows), rows.sum(), columns.sum(), *(each.sum() for each in moments)]
-        return [float(x[0]) for x in _ellipse(*(np.array([float(s)]) for s in sums))]
-
-    disc, length = fill_of(distance(80, 100) < 30)
-    assert disc == pytest.approx(1, abs=0.01)
-    assert length == pytest.approx(2 * np.pi * 30, rel=0.02)
-    lying = ((ROWS - 80) / 20) ** 2 + ((COLUMNS - 100) / 50) ** 2 < 1
-    assert fill_of(lying)[0] == pytest.approx(1, abs=0.01)
-    assert fill_of((distance(80, 60) < 20) | (distance(80, 110) < 20))[0] < 0.8
 
 
 # -- objects ------------------------------------------------------------------
