@@ -45,11 +45,12 @@ class NucleiSegmenter(MaskSegmenter):
     The masks may be pseudo masks: nothing here asks where they come from. With
     ``targets="distance"`` the network learns foreground and the inner distance of
     each object: touching nuclei are told apart along its valleys, so that each part
-    comes near to an ellipse. With masks of shape (height, width, 2) it also learns the class of the nuclei, and all that
-    it predicts has classes, and touching nuclei of two classes are told apart. With
-    ``targets="voronoi"`` it is the two-stage training of [1]_: a detector learns the
-    mask, its points give Voronoi labels, and the network learns both. For what is no
-    nucleus, such as tumours, there is :class:`RegionSegmenter`.
+    comes near to an ellipse. With masks of shape (height, width, 2) it also learns the
+    class of the nuclei, and all that it predicts has classes, and touching nuclei of
+    two classes are told apart. With ``targets="voronoi"`` it is the two-stage training
+    of [1]_: a detector learns the mask, its points give Voronoi labels, and the network
+    learns both. For what is no nucleus, such as tumours, there is
+    :class:`RegionSegmenter`.
 
     Parameters
     ----------
