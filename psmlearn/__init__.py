@@ -10,7 +10,7 @@ __version__ = "0.1.0.dev0"
 
 # Public name -> the module that holds it. Names are imported when first asked for,
 # so that ``import psmlearn`` and the rooms without torch stay light.
-_ESTIMATORS = {
+_NAMES = {
     "ClassActivationMapper": "psmlearn.weak",
     "NucleiDetector": "psmlearn.segmentation",
     "NucleiSegmenter": "psmlearn.segmentation",
@@ -18,6 +18,8 @@ _ESTIMATORS = {
     "RegionSegmenter": "psmlearn.segmentation",
     "SelfActivationMapper": "psmlearn.activation",
     "SemanticClusterer": "psmlearn.cluster",
+    "load_model": "psmlearn.persistence",
+    "save_model": "psmlearn.persistence",
 }
 _SUBMODULES = (
     "activation",
@@ -30,6 +32,7 @@ _SUBMODULES = (
     "measure",
     "metrics",
     "networks",
+    "persistence",
     "preprocessing",
     "segmentation",
     "utils",
@@ -39,6 +42,7 @@ _SUBMODULES = (
 if TYPE_CHECKING:
     from psmlearn.activation import SelfActivationMapper
     from psmlearn.cluster import SemanticClusterer
+    from psmlearn.persistence import load_model, save_model
     from psmlearn.segmentation import (
         NucleiDetector,
         NucleiSegmenter,
@@ -56,12 +60,14 @@ __all__ = [
     "SelfActivationMapper",
     "SemanticClusterer",
     "__version__",
+    "load_model",
+    "save_model",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ESTIMATORS:
-        value = getattr(importlib.import_module(_ESTIMATORS[name]), name)
+    if name in _NAMES:
+        value = getattr(importlib.import_module(_NAMES[name]), name)
         globals()[name] = value
         return value
     if name in _SUBMODULES:

@@ -34,7 +34,7 @@ LEVELS = [
     {"datasets", "measure", "base"},
     {"preprocessing", "activation", "cluster", "weak"},
     {"segmentation"},
-    {"inspection"},
+    {"inspection", "persistence"},
     {"_cli"},
     {"__main__"},
 ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["check_weight_file", "read_weight_file"]
+__all__ = ["check_safetensors", "check_weight_file", "read_weight_file"]
 
 _FIX = (
     "Save them with torch.save(network.state_dict(), path) or as .safetensors; files "
@@ -210,7 +210,7 @@ def _check_parts(path: Path, size: int, parts: list[zipfile.ZipInfo]) -> None:
 def _read_safetensors(path: Path) -> dict[Any, Any]:
     from safetensors.torch import load_file
 
-    _check_header(path)
+    check_safetensors(path)
     try:
         return load_file(path)
     except OSError as error:
@@ -221,8 +221,8 @@ def _read_safetensors(path: Path) -> dict[Any, Any]:
         raise ValueError(f"{path} is no safetensors file: {_reason(error)}") from error
 
 
-def _check_header(path: Path) -> None:
-    """Refuse a header that is none, before the file is mapped."""
+def check_safetensors(path: Path) -> None:
+    """Refuse a safetensors file whose header is none, before it is mapped."""
     size = os.path.getsize(path)
     try:
         with path.open("rb") as file:

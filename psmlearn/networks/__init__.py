@@ -2,7 +2,11 @@
 """Networks: U-Nets for segmentation and maps, residual networks (torch only)."""
 
 from psmlearn.networks._cam_unet import CAMUNet
-from psmlearn.networks._registry import build_network, list_networks
+from psmlearn.networks._registry import (
+    build_network,
+    list_networks,
+    register_network,
+)
 from psmlearn.networks._res2net import res2net101_26w_4s
 from psmlearn.networks._resnet import ResNet, resnet18, resnet34, resnet50
 from psmlearn.networks._resunet import ResUNet34
@@ -15,6 +19,7 @@ __all__ = [
     "UNet",
     "build_network",
     "list_networks",
+    "register_network",
     "res2net101_26w_4s",
     "resnet18",
     "resnet34",

@@ -15,7 +15,7 @@ from psmlearn.networks._resnet import resnet18, resnet34, resnet50
 from psmlearn.networks._resunet import ResUNet34
 from psmlearn.networks._unet import UNet, check_size
 
-__all__ = ["build_network", "list_networks"]
+__all__ = ["build_network", "list_networks", "register_network"]
 
 _FACTORIES: dict[str, Callable[..., nn.Module]] = {
     "res2net101_26w_4s": res2net101_26w_4s,
@@ -26,6 +26,7 @@ _FACTORIES: dict[str, Callable[..., nn.Module]] = {
     "unet": UNet,
     "unet_in": partial(UNet, norm="instance"),
 }
+_OWN = frozenset(_FACTORIES)
 
 
 def list_networks() -> list[str]:
@@ -43,6 +44,49 @@ def list_networks() -> list[str]:
     True
     """
     return sorted(_FACTORIES)
+
+
+def register_network(name: str, factory: Callable[..., nn.Module]) -> None:
+    """Give a network of one's own a name, which estimators take as `network`.
+
+    Model files hold names, never code: who reads one registers the same name first.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"my_unet"``; one of psmlearn's own is refused. A name that is there
+        is given to the new factory.
+    factory : callable
+        As `build_network` takes it: ``f(in_channels, out_channels)``.
+
+    Raises
+    ------
+    TypeError
+        If the name is no text or the factory cannot be called.
+    ValueError
+        If the name is empty, or psmlearn's own.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from psmlearn.networks import UNet, list_networks, register_network
+    >>> register_network("small_unet", partial(UNet, base_channels=8))
+    >>> "small_unet" in list_networks()
+    True
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name: a text is expected, got {type(name).__name__}.")
+    if not callable(factory):
+        raise TypeError(
+            f"factory: a function of in_channels and out_channels is expected, got "
+            f"{factory!r}."
+        )
+    if not name.strip() or name in _OWN:
+        raise ValueError(
+            f"name={name!r} is {'a network of psmlearn' if name else 'empty'}; choose "
+            "another."
+        )
+    _FACTORIES[name] = factory
 
 
 def _n_positional(factory: Callable) -> int:
