@@ -82,10 +82,8 @@ def register_network(name: str, factory: Callable[..., nn.Module]) -> None:
             f"{factory!r}."
         )
     if not name.strip() or name in _OWN:
-        raise ValueError(
-            f"name={name!r} is {'a network of psmlearn' if name else 'empty'}; choose "
-            "another."
-        )
+        what = "a network of psmlearn" if name in _OWN else "empty"
+        raise ValueError(f"name={name!r} is {what}; choose another.")
     _FACTORIES[name] = factory
 
 

@@ -9,14 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-from psmlearn.networks import UNet, build_network, list_networks
+from psmlearn.networks import (
+    UNet,
+    _registry,
+    build_network,
+    list_networks,
+    register_network,
+)
 
 CLASSIFIERS = {"res2net101_26w_4s", "resnet18", "resnet34", "resnet50"}
 PIXELS = {"resunet34", "unet", "unet_in"}
 
 
 def test_names_are_listed():
-    assert set(list_networks()) == CLASSIFIERS | PIXELS
+    assert CLASSIFIERS | PIXELS == _registry._OWN <= set(list_networks())
     assert list_networks() == sorted(list_networks())
 
 
@@ -97,3 +103,20 @@ def test_a_module_is_copied_and_never_changed():
 def test_a_module_takes_no_options():
     with pytest.raises(ValueError, match=r"takes no options, got \['depth'\]"):
         build_network(UNet(3, 2, base_channels=2), 3, 2, depth=3)
+
+
+def test_names_of_ones_own(monkeypatch):
+    monkeypatch.setattr(_registry, "_FACTORIES", dict(_registry._FACTORIES))
+    register_network("mine", partial(UNet, base_channels=4))
+    assert "mine" in list_networks()
+    assert build_network("mine", 3, 2).head.in_channels == 4
+    register_network("mine", partial(UNet, base_channels=8))
+    assert build_network("mine", 3, 2).head.in_channels == 8
+    with pytest.raises(ValueError, match="'unet' is a network of psmlearn"):
+        register_network("unet", UNet)
+    with pytest.raises(ValueError, match="empty"):
+        register_network(" ", UNet)
+    with pytest.raises(TypeError, match="a text is expected, got int"):
+        register_network(3, UNet)
+    with pytest.raises(TypeError, match="a function"):
+        register_network("mine", "unet")
