@@ -325,14 +325,23 @@ class NetworkEstimator(BaseImageEstimator):
         if isinstance(self.__dict__.get("network_"), dict):
             from psmlearn._engine._modes import plain_torch
             from psmlearn._engine._seed import OwnDraws
-            from psmlearn._engine._state import load_numpy_state
 
             weights: Any = self.network_
             with plain_torch():
                 with OwnDraws(0):  # of weights that are thrown away
                     network = self._build(self._network_recipe)
-                load_numpy_state(network, weights)
+                self._load_stored(network, weights)
             self.network_ = network.eval()
+
+    def _load_stored(self, network: Any, weights: dict[str, np.ndarray]) -> None:
+        """Fill a new network with the weights that `__getstate__` gave."""
+        from psmlearn._engine._state import load_numpy_state
+
+        load_numpy_state(network, weights)
+
+    def _needed_weights(self, network: Any, frozen: Any) -> set[str]:
+        """Return the keys of the weights that `_load_stored` has to be given."""
+        return set(network.state_dict())
 
     # -- the one way to train --------------------------------------------------
 

@@ -17,6 +17,7 @@ from psmlearn._engine._crops import CentreSampler, PatchSampler, to_batch
 from psmlearn._engine._inference import working_copy
 from psmlearn._engine._modes import plain_torch
 from psmlearn._engine._plan import TrainingPlan
+from psmlearn._engine._state import load_numpy_state
 from psmlearn._engine._train import ComputeLoss, DrawBatch
 from psmlearn._parameters import as_list
 from psmlearn._sklearn_compat import (
@@ -43,6 +44,7 @@ from psmlearn.activation._pretexts import (
     PretextNetwork,
     measure_outputs,
 )
+from psmlearn.activation._pruning import drop_unused, used_weights
 from psmlearn.base import (
     POSITIVE,
     SIDE,
@@ -54,6 +56,9 @@ from psmlearn.io._batch import ImageBatch
 from psmlearn.networks import ResNet
 
 __all__ = ["SelfActivationMapper"]
+
+# Networks whose modules are all used by calling them.
+_PRUNABLE = (ResNet,)
 
 _INPUT_SCALES = {"standard", "unit", "byte"}
 # Crops that means, principal direction and channel weights are taken over.
@@ -221,6 +226,8 @@ class SelfActivationMapper(  # type: ignore[call-arg]
 
     network_: PretextNetwork
     _frozen: _Frozen
+    # Whether the last training was one that another may follow.
+    _goes_on = False
     _parameter_constraints: dict = {
         **NetworkEstimator._parameter_constraints,
         "pretext": [StrOptions(set(PRETEXTS)), Pretext],
@@ -359,6 +366,12 @@ class SelfActivationMapper(  # type: ignore[call-arg]
     def _fit(
         self, X: Images, *, continued: bool, one_epoch: bool = False
     ) -> SelfActivationMapper:
+        if continued and getattr(self.network_, "is_cut", False):
+            raise ValueError(
+                f"{type(self).__name__}: this one was stored without the layers that "
+                "its maps do not need, so that its training cannot go on. Fit it anew; "
+                "with warm_start=True, or after partial_fit, all layers are stored."
+            )
         device = self._before_work(continued=continued)
         pretext = resolve_option(self.pretext, PRETEXTS)
         pretext.check(self.batch_size)
@@ -368,10 +381,30 @@ class SelfActivationMapper(  # type: ignore[call-arg]
             self._check_polarity(images.n_channels)
             plan = _PretextPlan(self, pretext, images)
             self._fit_plan(plan, device, continued=continued, one_epoch=one_epoch)
+            self._goes_on = one_epoch
         return self
 
     def _build(self, recipe: dict[str, Any]) -> PretextNetwork:
         return PretextNetwork(**recipe)
+
+    # -- what is stored: the layers that maps are made of ----------------------
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "network_" in state and not (self.warm_start or self._goes_on):
+            needed = self._needed_weights(self.network_, self._frozen)
+            weights = state["network_"]
+            state["network_"] = {key: weights[key] for key in weights if key in needed}
+        return state
+
+    def _needed_weights(self, network: Any, frozen: Any) -> set[str]:
+        if not isinstance(network.backbone, _PRUNABLE):
+            return set(network.state_dict())
+        return used_weights(network, frozen.spec)
+
+    def _load_stored(self, network: Any, weights: dict[str, np.ndarray]) -> None:
+        network.is_cut = drop_unused(network, weights)
+        load_numpy_state(network, weights)
 
     def _check_output_unit(self, pretext: Pretext) -> None:
         unit, n_outputs = self.output_unit, pretext.n_outputs

@@ -81,7 +81,14 @@ _KINDS = [
         "SelfActivationMapper",
         "psmlearn.activation",
         "SelfActivationMapper",
-        (*_HISTORY, "layers_", "polarity_", "channel_weights_", "map_ranges_"),
+        (
+            *_HISTORY,
+            "layers_",
+            "polarity_",
+            "channel_weights_",
+            "map_ranges_",
+            "_goes_on",
+        ),
         frozen="MapperState",
     ),
     Kind(

@@ -356,12 +356,13 @@ def _check_network(estimator: Any, values: dict[str, Any]) -> None:
         key: tuple(value.shape) if isinstance(value, np.ndarray) else None
         for key, value in weights.items()
     }
-    if shapes != found:
-        differing = [
-            key
-            for key in sorted(shapes | found)
-            if shapes.get(key, "missing") != found.get(key, "missing")
-        ]
+    needed = estimator._needed_weights(network, values.get("_frozen"))
+    differing = [
+        key
+        for key in sorted(shapes | found)
+        if found.get(key) != shapes.get(key) and (key in found or key in needed)
+    ]
+    if differing:
         raise ValueError(
             f"its weights do not fit its network: {differing[0]} is "
             f"{found.get(differing[0], 'missing')} and should be "

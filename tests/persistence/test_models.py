@@ -175,6 +175,36 @@ def test_training_masks_are_left_out(nuclei, path):
     assert path.stat().st_size < 4000
 
 
+@pytest.mark.parametrize("layers", ["layer1", ["layer1", "layer2"]])
+def test_layers_that_maps_do_not_need_are_left_out(nuclei, path, layers):
+    model = SelfActivationMapper(**SHORT, device="cpu", layers=layers, random_state=0)
+    model.fit(nuclei.images)
+    maps = model.transform(nuclei.images)
+    whole = sum(value.numel() * 4 for value in model.network_.state_dict().values())
+    loaded = again(model, path)
+    assert path.stat().st_size < 0.1 * whole
+    pickled = pickle.dumps(model)
+    assert len(pickled) < 0.1 * whole
+    for stored in (loaded, pickle.loads(pickled), pickle.loads(pickle.dumps(loaded))):
+        assert_same(stored.transform(nuclei.images), maps)
+        with pytest.raises(ValueError, match="stored without the layers"):
+            stored.partial_fit(nuclei.images)
+        assert_same(stored.transform(nuclei.images), maps)
+        stored.fit(nuclei.images)  # anew, with all layers
+        assert_same(stored.transform(nuclei.images), maps)
+        stored.partial_fit(nuclei.images)
+        assert len(pickle.dumps(stored)) > whole
+        pickle.loads(pickle.dumps(stored)).partial_fit(nuclei.images)
+
+
+def test_maps_that_take_gradients_need_all_layers(nuclei, path):
+    model = SelfActivationMapper(**SHORT, device="cpu", method="layercam")
+    model.fit(nuclei.images)
+    loaded = again(model, path)
+    assert loaded.network_.state_dict().keys() == model.network_.state_dict().keys()
+    assert_same(loaded.transform(nuclei.images), model.transform(nuclei.images))
+
+
 def test_files_are_the_same_twice_and_hold_no_pickle(segmenter, path, tmp_path):
     save_model(segmenter, path)
     save_model(segmenter, tmp_path / "other.psm")
