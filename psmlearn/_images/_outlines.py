@@ -168,15 +168,16 @@ def _grouped(
     is_hole = np.add.reduceat(doubled, begins) < 0
     of_piece = piece[begins]
     order = np.lexsort((is_hole, of_piece, ids[of_piece]))
-    current, polygons = None, []
+    current: int | None = None
+    polygons: list[list[np.ndarray]] = []
     for ring in order:
-        own = ids[of_piece[ring]]
+        own = int(ids[of_piece[ring]])
         if current is not None and own != current:
-            yield Outline(int(current), polygons)
+            yield Outline(current, polygons)
             polygons = []
         current = own
         if not is_hole[ring]:
             polygons.append([])
         polygons[-1].append(corners[begins[ring] : ends[ring]])
     if current is not None:
-        yield Outline(int(current), polygons)
+        yield Outline(current, polygons)

@@ -2,6 +2,7 @@
 """Read and check images, masks and points, and write results; never loads torch."""
 
 from psmlearn.io._batch import ImageBatch, check_image, check_images
+from psmlearn.io._geojson import write_geojson
 from psmlearn.io._masks import check_mask, check_masks
 from psmlearn.io._paths import atomic_path
 from psmlearn.io._pixel_size import read_pixel_size, resolve_pixel_size
@@ -23,6 +24,7 @@ __all__ = [
     "read_pixel_size",
     "read_points",
     "resolve_pixel_size",
+    "write_geojson",
     "write_image",
     "write_labels",
     "write_points",

@@ -18,7 +18,7 @@ import numpy as np
 from psmlearn._images._outlines import Outline, trace_outlines
 from psmlearn.io._masks import check_mask
 from psmlearn.io._paths import as_path, atomic_path
-from psmlearn.io._write import _check_suffix, _names_its_file
+from psmlearn.io._write import check_suffix, names_its_file
 
 __all__ = ["write_geojson"]
 
@@ -45,7 +45,7 @@ _MEASUREMENTS = {
 _NO_MEASUREMENTS = {"label", "class", "centroid_row", "centroid_column"}
 
 
-@_names_its_file
+@names_its_file
 def write_geojson(
     path: str | os.PathLike[str],
     labels: Any,
@@ -65,8 +65,8 @@ def write_geojson(
     Parameters
     ----------
     path : str or os.PathLike
-        Ends in .geojson or .json, or in .geojson.gz or .json.gz to be packed. In QuPath: drag the
-        file onto the image.
+        Ends in .geojson or .json, or with .gz after that to be packed. In QuPath, drag
+        the file onto the image.
     labels : ndarray of shape (height, width) or (height, width, 2), or path
         Ids; a second plane holds classes.
     table : mapping of str to array-like of shape (n_objects,), default=None
@@ -117,7 +117,7 @@ def write_geojson(
     """
     plain = as_path(path)
     inner = plain[:-3] if plain.lower().endswith(".gz") else plain
-    _check_suffix(inner, (".geojson", ".json"))
+    check_suffix(inner, (".geojson", ".json"))
     if object_type not in _OBJECT_TYPES:
         raise ValueError(
             f"object_type={object_type!r}; expected one of {', '.join(_OBJECT_TYPES)}."
@@ -158,11 +158,13 @@ class _Place:
         values = (*offset, downsample)
         if len(values) != 3 or not all(math.isfinite(value) for value in values):
             raise ValueError(
-                f"offset={offset!r}, downsample={downsample!r}: a row and a column, and "
-                "a factor above 0, are expected."
+                f"offset={offset!r}, downsample={downsample!r}: a row and a column, "
+                "and a factor above 0, are expected."
             )
         if downsample <= 0:
-            raise ValueError(f"downsample={downsample!r}: a factor above 0 is expected.")
+            raise ValueError(
+                f"downsample={downsample!r}: a factor above 0 is expected."
+            )
         self.offset, self.downsample = offset, downsample
 
     def ring(self, corners: np.ndarray) -> list[list[float]]:
@@ -197,12 +199,8 @@ class _Colors:
 
 
 def _feature(outline: Outline, object_type: str, place: _Place) -> dict[str, Any]:
-    polygons = [
-        # RFC 7946 has outer rings counterclockwise where y goes up: on screen, where
-        # it goes down, they run the other way, as these do.
-        [place.ring(ring) for ring in polygon]
-        for polygon in outline.polygons
-    ]
+    # RFC 7946 has outer rings counterclockwise with y upwards: clockwise on screen.
+    polygons = [[place.ring(ring) for ring in polygon] for polygon in outline.polygons]
     geometry = (
         {"type": "Polygon", "coordinates": polygons[0]}
         if len(polygons) == 1
@@ -279,7 +277,7 @@ def _class_names(
 
 @contextmanager
 def _open_text(path: str, *, packed: bool) -> Iterator[TextIO]:
-    """Open a file to write UTF-8, packed without a time so that it can be made again."""
+    """Open a file for UTF-8; packed without a time, so that it repeats."""
     if not packed:
         with open(path, "w", encoding="utf-8", newline="\n") as plain:
             yield plain

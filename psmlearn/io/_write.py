@@ -28,7 +28,7 @@ _DROPPED_KINDS = ("Z", "Cc", "Cf")
 _Write = TypeVar("_Write", bound=Callable[..., None])
 
 
-def _names_its_file(write: _Write) -> _Write:
+def names_its_file(write: _Write) -> _Write:
     """Name the file when memory or the disk ends."""
 
     @wraps(write)
@@ -39,7 +39,7 @@ def _names_its_file(write: _Write) -> _Write:
     return cast(_Write, named)
 
 
-def _check_suffix(path: str | os.PathLike, allowed: tuple[str, ...]) -> str:
+def check_suffix(path: str | os.PathLike, allowed: tuple[str, ...]) -> str:
     """Return the suffix of a path, in lower case, if it is an allowed one."""
     suffix = os.path.splitext(as_path(path))[1].lower()
     if suffix not in allowed:
@@ -50,7 +50,7 @@ def _check_suffix(path: str | os.PathLike, allowed: tuple[str, ...]) -> str:
     return suffix
 
 
-@_names_its_file
+@names_its_file
 def write_labels(
     path: str | os.PathLike, labels: np.ndarray, *, kind: str = "ids"
 ) -> None:
@@ -90,7 +90,7 @@ def write_labels(
     ...     read_labels(path)
     array([[    0, 70000]], dtype=int32)
     """
-    suffix = _check_suffix(path, (".tif", ".tiff", ".png"))
+    suffix = check_suffix(path, (".tif", ".tiff", ".png"))
     if kind not in ("ids", "classes"):
         raise ValueError(f"kind must be 'ids' or 'classes', got {kind!r}.")
     try:
@@ -130,7 +130,7 @@ def _save_png(path: str | os.PathLike, array: np.ndarray) -> None:
         Image.fromarray(array).save(temporary, format="PNG")
 
 
-@_names_its_file
+@names_its_file
 def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
     """Write an image as PNG, atomically.
 
@@ -163,7 +163,7 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
     ...     read_image(path)
     array([[  0, 255]], dtype=uint8)
     """
-    _check_suffix(path, (".png",))
+    check_suffix(path, (".png",))
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected a numpy array, got a {type(array).__name__}")
     if array.ndim == 3 and array.shape[2] == 1:
@@ -191,7 +191,7 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
     _save_png(path, np.ascontiguousarray(array))
 
 
-@_names_its_file
+@names_its_file
 def write_table(
     path: str | os.PathLike, columns: Mapping[str, Sequence | np.ndarray]
 ) -> None:
@@ -227,7 +227,7 @@ def write_table(
     ...     Path(path).read_text().split()
     ['id,area', '1,30.5', '2,41.0']
     """
-    _check_suffix(path, (".csv",))
+    check_suffix(path, (".csv",))
     values = [np.asarray(column).tolist() for column in columns.values()]
     lengths = {
         name: len(column) if isinstance(column, list) else None
