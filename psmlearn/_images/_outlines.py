@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from skimage.measure import label
 
 __all__ = ["Outline", "trace_outlines"]
 
@@ -52,6 +51,8 @@ def trace_outlines(labels: np.ndarray) -> Iterator[Outline]:
     >>> outline.id, outline.polygons[0][0].tolist()
     (7, [[0, 3], [1, 3], [1, 1], [0, 1]])
     """
+    from skimage.measure import label
+
     labels = np.maximum(labels, 0)
     pieces = label(labels, background=0, connectivity=1)
     if not pieces.any():
