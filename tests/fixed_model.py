@@ -44,10 +44,10 @@ class FixedModel:
 
 if __name__ == "__main__":
     from psmlearn import _cli
-    from psmlearn._cli import _segment
+    from psmlearn._cli import _chain
 
     def train(batch, *settings):
         return FixedModel(settings[-1], float(os.environ.get("WAIT", "0")))
 
-    _segment._train = train
+    _chain.train = train
     _cli.main(sys.argv[1:])

@@ -19,7 +19,7 @@ from skimage.io import imsave
 
 import psmlearn
 from psmlearn import PseudoLabelSegmenter, _cli
-from psmlearn._cli import _segment
+from psmlearn._cli import _chain
 from psmlearn._cli._ledger import LEDGER_NAME
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import (
@@ -30,7 +30,7 @@ from psmlearn.io import (
 )
 from psmlearn.measure import h_score, stain_intensity
 
-KINDS = {"overlay.png", "map.png", "labels.tif", "nuclei.csv"}
+KINDS = {"overlay.png", "map.png", "labels.tif", "nuclei.csv", "nuclei.geojson"}
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def fixed_model(monkeypatch):
         calls.append(settings)
         return FixedModel()
 
-    monkeypatch.setattr(_segment, "_train", train)
+    monkeypatch.setattr(_chain, "train", train)
     return calls
 
 
@@ -63,7 +63,7 @@ def run(*arguments):
     return CliRunner().invoke(_cli.main, ["segment", *map(str, arguments)])
 
 
-def test_every_image_of_a_folder_gets_its_four_files(fixed_model, folder, tmp_path):
+def test_every_image_of_a_folder_gets_its_files(fixed_model, folder, tmp_path):
     done = run(folder, "--output", tmp_path / "deep" / "out", "--pixel-size", "0.5")
     assert done.exit_code == 0, done.output
     names = {path.name for path in (tmp_path / "deep" / "out").iterdir()}
@@ -305,7 +305,7 @@ def test_it_fits_the_default_chain_with_its_options(monkeypatch, classes):
     )
     image = np.full((32, 32, 3), 200, np.uint8)
     batch = check_images([image])
-    model = _segment._train(batch, 0.5, 3, 7, "cpu", 0, classes)
+    model = _chain.train(batch, 0.5, 3, 7, "cpu", 0, classes)
     assert made == [(model, batch)]
     default = PseudoLabelSegmenter(classes=classes, pixel_size=0.5, device="cpu")
     for part, expected in zip(

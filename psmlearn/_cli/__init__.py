@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The command line: ``psmlearn segment IMAGES... --output demo/``.
+"""The command line: ``psmlearn segment``, ``train`` and ``apply``, a file each.
 
+``_options.py`` holds what they share, ``_chain.py`` goes from images to a trained
+chain, ``_results.py`` from a chain to files, ``_model_path.py`` to and from models.
 ``_sources.py`` finds images, ``_outputs.py`` keeps the folder of results: what it will
 hold is known, and checked, before any work; ``_ledger.py`` is the list by which own
 files are told from those of others. ``_terminal.py`` says what happens.
@@ -11,7 +13,9 @@ from __future__ import annotations
 import click
 
 import psmlearn
+from psmlearn._cli._apply import apply
 from psmlearn._cli._segment import segment
+from psmlearn._cli._train import train
 
 __all__ = ["main"]
 
@@ -22,4 +26,5 @@ def main() -> None:
     """Label-free nuclei segmentation for histology."""
 
 
-main.add_command(segment)
+for command in (segment, train, apply):
+    main.add_command(command)

@@ -27,7 +27,9 @@ _FOREIGN_SUFFIXES = frozenset(
 )
 
 
-def find_images(images: Iterable[Path], output: Path, terminal: Terminal) -> list[str]:
+def find_images(
+    images: Iterable[Path], output: Path | None, terminal: Terminal
+) -> list[str]:
     """Return the paths of the images named, folders searched; say what is left out.
 
     Raises
@@ -54,7 +56,7 @@ def find_images(images: Iterable[Path], output: Path, terminal: Terminal) -> lis
     kept = _without_twins(paths, terminal)
     if not kept:
         raise click.UsageError(
-            "Name the images or folders to segment, or --sample for a sample image."
+            "Name images or folders; `segment` takes --sample for a sample image, too."
         )
     terminal.know(kept)
     return kept
@@ -78,7 +80,7 @@ class _Ledgers:
 
 
 def _search(
-    folder: str, output: Path, known: _Ledgers, terminal: Terminal
+    folder: str, output: Path | None, known: _Ledgers, terminal: Terminal
 ) -> list[str]:
     """Return the images of a folder, sorted; say in one line what else lies there."""
     found: list[str] = []
@@ -102,12 +104,13 @@ def _search(
     return found
 
 
-def _why_not(entry: os.DirEntry, output: Path, known: _Ledgers) -> str | None:
+def _why_not(entry: os.DirEntry, output: Path | None, known: _Ledgers) -> str | None:
     """Say why what lies in a folder is no image; None if it is, "" if nobody asks."""
     suffix = os.path.splitext(entry.name)[1].lower()
     if entry.is_dir():
-        is_output = output.is_dir() and os.path.samefile(entry.path, output)
-        return "" if is_output else "folder"
+        if output is not None and output.is_dir():
+            return "" if os.path.samefile(entry.path, output) else "folder"
+        return "folder"
     named = suffix in IMAGE_SUFFIXES
     if not entry.is_file():
         if not named and suffix not in _FOREIGN_SUFFIXES:

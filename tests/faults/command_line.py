@@ -18,8 +18,8 @@ from psmlearn import _cli
 from psmlearn._cli._ledger import LEDGER_NAME, read_ledger
 from psmlearn.io import read_image, read_labels
 
-KINDS = ("overlay.png", "map.png", "labels.tif", "nuclei.csv")
-KINDS_OF_CLASSES = ("overlay.png", "labels.tif", "nuclei.csv", "points.csv")
+KINDS = ("overlay.png", "map.png", "labels.tif", "nuclei.csv", "nuclei.geojson")
+KINDS_OF_CLASSES = (*KINDS[:1], *KINDS[2:], "points.csv")
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files and signals")
 
 

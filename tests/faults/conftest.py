@@ -7,7 +7,7 @@ import pytest
 from command_line import make_image
 from fixed_model import FixedModel
 
-from psmlearn._cli import _segment
+from psmlearn._cli import _chain
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def model(monkeypatch):
         made.classes = settings[-1]
         return made
 
-    monkeypatch.setattr(_segment, "_train", train)
+    monkeypatch.setattr(_chain, "train", train)
     return made
 
 

@@ -29,7 +29,7 @@ from command_line import (
 )
 from fixed_model import FixedModel
 
-from psmlearn._cli import _segment
+from psmlearn._cli import _chain
 from psmlearn._cli._ledger import LEDGER_NAME
 from psmlearn._cli._terminal import Terminal
 from psmlearn._warnings import warn_user
@@ -72,7 +72,7 @@ def test_what_was_told_before_is_not_told_for_each_image(
         return FixedModel().predict(images)
 
     model.predict = predict
-    monkeypatch.setattr(_segment, "_train", train)
+    monkeypatch.setattr(_chain, "train", train)
     done = run(images, "-o", tmp_path / "out")
     assert done.output.count("H&E") == 1
 
@@ -146,7 +146,7 @@ def test_an_image_that_changes_in_mid_run_costs_itself(
             model.classes = settings[-1]
             return model
 
-        monkeypatch.setattr(_segment, "_train", train)
+        monkeypatch.setattr(_chain, "train", train)
     else:
 
         def predict(images_):
@@ -176,7 +176,7 @@ def test_a_new_date_is_no_change(model, images, tmp_path, monkeypatch):
         os.utime(images / "b.png", (0, 0))
         return model
 
-    monkeypatch.setattr(_segment, "_train", train)
+    monkeypatch.setattr(_chain, "train", train)
     assert run(images, "-o", tmp_path / "out").exit_code == 0
 
 
@@ -231,7 +231,7 @@ def test_ctrl_c_in_training(model, images, tmp_path, monkeypatch):
     def train(*settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_segment, "_train", train)
+    monkeypatch.setattr(_chain, "train", train)
     done = run(images, "-o", tmp_path / "out")
     assert done.exit_code == 130 and "0 of 3 images done" in done.output
     assert not (tmp_path / "out").exists()
@@ -251,7 +251,7 @@ def test_two_runs_at_once(images, tmp_path):
     with start(images, out, "0") as third:
         told = third.communicate(timeout=60)[0]
     assert third.returncode == 0, told
-    assert len(check_whole(out)) == 4 * 3 + 2
+    assert len(check_whole(out)) == len(KINDS_OF_CLASSES) * 3 + 2
 
 
 @POSIX
@@ -280,7 +280,7 @@ def test_runs_that_are_killed_leave_whole_files_and_can_be_taken_up(tmp_path, se
         told = process.communicate(timeout=60)[0]
     assert process.returncode == 0, told
     names = check_whole(out)
-    assert len(names) == 4 * 12 + 2
+    assert len(names) == len(KINDS_OF_CLASSES) * 12 + 2
     assert not [name for name in names if name.startswith(".")]
 
 
@@ -320,4 +320,4 @@ def test_decomposed_and_composed_names_are_told_apart_on_disk(model, images, tmp
         pytest.skip("one file on this disk")
     done = run(images, "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert len(os.listdir(tmp_path / "out")) == 4 * 5 + 1
+    assert len(os.listdir(tmp_path / "out")) == len(KINDS) * 5 + 1

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Model files of the command line: what may be replaced, and how they are applied."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from psmlearn._cli._chain import PIXEL_SIZE
+from psmlearn._cli._terminal import Terminal
+from psmlearn.io._paths import printable
+
+__all__ = ["check_model_path", "load", "own_pixel_size", "save", "set_pixel_size"]
+
+
+def check_model_path(
+    path: Path, images: Sequence[str | None], *, overwrite: bool
+) -> None:
+    """Refuse, before any work, a place that a model cannot be written to.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is not there.
+    FileExistsError
+        If a file is there: a model may be replaced with `overwrite`, others never.
+    """
+    from psmlearn.persistence import ModelFileError, read_model_header
+
+    told = printable(str(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {printable(str(path.parent))!r} to write {told!r} to."
+        )
+    if not os.path.lexists(path):
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(f"{told!r} cannot be written: no permission.")
+        return
+    if any(
+        image and os.path.realpath(image) == os.path.realpath(path) for image in images
+    ):
+        raise FileExistsError(
+            f"{told!r} is an image of this run; name another --model."
+        )
+    try:
+        read_model_header(path)
+    except (ModelFileError, OSError):
+        raise FileExistsError(
+            f"{told!r} is there and is no model of psmlearn; it is never replaced. "
+            "Name another --model."
+        ) from None
+    if not overwrite:
+        raise FileExistsError(
+            f"{told!r} is there; --overwrite replaces it, or name another --model."
+        )
+
+
+def save(chain: Any, path: Path, terminal: Terminal) -> None:
+    """Write a model and say so."""
+    from psmlearn.persistence import save_model
+
+    save_model(chain, path)
+    size = os.path.getsize(path) / 1e6
+    terminal.say(f"model written to {path} ({size:.1f} MB)")
+
+
+def load(path: Path, device: str) -> Any:
+    """Read a model that predicts label images.
+
+    Raises
+    ------
+    ValueError
+        If it holds something else, or a model that is not fitted.
+    """
+    from sklearn.utils.validation import check_is_fitted
+
+    from psmlearn.persistence import load_model
+
+    model = load_model(path)
+    name = type(model).__name__
+    if not hasattr(model, "predict"):
+        raise ValueError(
+            f"{printable(str(path))} holds a {name}, which finds no nuclei; a model of "
+            "`psmlearn train` is expected."
+        )
+    check_is_fitted(model)
+    devices = [key for key in model.get_params() if key.split("__")[-1] == "device"]
+    model.set_params(**dict.fromkeys(devices, device))
+    for part in _fitted_parts(model):
+        keys = [key for key in part.get_params() if key.split("__")[-1] == "device"]
+        part.set_params(**dict.fromkeys(keys, device))
+    return model
+
+
+def own_pixel_size(model: Any) -> float | str:
+    """Return the pixel size that a model was trained at, or "file"."""
+    for part in (*reversed(_fitted_parts(model)), model):
+        for key, value in part.get_params().items():
+            if key.split("__")[-1] == "pixel_size":
+                return value if isinstance(value, (float, int, str)) else PIXEL_SIZE
+    return PIXEL_SIZE
+
+
+def set_pixel_size(model: Any, size: float | str) -> None:
+    """Set the pixel size of the images that come now."""
+    for part in (*_fitted_parts(model), model):
+        keys = [key for key in part.get_params() if key.split("__")[-1] == "pixel_size"]
+        part.set_params(**dict.fromkeys(keys, size))
+
+
+def _fitted_parts(model: Any) -> list[Any]:
+    """Return the fitted parts of a chain, the labeler first."""
+    parts = [getattr(model, name, None) for name in ("labeler_", "segmenter_")]
+    return [part for part in parts if part is not None]
