@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,3 +171,38 @@ def test_what_is_no_fitted_model_is_one_line(folder, tmp_path):
         done = run("apply", folder / "new", "--model", path, "--output", out)
         assert done.exit_code in (1, 2) and told in done.output, done.output
         assert "Traceback" not in done.output and not out.exists()
+
+
+def test_masks_beside_their_images_are_left_out_by_name(folder, tmp_path, monkeypatch):
+    seen = []
+
+    def train(batch, *settings):
+        seen.extend(Path(path).name for path in batch.paths)
+        return NucleiSegmenter()
+
+    monkeypatch.setattr(_chain, "train", train)
+    image = (folder / "old" / "a.png").read_bytes()
+    names = [
+        "a",
+        "a_inst",
+        "a-mask",
+        "b_labels",
+        "c.d",
+        "c.d_CP_MASKS",
+        "gt",
+        "a_masked",
+    ]
+    for name in names:
+        (tmp_path / f"{name}.png").write_bytes(image)
+    done = run("train", tmp_path, "--model", tmp_path / "m.psm")
+    assert done.exit_code == 0, done.output
+    assert seen == ["a.png", "a_masked.png", "b_labels.png", "c.d.png", "gt.png"]
+    told = [line for line in done.output.splitlines() if "mask of an image" in line]
+    assert len(told) == 1
+    assert all(
+        f"{name}.png" in told[0] for name in ("a_inst", "a-mask", "c.d_CP_MASKS")
+    )
+    # Whoever names it by itself means it.
+    seen.clear()
+    run("train", tmp_path / "a_inst.png", "--model", tmp_path / "n.psm")
+    assert seen == ["a_inst.png"]

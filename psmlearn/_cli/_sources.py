@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,6 +25,12 @@ _FOREIGN_SUFFIXES = frozenset(
     ".hdr .ppm .pgm .pbm .pnm .dng .cr2 .cr3 .nef .arw .orf .rw2 .svg .eps .pdf .ico "
     ".tf2 .apng .mng .jpm .ptif .ptiff .tiff.gz .tif.gz .npy .npz .nii .mha .mhd "
     ".nrrd .mat .h5 .hdf5 .zarr .n5".split()
+)
+
+# What masks of an image are called, beside it.
+_MASK_NAME = re.compile(
+    r"(.+?)[-_. ](?:cp_)?(?:masks?|labels?|inst|instances?|seg|segmentation|gt)",
+    re.IGNORECASE,
 )
 
 
@@ -93,6 +100,12 @@ def _search(
             found.append(str(Path(entry.path)))
         elif why:
             left.setdefault(why, []).append(entry.name)
+    stems = {Path(path).stem for path in found}
+    for path in list(found):
+        named = _MASK_NAME.fullmatch(Path(path).stem)
+        if named and named[1] in stems:
+            found.remove(path)
+            left.setdefault("mask of an image beside it", []).append(Path(path).name)
     if left:
         told = "; ".join(f"{tell_some(names)} ({why})" for why, names in left.items())
         terminal.say(f"left out of {printable(folder)}: {told}", err=True)
