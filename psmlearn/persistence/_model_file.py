@@ -127,6 +127,10 @@ def load_model(path: str | os.PathLike[str]) -> Any:
 def read_model_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what a model file tells of itself, without its arrays.
 
+    Parameters
+    ----------
+    path : str or path
+
     Returns
     -------
     header : dict
@@ -136,6 +140,18 @@ def read_model_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     ------
     FileNotFoundError, IsADirectoryError, ModelFileError
         As :func:`load_model`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from psmlearn import SemanticClusterer, save_model
+    >>> from psmlearn.persistence import read_model_header
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(SemanticClusterer(), Path(folder, "model.psm"))
+    ...     header = read_model_header(Path(folder, "model.psm"))
+    >>> header["format_version"], header["model"]["$object"][0]
+    (1, 'SemanticClusterer')
     """
     from safetensors import safe_open
 
