@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The command line: ``psmlearn segment``, ``train`` and ``apply``, a file each.
+"""The command line: ``psmlearn segment``, ``train``, ``apply``, ``evaluate``.
 
 ``_options.py`` holds what they share, ``_chain.py`` goes from images to a trained
 chain, ``_results.py`` from a chain to files, ``_model_path.py`` to and from models.
@@ -14,6 +14,7 @@ import click
 
 import psmlearn
 from psmlearn._cli._apply import apply
+from psmlearn._cli._evaluate import evaluate
 from psmlearn._cli._segment import segment
 from psmlearn._cli._train import train
 
@@ -26,5 +27,5 @@ def main() -> None:
     """Label-free nuclei segmentation for histology."""
 
 
-for command in (segment, train, apply):
+for command in (segment, train, apply, evaluate):
     main.add_command(command)

@@ -28,7 +28,7 @@ _FOREIGN_SUFFIXES = frozenset(
 )
 
 # What masks of an image are called, beside it.
-_MASK_NAME = re.compile(
+MASK_NAME = re.compile(
     r"(.+?)[-_. ](?:cp_)?(?:masks?|labels?|inst|instances?|seg|segmentation|gt)",
     re.IGNORECASE,
 )
@@ -102,7 +102,7 @@ def _search(
             left.setdefault(why, []).append(entry.name)
     stems = {Path(path).stem for path in found}
     for path in list(found):
-        named = _MASK_NAME.fullmatch(Path(path).stem)
+        named = MASK_NAME.fullmatch(Path(path).stem)
         if named and named[1] in stems:
             found.remove(path)
             left.setdefault("mask of an image beside it", []).append(Path(path).name)

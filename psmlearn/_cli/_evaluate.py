@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""``psmlearn evaluate``: score label images against true ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from psmlearn._cli._options import NamedPath
+from psmlearn._cli._sources import MASK_NAME, fold_name
+from psmlearn._cli._terminal import Terminal, count, tell_some
+from psmlearn.io import atomic_path
+from psmlearn.io._paths import IMAGE_SUFFIXES, printable
+
+_MEASURED_BY_ALL = ("macro", "micro", "std")
+
+
+@click.command()
+@click.argument("predictions", type=NamedPath(exists=True, path_type=Path))
+@click.argument("truth", type=NamedPath(exists=True, path_type=Path))
+@click.option(
+    "--radius",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Largest distance of two centres that match, in pixels.",
+)
+@click.option(
+    "--csv",
+    "table",
+    type=NamedPath(dir_okay=False, path_type=Path),
+    help="Write the scores of each image, and over all, to this file.",
+)
+@click.option(
+    "--json",
+    "record",
+    type=NamedPath(dir_okay=False, path_type=Path),
+    help="Write all scores with all digits to this file.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace these files.")
+def evaluate(
+    predictions: Path,
+    truth: Path,
+    radius: float,
+    table: Path | None,
+    record: Path | None,
+    overwrite: bool,
+) -> None:
+    """Score the label images PREDICTIONS against those of TRUTH (files or folders).
+
+    Of two folders files of one name go together, whatever their format; endings such
+    as _labels, _mask or _inst do not count as part of the name. It tells AJI, Dice,
+    panoptic quality, precision, recall and F1 of objects and of centres: the mean over
+    images, over the pooled counts, and the worst image.
+
+    \b
+    Examples:
+      psmlearn evaluate results/ masks/
+      psmlearn evaluate results/ masks/ --csv scores.csv --json scores.json
+      psmlearn evaluate a_labels.tif a_true.tif
+    """
+    from psmlearn.metrics import segmentation_report
+
+    terminal = Terminal()
+    with terminal.listening(messages=False), terminal.plain_errors():
+        targets = [path for path in (table, record) if path is not None]
+        _refuse_what_is_there(targets, (predictions, truth), overwrite=overwrite)
+        names, found, true = _pairs(predictions, truth, terminal)
+        terminal.say(f"{count(len(names), 'image')} scored")
+        options: dict[str, Any] = {"names": names, "radius": radius}
+        told = cast(
+            "dict[str, Any]",
+            segmentation_report(true, found, output_dict=True, **options),
+        )
+        terminal.say(str(segmentation_report(true, found, **options)))
+        if table is not None:
+            _write_table(table, told)
+            terminal.say(f"written to {table}")
+        if record is not None:
+            with atomic_path(record) as part, open(part, "w", encoding="utf-8") as file:
+                json.dump(_plain(told), file, indent=1, allow_nan=False)
+            terminal.say(f"written to {record}")
+
+
+def _refuse_what_is_there(
+    targets: list[Path], inputs: tuple[Path, ...], *, overwrite: bool
+) -> None:
+    for target in targets:
+        told = printable(str(target))
+        if any(os.path.realpath(target) == os.path.realpath(each) for each in inputs):
+            raise FileExistsError(f"{told!r} is to be scored; name another file.")
+        if os.path.lexists(target) and not overwrite:
+            raise FileExistsError(f"{told!r} is there; --overwrite replaces it.")
+
+
+def _pairs(
+    predictions: Path, truth: Path, terminal: Terminal
+) -> tuple[list[str], list[str], list[str]]:
+    """Return names, and the paths of predicted and true masks, that go together.
+
+    Raises
+    ------
+    click.UsageError
+        If one is a folder and the other none, or nothing goes together.
+    """
+    if predictions.is_dir() != truth.is_dir():
+        raise click.UsageError("Give two files, or two folders.")
+    if not truth.is_dir():
+        return [truth.name], [str(predictions)], [str(truth)]
+    found, true = _masks(predictions), _masks(truth)
+    both = [key for key in true if key in found]
+    if not both:
+        raise click.UsageError(
+            f"No mask in {printable(str(predictions))} has the name of one in "
+            f"{printable(str(truth))}: there are {tell_some(found) or 'none'}, and "
+            f"{tell_some(true) or 'none'}."
+        )
+    for folder, these, others in ((predictions, found, true), (truth, true, found)):
+        alone = [Path(these[key]).name for key in these if key not in others]
+        if alone:
+            terminal.say(f"not scored, alone in {folder}: {tell_some(alone)}", err=True)
+    names = [Path(true[key]).name for key in both]
+    return names, [found[key] for key in both], [true[key] for key in both]
+
+
+def _masks(folder: Path) -> dict[str, str]:
+    """Return the masks of a folder by the names of their images.
+
+    Where some files are called masks, only these are.
+
+    Raises
+    ------
+    ValueError
+        If two masks have one name.
+    """
+    masks: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+            continue
+        named = MASK_NAME.fullmatch(path.stem)
+        place = masks if named else others
+        place.setdefault(fold_name(named[1] if named else path.stem), []).append(
+            str(path)
+        )
+    chosen = masks or others
+    for paths in chosen.values():
+        if len(paths) > 1:
+            raise ValueError(
+                f"{tell_some(paths)} are masks of one image; leave one of them there."
+            )
+    return {key: paths[0] for key, paths in chosen.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold: NaN, a score that is not defined, becomes null."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _write_table(path: Path, told: dict[str, Any]) -> None:
+    """Write a row for each image, and one for each mean over all."""
+    scores = told["scores"]
+    with (
+        atomic_path(path) as part,
+        open(part, "w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image", *scores])
+        for index, name in enumerate(told["image_names"]):
+            values = [score["per_image"][index] for score in scores.values()]
+            writer.writerow([name, *values])
+        for kind in _MEASURED_BY_ALL:
+            writer.writerow([kind, *(score[kind] for score in scores.values())])
