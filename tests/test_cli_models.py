@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
     for name, image in zip(("old/a", "old/b", "new/c"), images, strict=True):
         path = place / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
-        imsave(path, (np.asarray(image) * 255).round().astype(np.uint8))
+        imsave(path, image)
     return place
 
 
