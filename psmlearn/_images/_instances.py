@@ -313,6 +313,7 @@ def decode_instances(
     threshold: float = 0.5,
     diameter: float,
     min_area: float = 0,
+    by_shape: bool = True,
 ) -> np.ndarray:
     """Objects from a network's foreground probability and inner distance.
 
@@ -329,6 +330,9 @@ def decode_instances(
         Typical diameter of a nucleus in pixels.
     min_area : int, default=0
         Objects of fewer pixels are dropped.
+    by_shape : bool, default=True
+        Whether touching objects are cut along the valleys of the distance so that the
+        parts come near to ellipses; else by the outline, the distance as a weight.
 
     Returns
     -------
@@ -356,5 +360,9 @@ def decode_instances(
     mask = clean_mask(
         probability > threshold, min_area=min_area, max_hole_area=max_hole_area
     )
-    labels = split_by_distance(mask, np.clip(distance, 0, 1), diameter=diameter)
+    distance = np.clip(distance, 0, 1)
+    if by_shape:
+        labels = split_by_distance(mask, distance, diameter=diameter)
+    else:
+        labels = split_touching(mask, diameter=diameter, intensity=distance)
     return relabel(remove_small(fill_holes_per_label(labels), min_area))

@@ -187,13 +187,19 @@ class Distance(Targets):
         diameter: float,
         min_area: int,
     ) -> np.ndarray:
-        """Return the label image, split by the distance and by shape."""
+        """Return the label image, split by the distance and by shape.
+
+        Where there are several classes, the shape has no part in it: among stained
+        nuclei the pale ones, whose outlines are not sure, would be cut to pieces.
+        """
+        n_classes = output.shape[-1] - 1 - self.n_further
         return decode_instances(
             probability,
             output[..., -1],
             threshold=threshold,
             diameter=diameter,
             min_area=min_area,
+            by_shape=n_classes < 2,
         )
 
 

@@ -11,6 +11,7 @@ from scipy import ndimage as ndi
 
 from psmlearn._images._ellipses import fit_ellipses, moment_sums
 from psmlearn._images._splitting import _best_cut, split_by_distance
+from psmlearn.segmentation import Distance
 
 ROWS, COLUMNS = np.mgrid[:120, :160]
 DIAMETER = 20
@@ -160,3 +161,16 @@ def test_ellipses_fill_theirs_and_two_discs_do_not():
     assert perimeter == pytest.approx(2 * np.pi * 30, rel=0.02)
     assert fit(lying(60, 80, 20, 50))[0] == pytest.approx(1, abs=0.01)
     assert fit(disc(60, 50, 20) | disc(60, 100, 20))[0] < 0.8
+
+
+def test_only_nuclei_of_one_class_are_cut_by_shape():
+    # A crowd without gaps: the outline does not tell, the distance does.
+    crowd = [disc(40 + 15 * i, 60 + 15 * k) for i in range(3) for k in range(3)]
+    mask, distance = np.any(crowd, axis=0), true_distance(*crowd)
+    probability = mask.astype(np.float32)
+    options = {"threshold": 0.5, "diameter": DIAMETER, "min_area": 10}
+    for n_classes, expected in ((1, 9), (2, 1)):
+        planes = [1 - probability, *[probability / n_classes] * n_classes, distance]
+        output = np.stack(planes, axis=-1)
+        found = Distance().find_objects(output, probability, **options)
+        assert found.max() == expected
