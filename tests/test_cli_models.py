@@ -12,7 +12,14 @@ from click.testing import CliRunner
 from numpy.testing import assert_array_equal
 from skimage.io import imsave
 
-from psmlearn import NucleiSegmenter, SelfActivationMapper, _cli, load_model, save_model
+from psmlearn import (
+    NucleiSegmenter,
+    SelfActivationMapper,
+    SemanticClusterer,
+    _cli,
+    load_model,
+    save_model,
+)
 from psmlearn._cli import _chain
 from psmlearn.datasets import load_geojson, make_nuclei
 from psmlearn.io import read_labels
@@ -206,3 +213,19 @@ def test_masks_beside_their_images_are_left_out_by_name(folder, tmp_path, monkey
     seen.clear()
     run("train", tmp_path / "a_inst.png", "--model", tmp_path / "n.psm")
     assert seen == ["a_inst.png"]
+
+
+def test_a_clusterer_is_a_model_too(tmp_path):
+    images = make_nuclei(
+        n_images=2, shape=(64, 64), stain="ki67", random_state=0
+    ).images
+    image = tmp_path / "a.png"
+    imsave(image, images[0])
+    model = SemanticClusterer(classes="ki67", pixel_size=0.5).fit(images)
+    save_model(model, tmp_path / "m.psm")
+    done = run("apply", image, "-m", tmp_path / "m.psm", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    (expected,) = model.predict([image])
+    assert_array_equal(read_labels(tmp_path / "out" / "a_labels.tif"), expected)
+    assert (tmp_path / "out" / "a_points.csv").is_file()
+    assert not (tmp_path / "out" / "a_map.png").exists()

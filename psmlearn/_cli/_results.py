@@ -61,7 +61,10 @@ class Kinds:
     def of(cls, model: Any) -> Kinds:
         """Tell those of a fitted chain or segmenter."""
         segmenter = getattr(model, "segmenter_", model)
-        with_classes = getattr(segmenter, "classes_", None) is not None
+        with_classes = (
+            getattr(segmenter, "classes_", None) is not None
+            or len(getattr(segmenter, "class_names_", ())) > 1
+        )
         steps = getattr(getattr(model, "labeler_", None), "named_steps", {})
         return cls(with_classes, "maps" in steps and not with_classes)
 
