@@ -82,7 +82,7 @@ def test_what_is_not_defined_is_null(tmp_path):
     [
         (["{found}/a_labels.tif", "{true}"], "two files, or two folders"),
         (["{found}", "{empty}"], "has the name of one in"),
-        (["{found}", "{true}", "--csv", "{found}/a_labels.tif"], "is there"),
+        (["{found}", "{true}", "--csv", "{found}/a_labels.tif"], "end in .csv"),
         (
             [
                 "{found}/a_labels.tif",
@@ -106,6 +106,20 @@ def test_bad_input_is_one_line(folders, tmp_path, arguments, told):
     assert done.exit_code in (1, 2) and told in done.output, done.output
     assert "Traceback" not in done.output
     assert (true / "A_inst.png").read_bytes() == before
+
+
+def test_masks_within_the_folders_are_never_replaced(folders):
+    found, true, _ = folders
+    for target, told in (
+        (true / "A_inst.png", "is to be scored"),
+        (true / "A.png", "is called an image"),
+    ):
+        before = target.read_bytes()
+        done = run(found, true, "--json", target, "--overwrite")
+        assert done.exit_code == 1 and told in done.output, done.output
+        assert target.read_bytes() == before
+    done = run(found, true, "--csv", true / "scores.txt")
+    assert done.exit_code == 1 and "has to end in .csv" in done.output
 
 
 def test_two_masks_of_one_image_are_told(folders):

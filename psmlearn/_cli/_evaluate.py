@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -15,7 +14,7 @@ import click
 from psmlearn._cli._options import NamedPath
 from psmlearn._cli._sources import MASK_NAME, fold_name
 from psmlearn._cli._terminal import Terminal, count, tell_some
-from psmlearn.io import atomic_path
+from psmlearn.io import atomic_path, write_table
 from psmlearn.io._paths import IMAGE_SUFFIXES, printable
 
 _MEASURED_BY_ALL = ("macro", "micro", "std")
@@ -66,21 +65,20 @@ def evaluate(
       psmlearn evaluate a_labels.tif a_true.tif
     """
     from psmlearn.metrics import segmentation_report
+    from psmlearn.metrics._report import format_report
 
     terminal = Terminal()
     with terminal.listening(messages=False), terminal.plain_errors():
-        targets = [path for path in (table, record) if path is not None]
-        _refuse_what_is_there(targets, (predictions, truth), overwrite=overwrite)
         names, found, true = _pairs(predictions, truth, terminal)
-        terminal.say(f"{count(len(names), 'image')} scored")
-        options: dict[str, Any] = {"names": names, "radius": radius}
-        told = cast(
-            "dict[str, Any]",
-            segmentation_report(true, found, output_dict=True, **options),
+        _check_targets(table, record, [*found, *true], overwrite=overwrite)
+        report = segmentation_report(
+            true, found, names=names, radius=radius, output_dict=True
         )
-        terminal.say(str(segmentation_report(true, found, **options)))
+        told = cast("dict[str, Any]", report)
+        terminal.say(f"{count(len(names), 'image')} scored")
+        terminal.say(format_report(told, digits=3))
         if table is not None:
-            _write_table(table, told)
+            write_table(table, _columns(told))
             terminal.say(f"written to {table}")
         if record is not None:
             with atomic_path(record) as part, open(part, "w", encoding="utf-8") as file:
@@ -88,13 +86,21 @@ def evaluate(
             terminal.say(f"written to {record}")
 
 
-def _refuse_what_is_there(
-    targets: list[Path], inputs: tuple[Path, ...], *, overwrite: bool
+def _check_targets(
+    table: Path | None, record: Path | None, masks: list[str], *, overwrite: bool
 ) -> None:
-    for target in targets:
+    """Refuse files that cannot be written, or may not be replaced, before any work."""
+    if table is not None and table.suffix.lower() != ".csv":
+        raise ValueError(f"--csv {printable(str(table))!r} has to end in .csv.")
+    inputs = {os.path.realpath(mask) for mask in masks}
+    for target in (table, record):
+        if target is None:
+            continue
         told = printable(str(target))
-        if any(os.path.realpath(target) == os.path.realpath(each) for each in inputs):
+        if os.path.realpath(target) in inputs:
             raise FileExistsError(f"{told!r} is to be scored; name another file.")
+        if target.suffix.lower() in IMAGE_SUFFIXES:
+            raise FileExistsError(f"{told!r} is called an image; name another file.")
         if os.path.lexists(target) and not overwrite:
             raise FileExistsError(f"{told!r} is there; --overwrite replaces it.")
 
@@ -167,17 +173,10 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _write_table(path: Path, told: dict[str, Any]) -> None:
-    """Write a row for each image, and one for each mean over all."""
-    scores = told["scores"]
-    with (
-        atomic_path(path) as part,
-        open(part, "w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", *scores])
-        for index, name in enumerate(told["image_names"]):
-            values = [score["per_image"][index] for score in scores.values()]
-            writer.writerow([name, *values])
-        for kind in _MEASURED_BY_ALL:
-            writer.writerow([kind, *(score[kind] for score in scores.values())])
+def _columns(told: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return a row for each image, and one for each mean over all."""
+    columns: dict[str, list[Any]] = {"image": [*told["image_names"], *_MEASURED_BY_ALL]}
+    for name, score in told["scores"].items():
+        over_all = [score[kind] for kind in _MEASURED_BY_ALL]
+        columns[name] = [*score["per_image"], *over_all]
+    return columns

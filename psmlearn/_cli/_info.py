@@ -33,8 +33,8 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
     """Tell what FILES hold: images, label images or models.
 
     Of an image its size, channels, values, the pixel size that the file tells, and what
-    its colours look like. Of a model its parts, the parameters that were changed, and
-    who wrote it.
+    its colours look like. Of a model its parts, with pixel size, classes, seed and
+    epochs, and which psmlearn wrote it.
 
     \b
     Examples:
@@ -100,15 +100,11 @@ def _look_at_image(path: Path) -> dict[str, Any]:
 
 def _guess(path: Path) -> str:
     """Guess the staining of an image as the estimators do."""
-    import warnings
-
     from psmlearn._images._staining import guess_staining
     from psmlearn.io import check_images
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            batch = check_images([path], caller="psmlearn info")
+        batch = check_images([path], caller="psmlearn info")
     except ValueError:
         return ""
     return guess_staining(batch[0][..., :3], batch.shown(0))

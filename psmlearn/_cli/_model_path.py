@@ -86,28 +86,29 @@ def load(path: Path, device: str) -> Any:
             "`psmlearn train` is expected."
         )
     check_is_fitted(model)
-    devices = [key for key in model.get_params() if key.split("__")[-1] == "device"]
-    model.set_params(**dict.fromkeys(devices, device))
-    for part in _fitted_parts(model):
-        keys = [key for key in part.get_params() if key.split("__")[-1] == "device"]
-        part.set_params(**dict.fromkeys(keys, device))
+    _set_everywhere(model, "device", device)
     return model
 
 
 def own_pixel_size(model: Any) -> float | str:
-    """Return the pixel size that a model was trained at, or "file"."""
+    """Return the pixel size of a model's training; "file" where there were several."""
     for part in (*reversed(_fitted_parts(model)), model):
         for key, value in part.get_params().items():
             if key.split("__")[-1] == "pixel_size":
-                return value if isinstance(value, (float, int, str)) else PIXEL_SIZE
+                return value if isinstance(value, (float, int)) else "file"
     return PIXEL_SIZE
 
 
 def set_pixel_size(model: Any, size: float | str) -> None:
     """Set the pixel size of the images that come now."""
+    _set_everywhere(model, "pixel_size", size)
+
+
+def _set_everywhere(model: Any, name: str, value: Any) -> None:
+    """Set a parameter of a model, and of all that is in it, fitted or not."""
     for part in (*_fitted_parts(model), model):
-        keys = [key for key in part.get_params() if key.split("__")[-1] == "pixel_size"]
-        part.set_params(**dict.fromkeys(keys, size))
+        keys = [key for key in part.get_params() if key.split("__")[-1] == name]
+        part.set_params(**dict.fromkeys(keys, value))
 
 
 def _fitted_parts(model: Any) -> list[Any]:

@@ -456,7 +456,11 @@ def _masks_and_probabilities(segmenter: Any, given: Any) -> tuple[Any, Any]:
 
     The probabilities are None where it gives none.
     """
-    if isinstance(segmenter, MaskSegmenter):
+    # A subclass that predicts in its own way is asked for that.
+    kind, ours = type(segmenter), MaskSegmenter
+    if getattr(kind, "predict", None) is ours.predict and (
+        kind.predict_proba is ours.predict_proba
+    ):
         return segmenter._predict_with_proba(given)
     masks = segmenter.predict(given)
     if not hasattr(segmenter, "predict_proba"):

@@ -193,3 +193,16 @@ def test_clusterer_as_labeler_without_maps(data):
     np.testing.assert_array_equal(
         weights(model.fit(data.images)), weights(again.fit(list(data.images)))
     )
+
+
+def test_later_rounds_ask_a_segmenter_that_predicts_in_its_own_way():
+    class Bold(NucleiSegmenter):
+        def predict(self, X):
+            return [np.full(image.shape[:2], 1, np.int32) for image in X]
+
+    images = make_nuclei(n_images=2, shape=(64, 64), random_state=0).images
+    options = {"max_epochs": 1, "steps_per_epoch": 1, "patch_size": 32}
+    model = PseudoLabelSegmenter(
+        SemanticClusterer(), Bold(**options), n_rounds=2, doubt=0.0, random_state=0
+    ).fit(images)
+    assert model.n_pseudo_objects_[1] == 2  # one an image, as it says
