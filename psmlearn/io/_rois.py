@@ -136,7 +136,9 @@ def _set_outline(roi: Any, outline: Outline, roifile: Any) -> None:
     rings = [ring[:, ::-1] for polygon in outline.polygons for ring in polygon]
     corners = np.concatenate(rings)
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
-    roi.left, roi.top, roi.right, roi.bottom = map(int, (left, top, right, bottom))
+    # 16 bits, of which ImageJ takes those below -5000 for what is above 32,767.
+    box = np.array([left, top, right, bottom]).astype(np.int16)
+    roi.left, roi.top, roi.right, roi.bottom = box.tolist()
     if len(rings) > 1:
         roi.roitype = roifile.ROI_TYPE.RECT
         roi.multi_coordinates = np.concatenate([_as_path(ring) for ring in rings])

@@ -74,7 +74,7 @@ def test_classes_are_names_and_colours(tmp_path):
     assert [roi.name for roi in rois] == ["1 Positive", "2 Negative", "3 Class 7", "4"]
     colors = [roi.stroke_color for roi in rois]
     assert colors[0] == b"\xff\xfa\x3e\x3e" and colors[2] == b"\xff\x01\x02\x03"
-    assert colors[3] == roifile.ROI_COLOR_NONE
+    assert colors[3] == bytes(4)  # none
     assert rois[0].props == "label: 1\nclass: Positive\n"
     assert rois[3].props == "label: 4\n"
 
