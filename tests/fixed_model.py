@@ -42,12 +42,17 @@ class FixedModel:
         return masks
 
 
+def classes_of(chain):
+    """Return the classes that an unfitted chain of the command line tells apart."""
+    return getattr(chain.labeler, "classes", None)
+
+
 if __name__ == "__main__":
     from psmlearn import _cli
     from psmlearn._cli import _chain
 
-    def train(batch, *settings):
-        return FixedModel(settings[-1], float(os.environ.get("WAIT", "0")))
+    def train(chain, batch):
+        return FixedModel(classes_of(chain), float(os.environ.get("WAIT", "0")))
 
     _chain.train = train
     _cli.main(sys.argv[1:])

@@ -21,6 +21,7 @@ import psmlearn
 from psmlearn import PseudoLabelSegmenter, _cli
 from psmlearn._cli import _chain
 from psmlearn._cli._ledger import LEDGER_NAME
+from psmlearn._cli._record import RUN_NAME
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import (
     check_images,
@@ -38,8 +39,8 @@ def fixed_model(monkeypatch):
     """Replace training; what it was asked for is in the list."""
     calls = []
 
-    def train(*settings):
-        calls.append(settings)
+    def train(chain, batch):
+        calls.append((batch, chain))
         return FixedModel()
 
     monkeypatch.setattr(_chain, "train", train)
@@ -68,7 +69,7 @@ def test_every_image_of_a_folder_gets_its_files(fixed_model, folder, tmp_path):
     assert done.exit_code == 0, done.output
     names = {path.name for path in (tmp_path / "deep" / "out").iterdir()}
     files = {f"{n}_{kind}" for n in ("a", "a-2", "b") for kind in KINDS}
-    assert names == files | {LEDGER_NAME}
+    assert names == files | {LEDGER_NAME, RUN_NAME}
     assert "3 nuclei in 3 images" in done.output
     assert "b: 1 nucleus, mean area 5.0 square micrometres" in done.output
     assert str(tmp_path / "deep" / "out") in done.output.splitlines()[-1]
@@ -99,7 +100,7 @@ def test_an_image_without_nuclei(fixed_model, folder, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "b: 0 nuclei\n" in done.output
     table = (tmp_path / "out" / "b_nuclei.csv").read_text(encoding="utf-8")
-    assert table.splitlines()[0].startswith("label,centroid_row")
+    assert table.splitlines()[0].startswith("image,label,centroid_row")
     assert len(table.splitlines()) == 1
 
 
@@ -109,9 +110,16 @@ def test_options_reach_the_training(fixed_model, folder, tmp_path):
         *("--max-epochs", 3, "--random-state", 7),
     )
     assert done.exit_code == 0, done.output
-    ((batch, *settings),) = fixed_model
+    ((batch, chain),) = fixed_model
     assert [Path(path).name for path in batch.paths] == ["a.png", "a.tif", "b.png"]
-    assert settings == [0.25, 3, 7, "cpu", 0, None]
+    told = chain.get_params()
+    assert (told["random_state"], told["verbose"], told["n_rounds"]) == (7, 0, 2)
+    for part in ("segmenter", "labeler__maps"):
+        assert told[f"{part}__max_epochs"] == 3
+        assert told[f"{part}__device"] == "cpu"
+    assert (
+        told["segmenter__pixel_size"] == told["labeler__clusters__pixel_size"] == 0.25
+    )
 
 
 def read_rows(path):
@@ -137,12 +145,13 @@ def test_classes_give_points_and_the_labelling_index(
     out = tmp_path / "out"
     done = run(folder, "-o", out, "--classes", "ki67")
     assert done.exit_code == 0, done.output
-    assert fixed_model[0][-1] == "ki67"
+    assert fixed_model[0][1].labeler.classes == "ki67"
     kinds = KINDS - {"map.png"} | {"points.csv"}
     files = {f"{name}_{kind}" for name in ("a", "a-2", "b") for kind in kinds}
     assert {path.name for path in out.iterdir()} == files | {
         "labelling_index.csv",
         LEDGER_NAME,
+        RUN_NAME,
     }
     labels = read_labels(out / "a_labels.tif")
     assert_array_equal(labels, mask_of("a.png"))
@@ -255,11 +264,11 @@ def test_it_trains_on_two_classes(small_training, tmp_path):
 def test_the_sample_image(fixed_model, tmp_path):
     done = run("--sample", "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    files = {f"sample_{kind}" for kind in KINDS} | {LEDGER_NAME}
+    files = {f"sample_{kind}" for kind in KINDS} | {LEDGER_NAME, RUN_NAME}
     assert {path.name for path in (tmp_path / "out").iterdir()} == files
-    assert fixed_model[0][1] == 0.5  # its own pixel size
-    run("--sample", "-o", tmp_path / "out", "--pixel-size", "0.4")
-    assert fixed_model[1][1] == 0.4
+    assert fixed_model[0][1].segmenter.pixel_size == 0.5  # its own
+    run("--sample", "-o", tmp_path / "two", "--pixel-size", "0.4")
+    assert fixed_model[1][1].segmenter.pixel_size == 0.4
 
 
 @pytest.mark.parametrize(
@@ -305,7 +314,8 @@ def test_it_fits_the_default_chain_with_its_options(monkeypatch, classes):
     )
     image = np.full((32, 32, 3), 200, np.uint8)
     batch = check_images([image])
-    model = _chain.train(batch, 0.5, 3, 7, "cpu", 0, classes)
+    training = _chain.Training(3, 7, "cpu", classes)
+    model = _chain.train(_chain.make_chain(batch, 0.5, training, 0), batch)
     assert made == [(model, batch)]
     default = PseudoLabelSegmenter(classes=classes, pixel_size=0.5, device="cpu")
     for part, expected in zip(

@@ -83,7 +83,10 @@ def test_apply_gives_what_the_model_predicts(trained, folder, tmp_path):
     ids = expected[..., 0] if classes else expected
     assert len(features) == len(np.unique(ids[ids > 0]))
     # It leaves the file and the images alone, and comes out the same again.
-    again = run("apply", folder / "new", "--model", path, "-o", out, "--device", "cpu")
+    again = run(
+        *("apply", folder / "new", "--model", path, "-o", out, "--device", "cpu"),
+        "--overwrite",
+    )
     assert again.exit_code == 0, again.output
 
 
@@ -183,7 +186,7 @@ def test_what_is_no_fitted_model_is_one_line(folder, tmp_path):
 def test_masks_beside_their_images_are_left_out_by_name(folder, tmp_path, monkeypatch):
     seen = []
 
-    def train(batch, *settings):
+    def train(chain, batch):
         seen.extend(Path(path).name for path in batch.paths)
         return NucleiSegmenter()
 

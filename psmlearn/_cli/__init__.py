@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The command line: ``psmlearn segment``, ``train``, ``apply``, ``evaluate``,
-``info``.
+"""The command line: one file a command.
 
-``_options.py`` holds what they share, ``_chain.py`` goes from images to a trained
-chain, ``_results.py`` from a chain to files, ``_model_path.py`` to and from models.
+``_options.py`` holds what commands share, ``_config.py`` parameters in a file,
+``_chain.py`` goes from images to a trained chain, ``_work.py`` through the images of a
+run, ``_results.py`` from a chain to files, ``_model_path.py`` to and from models.
 ``_sources.py`` finds images, ``_outputs.py`` keeps the folder of results: what it will
 hold is known, and checked, before any work; ``_ledger.py`` is the list by which own
-files are told from those of others. ``_terminal.py`` says what happens.
+files are told from those of others, ``_resume.py`` what a run is known by and goes on
+from, ``_record.py`` what is told of it. ``_terminal.py`` says what happens.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import psmlearn
 from psmlearn._cli._apply import apply
 from psmlearn._cli._evaluate import evaluate
 from psmlearn._cli._info import info
+from psmlearn._cli._ki67 import ki67
 from psmlearn._cli._segment import segment
 from psmlearn._cli._train import train
 
@@ -29,5 +31,5 @@ def main() -> None:
     """Label-free nuclei segmentation for histology."""
 
 
-for command in (segment, train, apply, evaluate, info):
+for command in (segment, train, apply, ki67, evaluate, info):
     main.add_command(command)

@@ -5,72 +5,85 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from psmlearn._cli import _chain
-from psmlearn._cli._model_path import load, own_pixel_size, set_pixel_size
+from psmlearn._cli._model_path import load, own_pixel_size, quiet, set_pixel_size
 from psmlearn._cli._options import (
-    images_argument,
+    images_options,
+    make_search,
+    make_terminal,
     model_option,
     output_options,
     parse_pixel_size,
     pixel_size_option,
-    quiet_option,
+    run_options,
 )
 from psmlearn._cli._outputs import OutputFolder
-from psmlearn._cli._results import Kinds, plan, says_where_it_stopped, segment_all
-from psmlearn._cli._terminal import Terminal, count
+from psmlearn._cli._record import RunRecord
+from psmlearn._cli._results import Kinds
+from psmlearn._cli._terminal import count
+from psmlearn._cli._work import Work, device_name, model_identity, says_where_it_stopped
+
+__all__ = ["apply"]
 
 
 @click.command()
-@images_argument
+@images_options
 @model_option(required=True, help="A model that psmlearn wrote.", exists=True)
 @output_options
 @pixel_size_option(else_="that of the model's training")
 @click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."
 )
-@quiet_option
-def apply(
-    images: tuple[Path, ...],
-    model: Path,
-    output: Path,
-    overwrite: bool,
-    pixel_size: str | None,
-    device: str,
-    quiet: bool,
-) -> None:
+@run_options
+def apply(**options: Any) -> None:
     """Find every nucleus in IMAGES (files or folders) with a trained MODEL.
 
     It writes what `psmlearn segment` writes. Nothing is trained: images are best of the
-    stain and scanner that the model was trained on.
+    stain and scanner that the model was trained on. With --resume what is done already
+    stays, and images that have come since are added.
 
     \b
     Examples:
       psmlearn apply new-slides/ --model nuclei.psm --output nuclei/
+      psmlearn apply new-slides/ --model nuclei.psm --output nuclei/ --resume
     """
-    terminal = Terminal()
+    model: Path = options["model"]
+    output: Path = options["output"]
+    terminal, strict = make_terminal(options), options["strict"]
     terminal.know([str(output), str(model)])
-    asked = parse_pixel_size(pixel_size)
-    start = time.perf_counter()
-    with terminal.listening(messages=not quiet), terminal.plain_errors():
-        chain = load(model, device)
-        kinds = Kinds.of(chain)
-        paths = _chain.find_sources(images, False, output, terminal)
-        with (
-            OutputFolder(output, overwrite=overwrite) as folder,
-            says_where_it_stopped(terminal, len(paths)),
-        ):
-            jobs = plan(paths, kinds, folder, terminal)
-            batch = _chain.check(paths, terminal, "apply")
-            chosen, sizes = _chain.choose_pixel_size(
-                asked,
-                batch,
-                terminal,
-                default=own_pixel_size(chain),
-                whose="that of the model",
-            )
-            terminal.say(f"{model}: applied to {count(len(jobs), 'image')}")
-            set_pixel_size(chain, chosen)
-            segment_all(chain, kinds, batch, sizes, jobs, folder, terminal, start)
+    asked = parse_pixel_size(options["pixel_size"])
+    start, record = time.perf_counter(), RunRecord("apply")
+    with terminal.listening(), terminal.plain_errors():
+        chain = quiet(load(model, options["device"]))
+        kinds = Kinds.of(chain, options["also"])
+        kinds.check()
+        paths = _chain.find_sources(make_search(options), False, output, terminal)
+        with OutputFolder(
+            output, overwrite=options["overwrite"], resume=options["resume"]
+        ) as folder:
+            work = Work(folder, kinds, terminal, record)
+            with says_where_it_stopped(terminal, work):
+                work.name(paths, strict=strict)
+                given = [job.path for job in work.jobs]
+                batch, _, bad = _chain.check(given, terminal, "apply", strict=strict)
+                work.leave_out(bad)
+                chosen, sizes = _chain.choose_pixel_size(
+                    asked,
+                    batch,
+                    terminal,
+                    default=own_pixel_size(chain),
+                    whose="that of the model",
+                )
+                device = device_name(options["device"])
+                identity = model_identity("apply", model, device, pixel_size=chosen)
+                record.set(model=str(model), pixel_size=chosen, device=device)
+                work.begin(identity, paths)
+                n_left = count(len(work.left), "image")
+                terminal.say(f"{model}: applied to {n_left}")
+                set_pixel_size(chain, chosen)
+                work.segment(chain, batch, sizes, strict=strict)
+                work.finish(start)

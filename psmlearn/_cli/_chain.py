@@ -3,47 +3,138 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from psmlearn._cli._sources import find_images
-from psmlearn._cli._terminal import Terminal
+from psmlearn._cli._config import set_parameters
+from psmlearn._cli._sources import Search, find_images
+from psmlearn._cli._terminal import Terminal, count
+from psmlearn.io._paths import printable
 
 if TYPE_CHECKING:
     import numpy as np
 
     from psmlearn.io import ImageBatch
+    from psmlearn.segmentation import PseudoLabelSegmenter
 
-__all__ = ["PIXEL_SIZE", "check", "choose_pixel_size", "find_sources", "train"]
+__all__ = [
+    "PIXEL_SIZE",
+    "Training",
+    "check",
+    "choose_pixel_size",
+    "find_sources",
+    "make_chain",
+    "stages_of",
+    "train",
+]
 
 # The file does not tell; judged by the size of its nuclei, as of a 20x scan.
 SAMPLE_PIXEL_SIZE = 0.5
 PIXEL_SIZE = 0.25
 
 
+@dataclass(frozen=True)
+class Training:
+    """What a training is asked for.
+
+    Attributes
+    ----------
+    parameters : mapping of str to mapping
+        Of the parts, by `CONFIG_PARTS`, as --config gives them.
+    """
+
+    max_epochs: int | None = None
+    random_state: int = 0
+    device: str = "auto"
+    classes: str | None = None
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
 def find_sources(
-    images: tuple[Path, ...], sample: bool, output: Path | None, terminal: Terminal
+    search: Search, sample: bool, output: Path | None, terminal: Terminal
 ) -> list[str | None]:
     """Return the path of each image; None is the sample."""
     if not sample:
-        return list(find_images(images, output, terminal))
-    if images:
+        return list(find_images(search, output, terminal))
+    if search.images or search.lists:
         raise click.UsageError("Give IMAGES or --sample, not both.")
     return [None]
 
 
-def check(paths: Sequence[str | None], terminal: Terminal, command: str) -> ImageBatch:
-    """Look at all images; what is told of them is not told again by the training."""
+def check(
+    paths: Sequence[str | None], terminal: Terminal, command: str, *, strict: bool
+) -> tuple[ImageBatch, list[int], dict[int, Exception]]:
+    """Look at all images before any work.
+
+    What is told of them is not told again by the training.
+
+    Returns
+    -------
+    batch : ImageBatch
+        The good ones.
+    places : list of int
+        Theirs among `paths`.
+    bad : dict of int to Exception
+        What is wrong with the others, by place; none with `strict`.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        If all images are bad; with `strict` if any is.
+    """
     from psmlearn.datasets import load_sample_image
     from psmlearn.io import check_images
 
     sources = [load_sample_image() if path is None else path for path in paths]
-    batch = check_images(sources, caller=f"psmlearn {command}")
+    caller = f"psmlearn {command}"
+    try:
+        batch = check_images(sources, caller=caller)
+        places, bad = list(range(len(paths))), {}
+    except (ValueError, TypeError, OSError):
+        if strict or len(sources) == 1:
+            raise
+        bad = _find_bad(sources, caller)
+        places = [place for place in range(len(paths)) if place not in bad]
+        if not places or not bad:
+            raise
+        batch = check_images([sources[place] for place in places], caller=caller)
     terminal.mute_told()
-    return batch
+    return batch, places, bad
+
+
+def _find_bad(sources: list[Any], caller: str) -> dict[int, Exception]:
+    """Look at each image by itself; return what is wrong, by place."""
+    from psmlearn.io import check_images
+
+    bad: dict[int, Exception] = {}
+    channels: dict[int, int] = {}
+    for place, source in enumerate(sources):
+        try:
+            channels[place] = check_images([source], caller=caller).n_channels
+        except (ValueError, TypeError, OSError) as error:
+            bad[place] = _without_number(error)
+    if channels:
+        counted = Counter(channels.values())
+        usual, n_usual = counted.most_common(1)[0]
+        for place, number in channels.items():
+            if number != usual:
+                bad[place] = ValueError(
+                    f"{printable(str(sources[place]))} has {count(number, 'channel')}, "
+                    f"and {n_usual} others have {usual}"
+                )
+    return dict(sorted(bad.items()))
+
+
+def _without_number(error: Exception) -> Exception:
+    """Return an error about one image of one: its number says nothing."""
+    text = re.sub(r"^(psmlearn \w+: )?image 0 \((.*?)\)", r"\2", str(error))
+    return ValueError(text) if text != str(error) else error
 
 
 def choose_pixel_size(
@@ -99,29 +190,45 @@ def _read_pixel_size(path: str | None) -> float | None:
         return None
 
 
-def train(
-    batch: ImageBatch,
-    pixel_size: float | str,
-    max_epochs: int | None,
-    random_state: int,
-    device: str,
-    verbose: int,
-    classes: str | None,
-) -> Any:
-    """Fit the default chain on checked images."""
+def make_chain(
+    batch: ImageBatch, pixel_size: float | str, training: Training, verbose: int
+) -> PseudoLabelSegmenter:
+    """Return the default chain for checked images, with parameters of one's own.
+
+    Raises
+    ------
+    ValueError
+        If a part has no such parameter, or would not take the value.
+    """
     from psmlearn.segmentation import PseudoLabelSegmenter
     from psmlearn.segmentation._defaults import default_chain, default_rounds
 
-    known = cast("Literal['ki67'] | None", classes)  # click has checked it
+    known = cast("Literal['ki67'] | None", training.classes)  # click has checked it
     labeler, segmenter = default_chain(
         batch,
         classes=known,
         pixel_size=pixel_size,
-        device=device,
-        verbose=int(verbose),
-        max_epochs=max_epochs,
+        device=training.device,
+        max_epochs=training.max_epochs,
     )
-    model = PseudoLabelSegmenter(
-        labeler, segmenter, n_rounds=default_rounds(known), random_state=random_state
+    chain = PseudoLabelSegmenter(
+        labeler,
+        segmenter,
+        n_rounds=default_rounds(known),
+        random_state=training.random_state,
+        verbose=verbose,
     )
-    return model.fit(batch)
+    set_parameters(chain, training.parameters)
+    return chain
+
+
+def train(chain: PseudoLabelSegmenter, batch: ImageBatch) -> Any:
+    """Fit a chain to checked images."""
+    return chain.fit(batch)
+
+
+def stages_of(chain: PseudoLabelSegmenter) -> list[str]:
+    """Return what the stages of a training are called."""
+    from psmlearn.segmentation._pseudo_label import chain_stages
+
+    return chain_stages(chain.labeler, chain.segmenter, int(chain.n_rounds))

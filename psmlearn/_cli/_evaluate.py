@@ -68,7 +68,7 @@ def evaluate(
     from psmlearn.metrics._report import format_report
 
     terminal = Terminal()
-    with terminal.listening(messages=False), terminal.plain_errors():
+    with terminal.listening(), terminal.plain_errors():
         names, found, true = _pairs(predictions, truth, terminal)
         _check_targets(table, record, [*found, *true], overwrite=overwrite)
         report = segmentation_report(

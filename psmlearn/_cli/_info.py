@@ -42,7 +42,7 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
     """
     terminal = Terminal()
     terminal.know(map(str, files))
-    with terminal.listening(messages=False), terminal.plain_errors():
+    with terminal.listening(), terminal.plain_errors():
         told = [{"file": str(path), **_look_at(path)} for path in files]
     if as_json:
         click.echo(json.dumps(told, indent=1))

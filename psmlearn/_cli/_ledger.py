@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The list, in a folder, of the files that psmlearn wrote there.
 
-One JSON object a line: what a file is called, its size and hash, and the image that it
-comes from. Lines are added before a file takes its name, so that a run that is killed
-leaves no file that looks like somebody else's; a line more does no harm.
+One JSON object a line: what a file is called, its size and hash, the image that it
+comes from, and the run that wrote it. Lines are added before a file takes its name, so
+that a run that is killed leaves no file that looks like somebody else's; a line more
+does no harm.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Record:
     # Path of the image, from the folder, so that both can be moved together; None for
     # what comes of several.
     source: str | None
+    # What the run is known by; the same images, model and parameters give the same.
+    run: str | None = None
 
 
 class Ledger:
@@ -130,10 +133,13 @@ def _as_record(value: object) -> Record | None:
     if not isinstance(value, dict):
         return None
     name, size, found = (value.get(key) for key in ("name", "size", "sha256"))
-    source = value.get("source")
     if not (isinstance(name, str) and isinstance(size, int) and isinstance(found, str)):
         return None
-    return Record(name, size, found, source if isinstance(source, str) else None)
+    source, run = (
+        each if isinstance(each, str) else None
+        for each in (value.get("source"), value.get("run"))
+    )
+    return Record(name, size, found, source, run)
 
 
 def _not_ours(path: str) -> str:

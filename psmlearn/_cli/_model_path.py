@@ -12,7 +12,14 @@ from psmlearn._cli._chain import PIXEL_SIZE
 from psmlearn._cli._terminal import Terminal
 from psmlearn.io._paths import printable
 
-__all__ = ["check_model_path", "load", "own_pixel_size", "save", "set_pixel_size"]
+__all__ = [
+    "check_model_path",
+    "load",
+    "own_pixel_size",
+    "quiet",
+    "save",
+    "set_pixel_size",
+]
 
 
 def check_model_path(
@@ -102,6 +109,13 @@ def own_pixel_size(model: Any) -> float | str:
 def set_pixel_size(model: Any, size: float | str) -> None:
     """Set the pixel size of the images that come now."""
     _set_everywhere(model, "pixel_size", size)
+
+
+def quiet(model: Any) -> Any:
+    """Return a model that shows no bars of its own."""
+    if hasattr(model, "get_params"):
+        _set_everywhere(model, "verbose", 0)
+    return model
 
 
 def _set_everywhere(model: Any, name: str, value: Any) -> None:

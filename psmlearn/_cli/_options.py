@@ -9,14 +9,23 @@ from typing import Any
 
 import click
 
+from psmlearn._cli._chain import Training
+from psmlearn._cli._config import config_option, parts_of_config
+from psmlearn._cli._results import ALSO
+from psmlearn._cli._sources import Search
+from psmlearn._cli._terminal import Terminal
+
 __all__ = [
     "NamedPath",
-    "images_argument",
+    "images_options",
+    "make_search",
+    "make_terminal",
+    "make_training",
     "model_option",
     "output_options",
     "parse_pixel_size",
     "pixel_size_option",
-    "quiet_option",
+    "run_options",
     "training_options",
 ]
 
@@ -35,8 +44,68 @@ _PIXEL_SIZE_HELP = (
     "tell it, else {else_}]"
 )
 
-images_argument = click.argument("images", nargs=-1, type=NamedPath(path_type=Path))
-quiet_option = click.option("--quiet", is_flag=True, help="No progress bars.")
+
+def images_options(command: Any) -> Any:
+    """Add IMAGES, and what tells which of the images of folders are meant."""
+    options = [
+        click.argument("images", nargs=-1, type=NamedPath(path_type=Path)),
+        click.option(
+            "--list",
+            "lists",
+            multiple=True,
+            type=NamedPath(exists=True, dir_okay=False, path_type=Path),
+            help="Text file with a path a line, from where it lies; may be repeated.",
+        ),
+        click.option(
+            "--pattern",
+            "patterns",
+            multiple=True,
+            metavar="GLOB",
+            help="Of folders, images whose name or path fits, such as '*_HE.tif'; may "
+            "be repeated.",
+        ),
+        click.option(
+            "--recursive", is_flag=True, help="Search folders within folders, too."
+        ),
+        click.option(
+            "--strict",
+            is_flag=True,
+            help="Stop at the first bad image. Else others go on, and the exit status "
+            "is 3.",
+        ),
+    ]
+    return _add(options, command)
+
+
+def make_search(options: dict[str, Any]) -> Search:
+    """Return what `images_options` gave."""
+    return Search(
+        options["images"], options["lists"], options["patterns"], options["recursive"]
+    )
+
+
+def run_options(command: Any) -> Any:
+    """Add what is said, and where."""
+    options = [
+        click.option("--quiet", is_flag=True, help="No progress, no stages."),
+        click.option(
+            "--log-file",
+            type=NamedPath(path_type=Path),
+            help="Add all that is said, with the time, to this file.",
+        ),
+    ]
+    return _add(options, command)
+
+
+def make_terminal(options: dict[str, Any]) -> Terminal:
+    """Return what `run_options` asked for."""
+    return Terminal(quiet=options["quiet"], log_file=options["log_file"])
+
+
+def _add(options: list[Callable[[Any], Any]], command: Any) -> Any:
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def pixel_size_option(else_: str) -> Callable[[Any], Any]:
@@ -63,24 +132,39 @@ def model_option(
 
 def output_options(command: Any) -> Any:
     """Add the folder of results, and what may be replaced there."""
-    command = click.option(
-        "--overwrite",
-        is_flag=True,
-        help="Replace files in the way that psmlearn did not write, or that were "
-        "changed since. Images are never replaced.",
-    )(command)
-    return click.option(
-        "--output",
-        "-o",
-        default="psmlearn-output",
-        show_default=True,
-        type=NamedPath(file_okay=False, path_type=Path),
-        help="Folder to write to; made where it is missing.",
-    )(command)
+    options = [
+        click.option(
+            "--output",
+            "-o",
+            default="psmlearn-output",
+            show_default=True,
+            type=NamedPath(file_okay=False, path_type=Path),
+            help="Folder to write to; made where it is missing.",
+        ),
+        click.option(
+            "--also",
+            multiple=True,
+            type=click.Choice(ALSO),
+            help="Write this for each image, too: outlines for ImageJ, objects as "
+            "COCO JSON, the table as Parquet; may be repeated.",
+        ),
+        click.option(
+            "--resume",
+            is_flag=True,
+            help="Go on with a run that was broken off; what it finished stays.",
+        ),
+        click.option(
+            "--overwrite",
+            is_flag=True,
+            help="Replace results of earlier runs of these images. What psmlearn did "
+            "not write, or was changed since, is never replaced.",
+        ),
+    ]
+    return _add(options, command)
 
 
-def training_options(command: Any) -> Any:
-    """Add what training asks for."""
+def training_options(*, with_classes: bool = True) -> Callable[[Any], Any]:
+    """Return what adds what training asks for, with --classes or without."""
     options = [
         click.option(
             "--max-epochs",
@@ -106,9 +190,15 @@ def training_options(command: Any) -> Any:
             "2 negative (blue, haematoxylin).",
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    chosen = options if with_classes else options[:-1]
+    return lambda command: config_option(_add(chosen, command))
+
+
+def make_training(options: dict[str, Any], **others: Any) -> Training:
+    """Return what `training_options` gave, with what --config says of parts."""
+    names = ("max_epochs", "random_state", "device", "classes")
+    given = {name: options[name] for name in names if name in options}
+    return Training(**given, **others, parameters=parts_of_config())
 
 
 def parse_pixel_size(text: str | None) -> float | str | None:

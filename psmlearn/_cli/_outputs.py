@@ -32,6 +32,7 @@ _NAME_ERRORS = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 # Names that no disk refuses, so that nothing has to be tried.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,99}")
 _SHORT_LENGTHS = (200, 120, 60, 30)
+_OWN = "of an earlier run"
 # Stands for the path of an image that is no file.
 SAMPLE = "(sample)"
 
@@ -47,8 +48,10 @@ class OutputFolder:
     ----------
     path : Path
     overwrite : bool, default=False
-        Whether files that psmlearn did not write, or that were changed since, may be
-        replaced, too. Images of this run never are.
+        Whether files that psmlearn wrote, and nobody changed since, may be replaced.
+        Others never are.
+    resume : bool, default=False
+        Whether those of the same run may be.
 
     Raises
     ------
@@ -58,15 +61,21 @@ class OutputFolder:
         If another run writes to it.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, overwrite: bool = False, resume: bool = False
+    ) -> None:
         self.path = path
         self.overwrite = overwrite
+        self.resume = resume
         self._ledger = Ledger([])
         self._inputs: _Files = _Files([])
         self._sources: set[str] = set()
         self._stack = ExitStack()
         self._descriptor = -1
         self.n_written = 0
+        # What this run is known by, once that is clear.
+        self.run: str | None = None
+        self._keeps: frozenset[str] = frozenset()
 
     def __enter__(self) -> OutputFolder:
         with ExitStack() as stack:
@@ -81,25 +90,31 @@ class OutputFolder:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def fit_names(self, names: Sequence[str], endings: Sequence[str]) -> list[str]:
-        """Return names that the disk can hold with any of the endings.
+    def fit_names(
+        self, names: Sequence[str], endings: Sequence[str]
+    ) -> list[str | None]:
+        """Return names that the disk can hold with any of the endings, None for none.
 
         Most are as they came. What is too long is cut, and letters that the disk
         does not take are replaced.
         """
         taken = {fold_name(name) for name in names}
         longest = max(endings, key=lambda ending: len(ending.encode()))
-        fitting = []
+        fitting: list[str | None] = []
         with _probe_folder(self.path) as probe:
             for name in names:
+                fits: str | None = name
                 if not _holds(probe, name, longest):
-                    name = _other_name(probe, name, longest, taken)
-                    taken.add(fold_name(name))
-                fitting.append(name)
+                    fits = _other_name(probe, name, longest, taken)
+                if fits is not None:
+                    taken.add(fold_name(fits))
+                fitting.append(fits)
         return fitting
 
-    def check(self, files: Mapping[str, str | None], images: Iterable[str]) -> None:
-        """Refuse to go on where a file that is to be written would replace another's.
+    def look(
+        self, files: Mapping[str, str | None], images: Iterable[str], run: str
+    ) -> set[str]:
+        """Learn what this run is about; return those of its files that are done.
 
         Parameters
         ----------
@@ -108,15 +123,43 @@ class OutputFolder:
             several.
         images : iterable of str
             All images of this run.
+        run : str
+            What this run is known by: files of the same are there already.
+        """
+        self._inputs = _Files(images)
+        places = {self._relative(source) for source in files.values() if source}
+        self._sources = {place for place in places if place}
+        self.run = run
+        return {name for name, source in files.items() if self._is_done(name, source)}
+
+    def _is_done(self, name: str, source: str | None) -> bool:
+        path = str(self.path / name)
+        if name not in self._ledger or not os.path.isfile(path):
+            return False
+        if os.path.islink(path):
+            return False
+        record = self._ledger.match(path, name)
+        if record is None or record.run != self.run:
+            return False
+        return source is None or record.source == self._relative(source)
+
+    def check(self, files: Mapping[str, str | None], keeps: Iterable[str] = ()) -> None:
+        """Refuse to go on where a file that is to be written would replace another.
+
+        Parameters
+        ----------
+        files : mapping of str to (str or None)
+            As in `look`, which comes first.
+        keeps : iterable of str
+            Files that may be replaced by those of the same name of a later run, since
+            these hold what they held.
 
         Raises
         ------
         FileExistsError
             If any is there that may not be replaced: the first five are named.
         """
-        self._inputs = _Files(images)
-        places = {self._relative(source) for source in files.values() if source}
-        self._sources = {place for place in places if place}
+        self._keeps = frozenset(keeps)
         reasons = {name: self._why_not(name, source) for name, source in files.items()}
         bad = {name: why for name, why in reasons.items() if why}
         if bad:
@@ -126,8 +169,8 @@ class OutputFolder:
         told = [f"{printable(name)} ({why})" for name, why in bad.items()][:N_TOLD]
         more = f" and {len(bad) - N_TOLD} more" if len(bad) > N_TOLD else ""
         advice = "Give another --output, or move them away"
-        if not self.overwrite:
-            advice += "; --overwrite replaces all but images of this run and folders"
+        if all(why == _OWN for why in bad.values()):
+            advice = "--overwrite replaces them; or give another --output"
         return (
             f"In {printable(str(self.path))!r} results would replace "
             f"{', '.join(told)}{more}. {advice}."
@@ -144,8 +187,6 @@ class OutputFolder:
             return "a folder"
         if path in self._inputs:
             return "an image of this run"
-        if self.overwrite:
-            return None
         if not stat.S_ISREG(found.st_mode):
             return "no regular file"
         if name not in self._ledger:
@@ -153,18 +194,18 @@ class OutputFolder:
         record = self._ledger.match(path, name)
         if record is None:
             return "changed since psmlearn wrote it"
+        if self.resume and self.run is not None and record.run == self.run:
+            return None
+        if name in self._keeps:
+            return None
+        if not self.overwrite:
+            return _OWN
         if source is None:
             # Of several images: of these and further ones it may be.
-            others = sorted(
-                set((record.source or "").split("\0")) - self._sources - {""}
-            )
-            return (
-                f"result of other images, such as {printable(others[0])}"
-                if others
-                else None
-            )
+            others = set((record.source or "").split("\0")) - self._sources - {""}
+            return _of_other(min(others)) if others else None
         if record.source != self._relative(source):
-            return f"result of another image, {printable(record.source or 'several')}"
+            return _of_other(record.source or "several")
         return None
 
     def _relative(self, source: str | None) -> str | None:
@@ -207,7 +248,7 @@ class OutputFolder:
         place = self._relative(source)
         if place is None:
             place = "\0".join(sorted(self._sources))
-        record = Record(name, size, digest(temporary), place)
+        record = Record(name, size, digest(temporary), place, self.run)
         if self._ledger.add(record):
             write_record(self._descriptor, record)
 
@@ -230,6 +271,10 @@ class _Files:
             return _number(path) in self._numbers
         except OSError:
             return False
+
+
+def _of_other(source: str) -> str:
+    return f"result of another image, {printable(source)}"
 
 
 def _number(path: str) -> tuple[int, int]:
@@ -258,7 +303,7 @@ def _lock(folder: Path, stack: ExitStack) -> int:
     flags |= getattr(os, "O_BINARY", 0)
     while True:
         descriptor = os.open(path, flags, 0o666)
-        if not _try_lock(descriptor):
+        if not try_lock(descriptor):
             os.close(descriptor)
             raise ValueError(
                 f"Another run of psmlearn writes to {printable(str(folder))!r}; wait "
@@ -280,7 +325,7 @@ def _unlock(descriptor: int, path: str) -> None:
     os.close(descriptor)
 
 
-def _try_lock(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
     """Lock an open file until it is closed, also by death; tell if nobody else has."""
     if sys.platform == "win32":
         import msvcrt
@@ -342,8 +387,8 @@ def _holds(folder: Path, name: str, ending: str) -> bool:
     return True
 
 
-def _other_name(folder: Path, name: str, ending: str, taken: set[str]) -> str:
-    """Return another name that fits: cut, or of plain letters."""
+def _other_name(folder: Path, name: str, ending: str, taken: set[str]) -> str | None:
+    """Return another name that fits, cut or of plain letters; None if none does."""
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
     for each in (name, plain):
         for length in _SHORT_LENGTHS:
@@ -354,9 +399,7 @@ def _other_name(folder: Path, name: str, ending: str, taken: set[str]) -> str:
                 found = f"{cut}-{number}"
             if _holds(folder, found, ending):
                 return found
-    raise ValueError(
-        f"The disk holds no file called {printable(name + ending)!r}; rename the image."
-    )
+    return None
 
 
 def _cut(name: str, length: int) -> str:

@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-import time
+import csv
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from psmlearn._cli._outputs import SAMPLE, OutputFolder
 from psmlearn._cli._sources import Stamp, unique_names
-from psmlearn._cli._terminal import PLAIN_ERRORS, Terminal, count, tell_error, tell_some
+from psmlearn._cli._terminal import Terminal, count, tell_some
 from psmlearn.exceptions import CountWarning
 
 if TYPE_CHECKING:
@@ -23,20 +20,34 @@ if TYPE_CHECKING:
 
     from psmlearn.io import ImageBatch
 
-    Table = dict[str, np.ndarray]
+    Table = Mapping[str, np.ndarray]
 
-__all__ = ["Job", "Kinds", "plan", "says_where_it_stopped", "segment_all"]
+__all__ = [
+    "ALSO",
+    "INDEX_NAME",
+    "Job",
+    "Kinds",
+    "describe",
+    "name_jobs",
+    "read_table",
+    "segment_one",
+    "write_index",
+]
 
+ALSO = ("imagej", "coco", "parquet")
+_ALSO_ENDINGS = {
+    "imagej": "_rois.zip",
+    "coco": "_coco.json",
+    "parquet": "_nuclei.parquet",
+}
+INDEX_NAME = "labelling_index.csv"
 _SAMPLE_NAME = "sample"
-_INDEX_NAME = "labelling_index.csv"
 _STAINS = ("haematoxylin", "dab")
-_NOTHING_FOUND = (
-    "no nucleus was found in any image: look whether the pixel size is right, whether "
-    "these images are stained and scanned as those that the model was trained on, and "
-    "at their overlays; a training that was cut short (--max-epochs) finds nothing, too"
-)
 # Those of LabellingIndexDisplay: told apart by the colour-blind, too.
 _CLASS_COLORS = {1: (255, 70, 60), 2: (0, 215, 255)}
+# Columns of tables that are text, and whole numbers.
+_TEXT_COLUMNS = ("image",)
+_WHOLE_COLUMNS = ("label", "class")
 
 
 @dataclass(frozen=True)
@@ -52,13 +63,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Kinds:
-    """Which kinds of results a model gives."""
+    """Which kinds of results a model gives, and which others are asked for."""
 
     with_classes: bool
     with_map: bool
+    also: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: Any) -> Kinds:
+    def of(cls, model: Any, also: Sequence[str] = ()) -> Kinds:
         """Tell those of a fitted chain or segmenter."""
         segmenter = getattr(model, "segmenter_", model)
         with_classes = (
@@ -66,96 +78,72 @@ class Kinds:
             or len(getattr(segmenter, "class_names_", ())) > 1
         )
         steps = getattr(getattr(model, "labeler_", None), "named_steps", {})
-        return cls(with_classes, "maps" in steps and not with_classes)
+        with_map = "maps" in steps and not with_classes
+        return cls(with_classes, with_map, tuple(also))
 
     @property
     def endings(self) -> tuple[str, ...]:
         """What the names of the files of an image end in."""
         own = ["_overlay.png", "_labels.tif", "_nuclei.csv", "_nuclei.geojson"]
         own += ["_map.png"] if self.with_map else []
-        return (*own, "_points.csv") if self.with_classes else tuple(own)
+        own += ["_points.csv"] if self.with_classes else []
+        return (*own, *(_ALSO_ENDINGS[each] for each in dict.fromkeys(self.also)))
+
+    def check(self) -> None:
+        """Refuse what a library is missing for, before any work.
+
+        Raises
+        ------
+        ValueError
+            If one is.
+        """
+        needed = {"imagej": "roifile", "parquet": "pyarrow"}
+        for each in self.also:
+            if each in needed:
+                _check_library(needed[each], each)
 
 
-def plan(
+def _check_library(library: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(library) is None:
+        raise ValueError(
+            f"--also {extra} needs {library}: pip install 'psmlearn[{extra}]'."
+        )
+
+
+def name_jobs(
     paths: Sequence[str | None],
     kinds: Kinds,
     folder: OutputFolder,
     terminal: Terminal,
-) -> list[Job]:
-    """Name all files that will be written, and refuse what is in their way."""
+) -> tuple[list[Job], list[tuple[str, str, Stamp | None]]]:
+    """Name the results of all images.
+
+    Returns
+    -------
+    jobs : list of Job
+    nameless : list of (name, path, stamp)
+        Images whose results the disk can give no name.
+    """
     files = [path for path in paths if path is not None]
     wanted = unique_names(files) if files else [_SAMPLE_NAME]
     terminal.know(wanted)
+    jobs, nameless = [], []
     names = folder.fit_names(wanted, kinds.endings)
-    for old, new in zip(wanted, names, strict=True):
+    for path, old, new in zip(paths, wanted, names, strict=True):
+        stamp = Stamp.of(path)
+        if new is None:
+            nameless.append((old, str(path), stamp))
+            continue
         if old != new:
             terminal.say(f"results of {old} are called {new}", err=True)
-    files_of = [tuple(name + ending for ending in kinds.endings) for name in names]
-    targets = {
-        file: path or SAMPLE
-        for path, written in zip(paths, files_of, strict=True)
-        for file in written
-    }
-    several: dict[str, str | None] = {}
-    if kinds.with_classes:
-        several[_INDEX_NAME] = None
-    folder.check(targets | several, files)
-    return [
-        Job(name, path, Stamp.of(path), written)
-        for name, path, written in zip(names, paths, files_of, strict=True)
-    ]
+        written = tuple(new + ending for ending in kinds.endings)
+        jobs.append(Job(new, path, stamp, written))
+    return jobs, nameless
 
 
-def segment_all(
-    model: Any,
-    kinds: Kinds,
-    batch: ImageBatch,
-    sizes: np.ndarray,
-    jobs: Sequence[Job],
-    folder: OutputFolder,
-    terminal: Terminal,
-    start: float,
-) -> None:
-    """Predict all images, one by one, write what they give, and say how it went.
-
-    Raises
-    ------
-    click.ClickException
-        In the end, if any image has no results.
-    """
-    tables: dict[str, Table] = {}
-    failures: dict[str, Exception] = {}
-    try:
-        for index, job in enumerate(jobs):
-            try:
-                table = _segment_one(
-                    model, kinds, batch, index, sizes[index], job, folder
-                )
-            except Exception as error:  # others are not to suffer from it
-                failures[job.name] = error
-                terminal.say(f"{job.name}: failed: {tell_error(error)}", err=True)
-            else:
-                tables[job.name] = table
-                terminal.say(_describe(job.name, table))
-        if kinds.with_classes and tables:
-            _write_index(folder, tables, list(failures), terminal)
-    except KeyboardInterrupt:
-        raise _StoppedError(len(tables), folder.path) from None
-    n_nuclei = sum(table["label"].size for table in tables.values())
-    terminal.say(
-        f"{count(n_nuclei, 'nucleus', 'nuclei')} in {count(len(tables), 'image')}, "
-        f"{time.perf_counter() - start:.0f} s in all"
-    )
-    if tables and not n_nuclei:
-        terminal.say(_NOTHING_FOUND, err=True)
-    if tables:
-        written = [f"*{ending}" for ending in kinds.endings]
-        written += [_INDEX_NAME] if kinds.with_classes else []
-        terminal.say(f"written to {folder.path}: {', '.join(written)}")
-    _raise_failures(failures, len(jobs), terminal)
-
-
-def _segment_one(
+def segment_one(
     model: Any,
     kinds: Kinds,
     batch: ImageBatch,
@@ -166,17 +154,11 @@ def _segment_one(
 ) -> Table:
     """Predict one image and write all its files, or none of them; return its table."""
     from psmlearn.inspection import color_map, overlay_labels
-    from psmlearn.io import (
-        write_geojson,
-        write_image,
-        write_labels,
-        write_points,
-        write_table,
-    )
+    from psmlearn.io import write_geojson, write_image, write_labels, write_points
     from psmlearn.measure import nuclei_table
 
-    one = batch[index : index + 1]
-    labels = model.predict(one)[0]
+    one, size = batch[index : index + 1], float(pixel_size)
+    labels, probabilities = _predict(model, one)
     with_classes = labels.ndim == 3
     image = batch[index]
     activation_map = None
@@ -187,20 +169,75 @@ def _segment_one(
         job.stamp.check()
     # Two stains are told from each other; haematoxylin alone from eosin, as well.
     stains = _STAINS if with_classes and image.shape[2] >= 3 else _STAINS[:1]
-    table = nuclei_table(labels, image, pixel_size=float(pixel_size), stains=stains)
+    table = nuclei_table(
+        labels, image, pixel_size=size, stains=stains, probabilities=probabilities
+    )
     colors = _CLASS_COLORS if with_classes else None
     overlay = overlay_labels(image, labels, class_colors=colors)
     with folder.writing(job.files, job.path or SAMPLE) as paths:
         places = dict(zip(kinds.endings, paths, strict=True))
-        write_image(places["_overlay.png"], overlay)
-        write_labels(places["_labels.tif"], labels)
-        write_table(places["_nuclei.csv"], table)
+        write_image(places["_overlay.png"], overlay, pixel_size=size)
+        write_labels(places["_labels.tif"], labels, pixel_size=size)
         write_geojson(places["_nuclei.geojson"], labels, table=table)
         if activation_map is not None:
-            write_image(places["_map.png"], activation_map)
+            write_image(places["_map.png"], activation_map, pixel_size=size)
         if kinds.with_classes:
             write_points(places["_points.csv"], _points_of(table))
+        _write_tables(places, labels, table, job, size)
     return table
+
+
+def _predict(model: Any, one: ImageBatch) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return label image and, where the model tells them, probabilities."""
+    if hasattr(model, "_predict_with_proba"):  # by one pass of the network
+        labels, probabilities = model._predict_with_proba(one)
+        return labels[0], None if probabilities is None else probabilities[0]
+    return model.predict(one)[0], None
+
+
+def _write_tables(
+    places: Mapping[str, str], labels: np.ndarray, table: Table, job: Job, size: float
+) -> None:
+    """Write the table of nuclei, and the other forms that are asked for."""
+    from psmlearn.io import write_coco, write_rois, write_table
+
+    columns = _with_image(table, job.name, size)
+    write_table(places["_nuclei.csv"], columns)
+    if "_nuclei.parquet" in places:
+        write_table(places["_nuclei.parquet"], columns)
+    if "_rois.zip" in places:
+        write_rois(places["_rois.zip"], labels)
+    if "_coco.json" in places:
+        name = job.name if job.path is None else Path(job.path).name
+        write_coco(places["_coco.json"], [labels], [name], tables=[table])
+
+
+def _with_image(table: Table, name: str, pixel_size: float) -> dict[str, Any]:
+    """Return a table whose rows tell their image and its pixel size, too."""
+    n_rows = table["label"].size
+    return {
+        "image": [name] * n_rows,
+        **table,
+        "pixel_size_um": [pixel_size] * n_rows,
+    }
+
+
+def read_table(path: Path) -> Table:
+    """Return the table of nuclei that was written to a CSV file."""
+    import numpy as np
+
+    with open(path, newline="", encoding="utf-8") as file:
+        names, *rows = csv.reader(file)
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    kinds = {
+        name: np.int64 if name in _WHOLE_COLUMNS else np.float64
+        for name in names
+        if name not in _TEXT_COLUMNS
+    }
+    return {
+        name: np.array(columns.get(name, ()), dtype=kind)
+        for name, kind in kinds.items()
+    }
 
 
 def _points_of(table: Table) -> np.ndarray:
@@ -211,7 +248,7 @@ def _points_of(table: Table) -> np.ndarray:
     )
 
 
-def _describe(name: str, table: Table) -> str:
+def describe(name: str, table: Table) -> str:
     """Say in one line what was found in an image."""
     n_nuclei = table["label"].size
     text = f"{name}: {count(n_nuclei, 'nucleus', 'nuclei')}"
@@ -223,10 +260,10 @@ def _describe(name: str, table: Table) -> str:
     return text
 
 
-def _write_index(
+def write_index(
     folder: OutputFolder,
-    tables: dict[str, Table],
-    failed: list[str],
+    tables: Mapping[str, Table],
+    failed: Sequence[str],
     terminal: Terminal,
 ) -> None:
     """Write and say the labelling index of the images that have results."""
@@ -240,54 +277,13 @@ def _write_index(
         warnings.simplefilter("ignore", CountWarning)
         result = labelling_index(
             [_points_of(table) for table in tables.values()],
-            intensity=(
-                [table["mean_dab_od"] for table in tables.values()]
-                if has_stain
-                else None
-            ),
+            intensity=[t["mean_dab_od"] for t in tables.values()]
+            if has_stain
+            else None,
             names=list(tables),
         )
-    with folder.writing([_INDEX_NAME]) as (path,):
+    with folder.writing([INDEX_NAME]) as (path,):
         write_table(path, result.table)
     terminal.say(str(result))
     if failed:
         terminal.say(f"the labelling index is without {tell_some(failed)}", err=True)
-
-
-@contextmanager
-def says_where_it_stopped(terminal: Terminal, n_images: int) -> Iterator[None]:
-    """End at Ctrl-C with a word on what is there; see `segment_all` for results."""
-    try:
-        yield
-    except _StoppedError as stop:
-        text = f"stopped, with {stop.n_done} of {count(n_images, 'image')} done"
-        if stop.n_done:
-            text += f"; their results are in {stop.folder}"
-        terminal.say(text, err=True)
-        raise click.exceptions.Exit(130) from None
-    except KeyboardInterrupt:
-        terminal.say(f"stopped, with 0 of {count(n_images, 'image')} done", err=True)
-        raise click.exceptions.Exit(130) from None
-
-
-class _StoppedError(Exception):
-    """Ctrl-C while results are written."""
-
-    def __init__(self, n_done: int, folder: Path) -> None:
-        super().__init__()
-        self.n_done = n_done
-        self.folder = folder
-
-
-def _raise_failures(
-    failures: dict[str, Exception], n_images: int, terminal: Terminal
-) -> None:
-    """End with an error if any image has no results."""
-    for error in failures.values():
-        if not isinstance(error, (*PLAIN_ERRORS, RuntimeError)):
-            raise error  # not of the image: whoever mends it needs the traceback
-    if failures:
-        raise terminal.failure(
-            f"{len(failures)} of {count(n_images, 'image')} failed and have no new "
-            f"results: {tell_some(failures)}."
-        )

@@ -5,53 +5,59 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from psmlearn._cli import _chain
-from psmlearn._cli._model_path import check_model_path, save
+from psmlearn._cli._chain import Training
+from psmlearn._cli._model_path import check_model_path, load, quiet, save
 from psmlearn._cli._options import (
-    images_argument,
+    images_options,
+    make_search,
+    make_terminal,
+    make_training,
     model_option,
     output_options,
     parse_pixel_size,
     pixel_size_option,
-    quiet_option,
+    run_options,
     training_options,
 )
 from psmlearn._cli._outputs import OutputFolder
-from psmlearn._cli._results import Kinds, plan, says_where_it_stopped, segment_all
+from psmlearn._cli._record import RunRecord
+from psmlearn._cli._results import Kinds
+from psmlearn._cli._resume import FOLDER_NAME, State
 from psmlearn._cli._terminal import Terminal, count
+from psmlearn._cli._work import (
+    FINDING,
+    Work,
+    chain_parameters,
+    device_name,
+    says_where_it_stopped,
+    training_identity,
+)
+from psmlearn._progress import stages
+
+__all__ = ["run_segment", "segment"]
 
 
 @click.command()
-@images_argument
+@images_options
 @click.option("--sample", is_flag=True, help="Use scikit-image's sample image.")
 @output_options
-@training_options
+@training_options()
 @pixel_size_option(
     else_=f"{_chain.PIXEL_SIZE}; {_chain.SAMPLE_PIXEL_SIZE} for --sample"
 )
 @model_option(required=False, help="Keep the trained model in this file, too.")
-@quiet_option
-def segment(
-    images: tuple[Path, ...],
-    sample: bool,
-    output: Path,
-    overwrite: bool,
-    max_epochs: int | None,
-    random_state: int,
-    device: str,
-    classes: str | None,
-    pixel_size: str | None,
-    model: Path | None,
-    quiet: bool,
-) -> None:
+@run_options
+def segment(**options: Any) -> None:
     """Find every nucleus in IMAGES (files or folders), trained on them without labels.
 
     For each image it writes an overlay of the outlines (PNG), the activation map
     (PNG), the label image (TIFF: 0 background, 1..n nuclei), a table of nuclei (CSV)
-    and their outlines for QuPath (GeoJSON).
+    and their outlines for QuPath (GeoJSON); and run.json, which tells what was done.
 
     With --classes ki67 there is no map; the label images have the class as their
     second sample, and the table of nuclei the class and the mean amounts of
@@ -60,37 +66,105 @@ def segment(
     image and overall, are written as CSV, too. It counts all nuclei, not tumour cells
     alone; for research use only.
 
-    What psmlearn wrote to a folder is listed in its psmlearn-files.jsonl: another run
-    replaces that, and no other file.
+    What psmlearn wrote to a folder is listed in its psmlearn-files.jsonl: no other
+    file is ever replaced. A run that was broken off, by Ctrl-C or a loss of power, goes
+    on with --resume, in the middle of training too. Images that cannot be read are
+    told in the end, and the exit status is 3.
 
     \b
     Examples:
       psmlearn segment --sample --output demo/
       psmlearn segment slides/ --pixel-size 0.25 --output nuclei/
-      psmlearn segment slides/ --model nuclei.psm --output nuclei/
+      psmlearn segment slides/ --recursive --pattern '*_HE.tif' --output nuclei/
+      psmlearn segment slides/ --model nuclei.psm --output nuclei/ --resume
     """
-    terminal = Terminal()
+    run_segment("segment", make_training(options), **options)
+
+
+def run_segment(command: str, training: Training, **options: Any) -> None:
+    """Train on images, and find nuclei in them."""
+    terminal, model = make_terminal(options), options["model"]
+    output: Path = options["output"]
     terminal.know([str(output), *([str(model)] if model else [])])
-    asked = parse_pixel_size(pixel_size)
-    start = time.perf_counter()
-    kinds = Kinds(with_classes=classes is not None, with_map=classes is None)
-    with terminal.listening(messages=not quiet), terminal.plain_errors():
-        paths = _chain.find_sources(images, sample, output, terminal)
+    asked = parse_pixel_size(options["pixel_size"])
+    start, record = time.perf_counter(), RunRecord(command)
+    with_classes = training.classes is not None
+    kinds = Kinds(with_classes, not with_classes, options["also"])
+    strict = options["strict"]
+    with terminal.listening(), terminal.plain_errors():
+        kinds.check()
+        search = make_search(options)
+        paths = _chain.find_sources(
+            search, options.get("sample", False), output, terminal
+        )
         if model is not None:
-            check_model_path(model, paths, overwrite=overwrite)
-        with (
-            OutputFolder(output, overwrite=overwrite) as folder,
-            says_where_it_stopped(terminal, len(paths)),
-        ):
-            jobs = plan(paths, kinds, folder, terminal)
-            batch = _chain.check(paths, terminal, "segment")
-            chosen, sizes = _chain.choose_pixel_size(asked, batch, terminal)
-            terminal.say(f"training on {count(len(jobs), 'image')}, without labels")
-            chain = _chain.train(
-                batch, chosen, max_epochs, random_state, device, not quiet, classes
-            )
-            terminal.say(f"trained in {time.perf_counter() - start:.0f} s")
-            if model is not None:
-                save(chain, model, terminal)
-            terminal.mute_told()
-            segment_all(chain, kinds, batch, sizes, jobs, folder, terminal, start)
+            check_model_path(model, paths, overwrite=options["overwrite"])
+        with _folder(options) as folder:
+            work = Work(folder, kinds, terminal, record)
+            with says_where_it_stopped(terminal, work):
+                work.name(paths, strict=strict)
+                given = [job.path for job in work.jobs]
+                batch, _, bad = _chain.check(given, terminal, command, strict=strict)
+                work.leave_out(bad)
+                chosen, sizes = _chain.choose_pixel_size(asked, batch, terminal)
+                chain = _chain.make_chain(batch, chosen, training, terminal.verbose)
+                record.set(
+                    parameters=chain_parameters(chain),
+                    random_state=training.random_state,
+                    pixel_size=chosen,
+                    device=device_name(training.device),
+                )
+                identity = training_identity(
+                    command,
+                    chain,
+                    [job.stamp for job in work.jobs],
+                    device_name(training.device),
+                )
+                work.begin(identity, paths)
+                state = State(output / FOLDER_NAME, identity)
+                try:
+                    if work.left:
+                        with stages([*_chain.stages_of(chain), FINDING]):
+                            fitted = _train(
+                                chain, batch, state, work, terminal, options, start
+                            )
+                            work.segment(fitted, batch, sizes, strict=strict)
+                    work.finish(start)
+                    state.clear()
+                finally:
+                    state.clear_unused()
+
+
+def _folder(options: dict[str, Any]) -> OutputFolder:
+    return OutputFolder(
+        options["output"], overwrite=options["overwrite"], resume=options["resume"]
+    )
+
+
+def _train(
+    chain: Any,
+    batch: Any,
+    state: State,
+    work: Work,
+    terminal: Terminal,
+    options: dict[str, Any],
+    start: float,
+) -> Any:
+    """Return a fitted chain: that of a run that was broken off, if there is one."""
+    state.open(terminal, resume=options["resume"], overwrite=options["overwrite"])
+    model = options["model"]
+    if state.model.exists():
+        terminal.say("the model was trained before the run was broken off")
+        fitted = load(state.model, chain.device)
+    else:
+        n_images = count(len(work.jobs), "image")
+        terminal.say(f"training on {n_images}, without labels")
+        with state.training():
+            fitted = _chain.train(chain, batch)
+        state.keep_model(fitted)
+        terminal.say(f"trained in {time.perf_counter() - start:.0f} s")
+    work.record.time("training")
+    if model is not None:
+        save(fitted, model, terminal)
+    terminal.mute_told()
+    return quiet(fitted)

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import fnmatch
+import glob
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -27,6 +29,7 @@ _FOREIGN_SUFFIXES = frozenset(
     ".nrrd .mat .h5 .hdf5 .zarr .n5".split()
 )
 
+_FOLDER = "folder"
 # What masks of an image are called, beside it.
 MASK_NAME = re.compile(
     r"(.+?)[-_. ](?:cp_)?(?:masks?|labels?|inst|instances?|seg|segmentation|gt)",
@@ -34,9 +37,73 @@ MASK_NAME = re.compile(
 )
 
 
-def find_images(
-    images: Iterable[Path], output: Path | None, terminal: Terminal
-) -> list[str]:
+@dataclass(frozen=True)
+class Search:
+    """What is looked for: images, folders of images, and files that list both.
+
+    Attributes
+    ----------
+    images : tuple of Path
+        Files, folders, and patterns that no shell has resolved.
+    lists : tuple of Path
+        Text files with a path a line, from where they lie; lines that begin with #
+        are left out.
+    patterns : tuple of str
+        Images of folders whose name, or path within the folder, fits one of them;
+        none takes all.
+    recursive : bool
+        Whether folders within folders are searched.
+    """
+
+    images: tuple[Path, ...]
+    lists: tuple[Path, ...] = ()
+    patterns: tuple[str, ...] = ()
+    recursive: bool = False
+
+    def names(self) -> list[str]:
+        """Return all that is named, in order."""
+        named = [each for path in self.images for each in _resolve(str(path))]
+        return named + [each for path in self.lists for each in _read_list(path)]
+
+    def fits(self, path: str, folder: str) -> bool:
+        """Tell whether an image of a folder is asked for."""
+        if not self.patterns:
+            return True
+        name, within = os.path.basename(path), os.path.relpath(path, folder)
+        within = within.replace(os.sep, "/")
+        return any(
+            fnmatch.fnmatch(name, each) or fnmatch.fnmatch(within, each)
+            for each in self.patterns
+        )
+
+
+def _resolve(path: str) -> list[str]:
+    """Return the paths that a pattern stands for, if it is one and no file."""
+    if os.path.lexists(path) or not glob.has_magic(path):
+        return [path]
+    return sorted(glob.glob(path, recursive=True)) or [path]
+
+
+def _read_list(path: Path) -> Iterator[str]:
+    """Yield the paths that a text file lists.
+
+    Raises
+    ------
+    ValueError
+        If it is no text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"{printable(str(path))!r} is no text (UTF-8) with a path a line."
+        ) from None
+    for line in text.splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield os.path.join(path.parent, line.strip())
+
+
+def find_images(search: Search, output: Path | None, terminal: Terminal) -> list[str]:
     """Return the paths of the images named, folders searched; say what is left out.
 
     Raises
@@ -49,9 +116,9 @@ def find_images(
     paths: list[str] = []
     results: list[str] = []
     known = _Ledgers()
-    for path in map(str, images):
+    for path in search.names():
         if os.path.isdir(path):
-            paths.extend(_search(path, output, known, terminal))
+            paths.extend(_search(path, search, output, known, terminal))
         elif os.path.exists(path) and not os.path.isfile(path):
             raise terminal.failure(f"{path!r} is no regular file, and not read.")
         elif known.wrote(path):
@@ -87,34 +154,68 @@ class _Ledgers:
 
 
 def _search(
-    folder: str, output: Path | None, known: _Ledgers, terminal: Terminal
+    folder: str,
+    search: Search,
+    output: Path | None,
+    known: _Ledgers,
+    terminal: Terminal,
 ) -> list[str]:
     """Return the images of a folder, sorted; say in one line what else lies there."""
-    found: list[str] = []
-    left: dict[str, list[str]] = {}
-    for entry in sorted(os.scandir(folder), key=lambda entry: Path(entry.path)):
-        if entry.name.startswith((".", "__MACOSX")) or entry.name == LEDGER_NAME:
-            continue
-        why = _why_not(entry, output, known)
-        if why is None:
-            found.append(str(Path(entry.path)))
-        elif why:
-            left.setdefault(why, []).append(entry.name)
-    stems = {Path(path).stem for path in found}
-    for path in list(found):
-        named = MASK_NAME.fullmatch(Path(path).stem)
-        if named and named[1] in stems:
-            found.remove(path)
-            left.setdefault("mask of an image beside it", []).append(Path(path).name)
-    if left:
-        told = "; ".join(f"{tell_some(names)} ({why})" for why, names in left.items())
+    look = _Look(folder, search, output, known)
+    look.into(folder)
+    if look.left:
+        told = "; ".join(f"{tell_some(n)} ({why})" for why, n in look.left.items())
         terminal.say(f"left out of {printable(folder)}: {told}", err=True)
-    if not found:
+    if not look.found:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        which = f" that fits {' or '.join(search.patterns)}" if search.patterns else ""
         raise click.UsageError(
-            f"No image in the folder {printable(folder)} ({suffixes})."
+            f"No image{which} in the folder {printable(folder)} ({suffixes})."
         )
-    return found
+    return look.found
+
+
+@dataclass
+class _Look:
+    """A look into a folder: the images that were found, and what was left, by why."""
+
+    top: str
+    search: Search
+    output: Path | None
+    known: _Ledgers
+    found: list[str] = field(default_factory=list)
+    left: dict[str, list[str]] = field(default_factory=dict)
+
+    def into(self, folder: str) -> None:
+        """Look into a folder, and the folders within where that is asked for."""
+        images: list[str] = []
+        folders: list[str] = []
+        for entry in sorted(os.scandir(folder), key=lambda entry: Path(entry.path)):
+            if entry.name.startswith((".", "__MACOSX")) or entry.name == LEDGER_NAME:
+                continue
+            why = _why_not(entry, self.output, self.known)
+            path = str(Path(entry.path))
+            if why is None:
+                images.append(path)
+            elif why == _FOLDER and self.search.recursive:
+                if entry.is_symlink():  # it may lead back to where it lies
+                    self._leave(path, "link to a folder")
+                else:
+                    folders.append(entry.path)
+            elif why:
+                self._leave(path, why)
+        stems = {Path(path).stem for path in images}
+        for path in images:
+            named = MASK_NAME.fullmatch(Path(path).stem)
+            if named and named[1] in stems:
+                self._leave(path, "mask of an image beside it")
+            elif self.search.fits(path, self.top):
+                self.found.append(path)
+        for each in folders:
+            self.into(each)
+
+    def _leave(self, path: str, why: str) -> None:
+        self.left.setdefault(why, []).append(os.path.relpath(path, self.top))
 
 
 def _why_not(entry: os.DirEntry, output: Path | None, known: _Ledgers) -> str | None:
@@ -122,8 +223,8 @@ def _why_not(entry: os.DirEntry, output: Path | None, known: _Ledgers) -> str | 
     suffix = os.path.splitext(entry.name)[1].lower()
     if entry.is_dir():
         if output is not None and output.is_dir():
-            return "" if os.path.samefile(entry.path, output) else "folder"
-        return "folder"
+            return "" if os.path.samefile(entry.path, output) else _FOLDER
+        return _FOLDER
     named = suffix in IMAGE_SUFFIXES
     if not entry.is_file():
         if not named and suffix not in _FOREIGN_SUFFIXES:

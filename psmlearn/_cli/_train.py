@@ -3,69 +3,223 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from psmlearn._cli import _chain
+from psmlearn._cli._config import CONFIG_MARK, config_text
 from psmlearn._cli._model_path import check_model_path, save
 from psmlearn._cli._options import (
-    images_argument,
+    images_options,
+    make_search,
+    make_terminal,
+    make_training,
     model_option,
     parse_pixel_size,
     pixel_size_option,
-    quiet_option,
+    run_options,
     training_options,
 )
-from psmlearn._cli._results import says_where_it_stopped
-from psmlearn._cli._terminal import Terminal, count
+from psmlearn._cli._outputs import try_lock
+from psmlearn._cli._record import RunRecord, read_record
+from psmlearn._cli._resume import State
+from psmlearn._cli._sources import Stamp
+from psmlearn._cli._terminal import (
+    N_TOLD,
+    Terminal,
+    count,
+    tell_error,
+)
+from psmlearn._cli._work import (
+    chain_parameters,
+    device_name,
+    training_identity,
+)
+from psmlearn._progress import stages
+from psmlearn.io import atomic_path
+from psmlearn.io._paths import printable
+
+__all__ = ["train"]
 
 
 @click.command()
-@images_argument
+@images_options
 @model_option(required=True, help="File to write the model to, such as nuclei.psm.")
-@training_options
+@training_options()
 @pixel_size_option(else_=str(_chain.PIXEL_SIZE))
+@click.option(
+    "--resume", is_flag=True, help="Go on with a training that was broken off."
+)
 @click.option(
     "--overwrite", is_flag=True, help="Replace a model that is there; no other file."
 )
-@quiet_option
-def train(
-    images: tuple[Path, ...],
-    model: Path,
-    max_epochs: int | None,
-    random_state: int,
-    device: str,
-    classes: str | None,
-    pixel_size: str | None,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
+@run_options
+def train(**options: Any) -> None:
     """Train on IMAGES (files or folders) without labels, and keep the model.
 
     `psmlearn apply` finds nuclei with it in other images of the same stain and scanner,
     in seconds. The file holds weights and parameters and runs no code; in Python it is
-    read by psmlearn.load_model.
+    read by psmlearn.load_model. Beside it, nuclei.toml tells all parameters, to be
+    changed and used again by --config, and nuclei.run.json what it was trained on.
+
+    The state of training is kept every minute, in a hidden folder beside the model:
+    after Ctrl-C or a loss of power --resume goes on, with the same result.
 
     \b
     Examples:
       psmlearn train slides/ --model nuclei.psm
+      psmlearn train slides/ --model nuclei.psm --resume
+      psmlearn train slides/ --config nuclei.toml --random-state 1 --model other.psm
       psmlearn train slides/ --classes ki67 --pixel-size 0.5 --model ki67.psm
     """
-    terminal = Terminal()
+    terminal, model = make_terminal(options), options["model"]
     terminal.know([str(model)])
-    asked = parse_pixel_size(pixel_size)
-    start = time.perf_counter()
-    with terminal.listening(messages=not quiet), terminal.plain_errors():
-        paths = _chain.find_sources(images, False, None, terminal)
-        check_model_path(model, paths, overwrite=overwrite)
-        with says_where_it_stopped(terminal, len(paths)):
-            batch = _chain.check(paths, terminal, "train")
-            chosen, _ = _chain.choose_pixel_size(asked, batch, terminal)
-            terminal.say(f"training on {count(len(paths), 'image')}, without labels")
-            chain = _chain.train(
-                batch, chosen, max_epochs, random_state, device, not quiet, classes
+    asked, training = parse_pixel_size(options["pixel_size"]), make_training(options)
+    start, record = time.perf_counter(), RunRecord("train")
+    with terminal.listening(), terminal.plain_errors():
+        paths = _chain.find_sources(make_search(options), False, None, terminal)
+        again = options["overwrite"] or options["resume"]
+        check_model_path(model, paths, overwrite=again)
+        beside = _Beside(model, overwrite=again)
+        stamps = [Stamp.of(path) for path in paths]
+        batch, places, bad = _chain.check(
+            paths, terminal, "train", strict=options["strict"]
+        )
+        for place, error in bad.items():
+            terminal.say(f"{paths[place]}: left out: {tell_error(error)}", err=True)
+        chosen, _ = _chain.choose_pixel_size(asked, batch, terminal)
+        chain = _chain.make_chain(batch, chosen, training, terminal.verbose)
+        device = device_name(training.device)
+        kept = [stamps[place] for place in places]
+        identity = training_identity("train", chain, kept, device)
+        if options["resume"] and beside.is_of(identity.name):
+            terminal.say(f"{model} is trained already, by these images and parameters")
+            return
+        if model.exists() and not options["overwrite"]:
+            check_model_path(model, paths, overwrite=False)
+        state = State(model.parent / f".{model.name}.resume", identity)
+        with _only_run(state, terminal):
+            state.open(
+                terminal, resume=options["resume"], overwrite=options["overwrite"]
             )
+            n_images = count(len(batch), "image")
+            terminal.say(f"training on {n_images}, without labels")
+            with state.training(), stages(_chain.stages_of(chain)):
+                fitted = _chain.train(chain, batch)
+            record.time("training")
             terminal.say(f"trained in {time.perf_counter() - start:.0f} s")
-            save(chain, model, terminal)
+            save(fitted, model, terminal)
+            given = {key: options[key] for key in ("max_epochs", "classes")}
+            told = {"pixel_size": chosen, **given, "device": training.device}
+            told["random_state"] = training.random_state
+            beside.write_config(config_text(chain, told))
+            record.identify(identity)
+            record.set(
+                parameters=chain_parameters(chain),
+                pixel_size=chosen,
+                device=device,
+                random_state=training.random_state,
+                model=str(model),
+                status="some failed" if bad else "done",
+            )
+            _add_inputs(record, paths, stamps, bad)
+            beside.write_record(record)
+            state.clear()
+        _raise_bad(bad, paths, terminal)
+
+
+class _Beside:
+    """The files beside a model: its parameters, and what it was trained on."""
+
+    def __init__(self, model: Path, *, overwrite: bool) -> None:
+        self.config = model.with_suffix(".toml")
+        self.record = model.with_suffix(".run.json")
+        for path, is_ours in ((self.config, _is_config), (self.record, read_record)):
+            if not os.path.lexists(path):
+                continue
+            told = printable(str(path))
+            if path == model or not path.is_file() or not is_ours(path):
+                raise FileExistsError(
+                    f"{told!r} is there and not written by psmlearn; it is never "
+                    "replaced. Name another --model."
+                )
+            if not overwrite:
+                raise FileExistsError(f"{told!r} is there; --overwrite replaces it.")
+
+    def is_of(self, run: str) -> bool:
+        """Tell whether the model that is there comes of the same run."""
+        told = read_record(self.record)
+        return told is not None and told.get("run") == run and self.config.exists()
+
+    def write_config(self, text: str) -> None:
+        """Write the parameters."""
+        _write(self.config, text)
+
+    def write_record(self, record: RunRecord) -> None:
+        """Write what the model was trained on."""
+        _write(self.record, record.text(read_record(self.record)))
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_path(path) as part, open(part, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _is_config(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(CONFIG_MARK)) == CONFIG_MARK.encode()
+
+
+@contextmanager
+def _only_run(state: State, terminal: Terminal) -> Iterator[None]:
+    """Refuse a second training of one model; say at Ctrl-C how to go on."""
+    lock = state.path.with_suffix(".lock")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if not try_lock(descriptor):
+            raise ValueError(
+                f"Another run of psmlearn trains {printable(str(state.path))!r}; wait "
+                "until it is done, or name another --model."
+            )
+        try:
+            yield
+        except KeyboardInterrupt:
+            terminal.say("stopped; --resume goes on from here", err=True)
+            raise click.exceptions.Exit(130) from None
+        finally:
+            state.clear_unused()
+            lock.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _add_inputs(
+    record: RunRecord,
+    paths: list[str | None],
+    stamps: list[Stamp | None],
+    bad: dict[int, Exception],
+) -> None:
+    for place, path in enumerate(paths):
+        error = bad.get(place)
+        told = {} if error is None else {"error": tell_error(error)}
+        record.add_input(Path(str(path)).stem, stamps[place], **told)
+
+
+def _raise_bad(
+    bad: dict[int, Exception], paths: list[str | None], terminal: Terminal
+) -> None:
+    """End with status 3 where images were left out."""
+    if not bad:
+        return
+    first = list(bad.items())[:N_TOLD]
+    told = "; ".join(f"{paths[place]}: {tell_error(error)}" for place, error in first)
+    more = f"; and {len(bad) - N_TOLD} more" if len(bad) > N_TOLD else ""
+    raise terminal.failure(
+        f"{len(bad)} of {count(len(paths), 'image')} left out: {told}{more}",
+    )

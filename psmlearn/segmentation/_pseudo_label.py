@@ -376,6 +376,16 @@ default=None
         images = self._images_to_predict(X, warns=True)
         return self._masks(X, images)
 
+    def _predict_with_proba(self, X: Images) -> tuple[Any, Any]:
+        """Return what `predict` and `predict_proba` do, by one pass where it can be.
+
+        The probabilities are None where the segmenter gives none.
+        """
+        images = self._images_to_predict(X, warns=True)
+        given = for_part(self.segmenter_, X, images)
+        found, probabilities = _masks_and_probabilities(self.segmenter_, given)
+        return self._completed(found, X, images, warns=True), probabilities
+
     def _masks(self, X: Images, images: ImageBatch, *, warns: bool = True) -> Any:
         """Return the masks of checked images, in their container."""
         masks = self.segmenter_.predict(for_part(self.segmenter_, X, images))

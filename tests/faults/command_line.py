@@ -58,10 +58,10 @@ def python_path():
     return os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
 
 
-def start(images, out, wait="0.1"):
+def start(images, out, wait="0.1", *options):
     return subprocess.Popen(
         [sys.executable, fixed_model.__file__, "segment", images, "-o", out]
-        + ["--classes", "ki67"],
+        + ["--classes", "ki67", *options],
         env={**os.environ, "WAIT": wait, "PYTHONPATH": python_path()},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

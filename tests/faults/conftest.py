@@ -5,20 +5,20 @@ from __future__ import annotations
 
 import pytest
 from command_line import make_image
-from fixed_model import FixedModel
+from fixed_model import FixedModel, classes_of
 
 from psmlearn._cli import _chain
 
 
 @pytest.fixture
 def model(monkeypatch):
-    """Replace training; `seen` has the batch and the settings of each."""
+    """Replace training; `seen` has the batch and the chain of each."""
     made = FixedModel()
     made.seen = []
 
-    def train(*settings):
-        made.seen.append(settings)
-        made.classes = settings[-1]
+    def train(chain, batch):
+        made.seen.append((batch, chain))
+        made.classes = classes_of(chain)
         return made
 
     monkeypatch.setattr(_chain, "train", train)

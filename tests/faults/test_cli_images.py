@@ -35,13 +35,13 @@ from psmlearn.io import read_image, write_image
 
 def test_own_results_are_no_images(model, images):
     assert run(images, "-o", images).exit_code == 0
-    done = run(images, "-o", images)
+    done = run(images, "-o", images, "--overwrite")
     assert done.exit_code == 0, done.output
     (_, (batch, *_)) = model.seen
     assert [Path(path).name for path in batch.paths] == ["a.png", "b.png", "c.png"]
     assert "a_labels.tif" in done.output and "psmlearn wrote it" in done.output
     # Named one by one, as a shell does with *.png.
-    done = run(*sorted(images.glob("*.png")), "-o", images)
+    done = run(*sorted(images.glob("*.png")), "-o", images, "--overwrite")
     assert done.exit_code == 0, done.output
     assert [Path(p).name for p in model.seen[-1][0].paths] == [
         "a.png",
@@ -198,7 +198,7 @@ def test_odd_names_have_results_and_are_safe_to_show(
     if classes:
         with open(out / "labelling_index.csv", newline="", encoding="utf-8") as file:
             assert len(list(csv.DictReader(file))) == 5
-    again = run(images, "-o", out, *options)
+    again = run(images, "-o", out, *options, "--overwrite")
     assert again.exit_code == 0, again.output
 
 
@@ -222,7 +222,7 @@ def test_a_terminal_without_the_letters(images, tmp_path, encoding):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert len(os.listdir(tmp_path / "out")) == len(KINDS_OF_CLASSES) * 6 + 2
+    assert len(os.listdir(tmp_path / "out")) == len(KINDS_OF_CLASSES) * 6 + 3
     assert b"M\\udcfcller: 1 nucleus" in done.stdout
     assert b"new\\nline: 1 nucleus" in done.stdout
     assert done.stdout.count(b": 1 nucleus") == 6  # no line is lost
@@ -242,12 +242,12 @@ def test_names_that_are_too_long_with_their_suffix_are_cut(
     out = tmp_path / "out"
     done = run(images, "-o", out)
     assert done.exit_code == 0, done.output
-    assert len(os.listdir(out)) == len(KINDS) * 6 + 1
+    assert len(os.listdir(out)) == len(KINDS) * 6 + 2
     assert set(results("short")) <= set(os.listdir(out))
     longest = max(KINDS, key=len)
     n_long = sum(len(f"{each}_{longest}".encode()) > 255 for each in stems)
     assert done.output.count("results of ") == n_long
-    again = run(images, "-o", out)
+    again = run(images, "-o", out, "--overwrite")
     assert again.exit_code == 0, again.output
 
 
@@ -271,12 +271,23 @@ def test_letters_that_the_disk_refuses_are_replaced(
     assert set(results("a_b_")) <= set(os.listdir(tmp_path / "out"))
 
 
-def test_a_disk_that_takes_no_name_is_told_before_training(
+def test_a_name_that_no_disk_takes_costs_one_image(
     model, images, tmp_path, monkeypatch
 ):
     make_image(images / "\u00fc.png", 4)
+    monkeypatch.setattr(_outputs, "_holds", lambda folder, name, end: name in "abc")
+    done = run(images, "-o", tmp_path / "out")
+    assert done.exit_code == 3, done.output
+    assert "the disk holds no file called after" in done.output
+    assert set(results("c")) <= set(os.listdir(tmp_path / "out"))
+    assert [Path(p).name for p in model.seen[0][0].paths] == ["a.png", "b.png", "c.png"]
+
+
+def test_a_disk_that_takes_no_name_is_told_before_training(
+    model, images, tmp_path, monkeypatch
+):
     monkeypatch.setattr(_outputs, "_holds", lambda *names: False)
-    assert refused(run(images, "-o", tmp_path / "out"), model, "rename the image")
+    assert refused(run(images, "-o", tmp_path / "out"), model, "rename it")
 
 
 # Pixel sizes.
@@ -322,4 +333,4 @@ def test_a_given_pixel_size_is_told(model, tmp_path):
     make_tiff(tmp_path / "a.tif", None)
     done = run(tmp_path / "a.tif", "-o", tmp_path / "out", "--pixel-size", "0.31")
     assert "pixel size 0.31 micrometres, as given" in done.output
-    assert model.seen[0][1] == 0.31
+    assert model.seen[0][1].segmenter.pixel_size == 0.31

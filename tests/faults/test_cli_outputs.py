@@ -26,6 +26,8 @@ from fixed_model import FixedModel
 from psmlearn._cli import _chain
 from psmlearn._cli._ledger import LEDGER_NAME, Ledger, Record, read_ledger
 from psmlearn._cli._outputs import OutputFolder
+from psmlearn._cli._record import RUN_NAME
+from psmlearn._cli._resume import FOLDER_NAME
 from psmlearn.io import read_labels, write_labels
 
 # What is in the way.
@@ -54,13 +56,13 @@ def put_fifo(path):
 
 
 @pytest.mark.parametrize(
-    ("put", "why", "can_overwrite"),
+    ("put", "why"),
     [
-        (put_text, "not written by psmlearn", True),
-        (put_folder, "a folder", False),
-        pytest.param(put_link, "no regular file", True, marks=POSIX),
-        pytest.param(put_dead_link, "no regular file", True, marks=POSIX),
-        pytest.param(put_fifo, "no regular file", True, marks=POSIX),
+        (put_text, "not written by psmlearn"),
+        (put_folder, "a folder"),
+        pytest.param(put_link, "no regular file", marks=POSIX),
+        pytest.param(put_dead_link, "no regular file", marks=POSIX),
+        pytest.param(put_fifo, "no regular file", marks=POSIX),
     ],
 )
 @pytest.mark.parametrize(
@@ -69,10 +71,11 @@ def put_fifo(path):
         *((f"b_{kind}", None) for kind in KINDS),
         *((f"c_{kind}", "ki67") for kind in KINDS_OF_CLASSES),
         ("labelling_index.csv", "ki67"),
+        ("run.json", None),
     ],
 )
 def test_what_is_not_ours_is_refused_before_training(
-    model, images, tmp_path, put, why, can_overwrite, kind, classes
+    model, images, tmp_path, put, why, kind, classes
 ):
     out = tmp_path / "out"
     out.mkdir()
@@ -84,15 +87,10 @@ def test_what_is_not_ours_is_refused_before_training(
     assert refused(run(images, *options), model, kind, why, "--output")
     assert sorted(os.listdir(out)) == names
     assert before is None or all_bytes(out) == before
-    done = run(images, *options, "--overwrite")
-    if can_overwrite:
-        assert done.exit_code == 0, done.output
-        assert (out / kind).is_file() and not (out / kind).is_symlink()
-        if put is put_link:  # the link went, not what it led to
-            assert (out / "target.txt").read_text() == "mine"
-    else:
-        assert refused(done, model, kind, why)
-        assert all_bytes(out) == before
+    for option in ("--overwrite", "--resume"):
+        assert refused(run(images, *options, option), model, kind, why)
+        assert sorted(os.listdir(out)) == names
+        assert before is None or all_bytes(out) == before
 
 
 def test_six_in_the_way_are_told_as_five_and_one(model, images, tmp_path):
@@ -128,20 +126,21 @@ def test_own_files_are_replaced_and_edits_are_not(model, images, tmp_path):
     out = tmp_path / "out"
     assert run(images, "-o", out).exit_code == 0
     first = all_bytes(out)
-    assert run(images, "-o", out, "--pixel-size", "0.5").exit_code == 0
+    done = run(images, "-o", out, "--pixel-size", "0.5")
+    assert refused(done, model, "a_labels.tif (of an earlier run)", "--overwrite")
+    assert all_bytes(out) == first
+    done = run(images, "-o", out, "--pixel-size", "0.5", "--overwrite")
+    assert done.exit_code == 0, done.output
     assert all_bytes(out) != first  # other areas in the tables
     edited = read_labels(out / "b_labels.tif")
     edited[10, 10] = 7
     write_labels(out / "b_labels.tif", edited)
     before = all_bytes(out)
     model.seen.clear()
-    done = run(images, "-o", out)
-    assert refused(done, model, "b_labels.tif", "changed since psmlearn wrote it")
-    assert all_bytes(out) == before
-    assert run(images, "-o", out, "--overwrite").exit_code == 0
-    assert read_labels(out / "b_labels.tif").max() == 1
-    # It is ours again.
-    assert run(images, "-o", out).exit_code == 0
+    for option in ("--overwrite", "--resume"):
+        done = run(images, "-o", out, option)
+        assert refused(done, model, "b_labels.tif", "changed since psmlearn wrote it")
+        assert all_bytes(out) == before
 
 
 def test_the_index_of_other_images_is_not_replaced(model, images, tmp_path):
@@ -150,14 +149,15 @@ def test_the_index_of_other_images_is_not_replaced(model, images, tmp_path):
     assert run(images / "a.png", *options).exit_code == 0
     before = all_bytes(out)
     model.seen.clear()
-    done = run(images / "b.png", *options)
+    done = run(images / "b.png", *options, "--overwrite")
     assert refused(
-        done, model, "labelling_index.csv", "result of other images", "a.png"
+        done, model, "labelling_index.csv", "result of another image", "a.png"
     )
     assert all_bytes(out) == before
     # With further images it is the index of all.
-    assert run(images / "a.png", images / "b.png", *options).exit_code == 0
-    assert run(images / "a.png", images / "b.png", *options).exit_code == 0
+    both = [images / "a.png", images / "b.png", *options, "--overwrite"]
+    assert run(*both).exit_code == 0
+    assert run(*both).exit_code == 0
 
 
 @pytest.mark.parametrize("arguments", [[""], ["-o", ""]])
@@ -187,7 +187,7 @@ def test_results_of_another_image_of_that_name_are_not_replaced(
     make_image(other / "b.png", 7)
     before = all_bytes(out)
     model.seen.clear()
-    done = run(other, "-o", out)
+    done = run(other, "-o", out, "--overwrite")
     assert refused(done, model, "b_labels.tif", "result of another image", "in/b.png")
     assert all_bytes(out) == before
 
@@ -198,11 +198,14 @@ def test_a_project_can_be_moved(model, tmp_path):
     make_image(old / "in" / "a.png")
     assert run(old / "in", "-o", old / "out").exit_code == 0
     old.rename(new)
-    assert run(new / "in", "-o", new / "out").exit_code == 0
+    done = run(new / "in", "-o", new / "out", "--overwrite")
+    assert done.exit_code == 0, done.output
+    done = run(new / "in", "-o", new / "out", "--resume")
+    assert "1 image of 1 was done before" in done.output
 
 
 def test_images_may_be_added_between_runs(model, images, tmp_path):
-    options = ["-o", tmp_path / "out", "--classes", "ki67"]
+    options = ["-o", tmp_path / "out", "--classes", "ki67", "--overwrite"]
     assert run(images, *options).exit_code == 0
     make_image(images / "d.png", 5)
     assert run(images, *options).exit_code == 0
@@ -213,9 +216,10 @@ def test_images_may_be_added_between_runs(model, images, tmp_path):
 def test_the_same_run_again_adds_nothing_to_the_list(model, images, tmp_path):
     ledger = tmp_path / "out" / LEDGER_NAME
     run(images, "-o", tmp_path / "out")
-    size = ledger.stat().st_size
-    run(images, "-o", tmp_path / "out")
-    assert ledger.stat().st_size == size
+    lines = ledger.read_text().splitlines()
+    assert run(images, "-o", tmp_path / "out", "--overwrite").exit_code == 0
+    added = ledger.read_text().splitlines()[len(lines) :]
+    assert [json.loads(line)["name"] for line in added] == [RUN_NAME]  # it has times
 
 
 def test_a_file_that_appears_in_mid_run_is_kept(model, images, tmp_path, monkeypatch):
@@ -228,10 +232,10 @@ def test_a_file_that_appears_in_mid_run_is_kept(model, images, tmp_path, monkeyp
 
     model.predict = predict
     done = run(images, "-o", out)
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "b: failed" in done.output and "not written by psmlearn" in done.output
     assert (out / "b_labels.tif").read_text() == "mine"
-    names = {*results("a"), *results("c"), "b_labels.tif", LEDGER_NAME}
+    names = {*results("a"), *results("c"), "b_labels.tif", LEDGER_NAME, RUN_NAME}
     assert set(os.listdir(out)) == names
 
 
@@ -275,12 +279,13 @@ def test_broken_lines_make_no_file_ours(model, images, tmp_path):
     kept = [line for line in lines if "a_map.png" not in line]
     (out / LEDGER_NAME).write_text("\n".join([*kept, *bad]))
     model.seen.clear()
-    done = run(images, "-o", out)
+    done = run(images, "-o", out, "--overwrite")
     assert refused(done, model, "a_map.png (not written by psmlearn)")
     assert "b_map.png" not in done.output
     # The end of a torn line does not take the next one with it.
+    (out / "a_map.png").unlink()
     assert run(images, "-o", out, "--overwrite").exit_code == 0
-    assert run(images, "-o", out).exit_code == 0
+    assert run(images, "-o", out, "--overwrite").exit_code == 0
 
 
 @pytest.mark.parametrize("cut", [1, 5, 40, 100])
@@ -289,8 +294,14 @@ def test_a_list_whose_last_line_is_torn(model, images, tmp_path, cut):
     run(images, "-o", out)
     data = (out / LEDGER_NAME).read_bytes()
     (out / LEDGER_NAME).write_bytes(data[:-cut])
+    done = run(images, "-o", out, "--overwrite")
+    if cut > 1:  # a newline is no loss
+        assert refused(done, model, "run.json (not written by psmlearn)")
+        (out / "run.json").unlink()
+        assert run(images, "-o", out, "--overwrite").exit_code == 0
+    else:
+        assert done.exit_code == 0, done.output
     assert run(images, "-o", out, "--overwrite").exit_code == 0
-    assert run(images, "-o", out).exit_code == 0
 
 
 def test_every_result_is_in_the_list(model, images, tmp_path):
@@ -315,10 +326,11 @@ def test_an_older_state_of_a_file_is_ours_too(tmp_path):
 
 def test_a_refused_run_leaves_no_folder(model, images, tmp_path):
     (images / "bad.png").write_bytes(b"no image")
-    assert refused(run(images, "-o", tmp_path / "x" / "y"), model, "bad.png")
+    strict = ["-o", tmp_path / "x" / "y", "--strict"]
+    assert refused(run(images, *strict), model, "bad.png")
     assert sorted(os.listdir(tmp_path)) == ["in"]
     (tmp_path / "x").mkdir()
-    assert refused(run(images, "-o", tmp_path / "x" / "y"), model, "bad.png")
+    assert refused(run(images, *strict), model, "bad.png")
     assert os.listdir(tmp_path / "x") == []
 
 
@@ -390,7 +402,7 @@ def test_a_full_disk_costs_the_images_it_stops(model, images, tmp_path, monkeypa
 
     monkeypatch.setattr(os, "replace", fail)
     done = run(images, "-o", tmp_path / "out", "--classes", "ki67")
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "b: failed: [Errno 28] No space left on device" in done.output
     assert "b_nuclei.geojson" in done.output and ".psmlearn" not in done.output
     names = set(os.listdir(tmp_path / "out"))
@@ -408,7 +420,7 @@ def test_files_of_an_image_come_together_or_not_at_all(
 
     monkeypatch.setattr("psmlearn.io.write_table", fail)
     done = run(images, "-o", out)
-    assert done.exit_code == 1 and "3 of 3 images failed" in done.output
+    assert done.exit_code == 3 and "3 of 3 images failed" in done.output
     assert "a: failed: Cannot write" in done.output and "memory" in done.output
     assert ".psmlearn" not in done.output
     assert not out.exists()
@@ -432,4 +444,4 @@ def test_what_the_dead_left_goes_at_the_start(model, images, tmp_path, monkeypat
 
     monkeypatch.setattr(_chain, "train", train)
     assert run(images, "-o", out).exit_code == 0
-    assert seen == [LEDGER_NAME]
+    assert sorted(seen) == [FOLDER_NAME, LEDGER_NAME]

@@ -31,6 +31,7 @@ from fixed_model import FixedModel
 
 from psmlearn._cli import _chain
 from psmlearn._cli._ledger import LEDGER_NAME
+from psmlearn._cli._record import RUN_NAME
 from psmlearn._cli._terminal import Terminal
 from psmlearn._warnings import warn_user
 from psmlearn.exceptions import CountWarning, NoDataWarning, StainWarning
@@ -49,7 +50,7 @@ def test_warnings_are_plain_lines_once_each(model, images, tmp_path, recwarn):
     for filters in ("ignore", "default"):
         with warnings.catch_warnings():
             warnings.simplefilter(filters)
-            done = run(images, "-o", tmp_path / "out")
+            done = run(images, "-o", tmp_path / "out", "--overwrite")
         assert done.exit_code == 0, done.output
         lines = [each for each in done.output.splitlines() if "Warning" in each]
         assert "Warning: few nuclei" in lines
@@ -141,9 +142,9 @@ def test_an_image_that_changes_in_mid_run_costs_itself(
     out = tmp_path / "out"
     if when == "in training":
 
-        def train(*settings):
+        def train(chain, batch):
             harm(images / "b.png")
-            model.classes = settings[-1]
+            model.classes = classes
             return model
 
         monkeypatch.setattr(_chain, "train", train)
@@ -157,12 +158,13 @@ def test_an_image_that_changes_in_mid_run_costs_itself(
 
         model.predict = predict
     done = run(images, "-o", out, *(["--classes", classes] if classes else []))
-    assert done.exit_code == 1, done.output
+    assert done.exit_code == 3, done.output
     assert isinstance(done.exception, SystemExit)
     assert "b: failed: " in done.output and "b.png" in done.output
-    assert "1 of 3 images failed and have no new results: b." in done.output
+    assert "1 of 3 images failed and have no new results" in done.output
+    assert "b.png" in done.output.splitlines()[-1]  # the reason, in the end
     kinds = KINDS_OF_CLASSES if classes else KINDS
-    names = {*results("a", kinds), *results("c", kinds), LEDGER_NAME}
+    names = {*results("a", kinds), *results("c", kinds), LEDGER_NAME, RUN_NAME}
     if classes:
         names.add("labelling_index.csv")
         with open(out / "labelling_index.csv", newline="") as file:
@@ -186,7 +188,7 @@ def test_no_image_left(model, images, tmp_path):
 
     model.predict = predict
     done = run(images, "-o", tmp_path / "out", "--classes", "ki67")
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "3 of 3 images failed" in done.output and "written to" not in done.output
     assert "RuntimeError: out of memory on the device" in done.output
     assert not (tmp_path / "out").exists()
@@ -223,7 +225,7 @@ def test_ctrl_c_keeps_what_is_finished(model, images, tmp_path, n_done):
     assert ("their results are in" in done.output) == bool(n_done)
     names = {name for each in "abc"[:n_done] for name in results(each)}
     assert (set(os.listdir(out)) if n_done else set()) == (
-        names | {LEDGER_NAME} if n_done else set()
+        names | {LEDGER_NAME, RUN_NAME} if n_done else set()
     )
 
 
@@ -251,7 +253,7 @@ def test_two_runs_at_once(images, tmp_path):
     with start(images, out, "0") as third:
         told = third.communicate(timeout=60)[0]
     assert third.returncode == 0, told
-    assert len(check_whole(out)) == len(KINDS_OF_CLASSES) * 3 + 2
+    assert len(check_whole(out)) == len(KINDS_OF_CLASSES) * 3 + 3
 
 
 @POSIX
@@ -264,7 +266,7 @@ def test_runs_that_are_killed_leave_whole_files_and_can_be_taken_up(tmp_path, se
         make_image(images / f"{number}.png", number, (200, 200, 3))
     rng = random.Random(int(sent))
     for _ in range(5):
-        with start(images, out, "0.02") as process:
+        with start(images, out, "0.02", "--resume") as process:
             for line in process.stdout:
                 if "training on" in line:
                     break
@@ -276,11 +278,11 @@ def test_runs_that_are_killed_leave_whole_files_and_can_be_taken_up(tmp_path, se
             # Python's own when it comes after the end.
             assert process.returncode in (130, 0) or "written to" in told, told
             assert not [name for name in names if name.startswith(".")]
-    with start(images, out, "0") as process:
+    with start(images, out, "0", "--resume") as process:
         told = process.communicate(timeout=60)[0]
     assert process.returncode == 0, told
     names = check_whole(out)
-    assert len(names) == len(KINDS_OF_CLASSES) * 12 + 2
+    assert len(names) == len(KINDS_OF_CLASSES) * 12 + 3
     assert not [name for name in names if name.startswith(".")]
 
 
@@ -305,10 +307,10 @@ def test_a_small_disk(tmp_path):
         text=True,
         timeout=120,
     )
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert "1: failed: [Errno 27] File too large" in done.stderr
     assert "1_overlay.png" in done.stderr and "1 of 3 images failed" in done.stderr
-    names = {*results("0"), *results("2"), LEDGER_NAME}
+    names = {*results("0"), *results("2"), LEDGER_NAME, RUN_NAME}
     assert set(check_whole(out)) == names
 
 
@@ -320,4 +322,4 @@ def test_decomposed_and_composed_names_are_told_apart_on_disk(model, images, tmp
         pytest.skip("one file on this disk")
     done = run(images, "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert len(os.listdir(tmp_path / "out")) == len(KINDS) * 5 + 1
+    assert len(os.listdir(tmp_path / "out")) == len(KINDS) * 5 + 2
