@@ -30,16 +30,16 @@ _COLORS = ((0, 158, 115), (230, 159, 0), (86, 180, 233), (204, 121, 167), (213, 
 _SPACE = uuid.UUID("5d0a6f0e-52c5-4b0c-9d2b-6f1b0e1f3c52")
 # What a table of nuclei calls its columns, and what QuPath would.
 _MEASUREMENTS = {
-    "area": "Nucleus: Area µm^2",
-    "equivalent_diameter": "Nucleus: Equivalent diameter µm",
+    "area_um2": "Nucleus: Area µm^2",
+    "equivalent_diameter_um": "Nucleus: Equivalent diameter µm",
     "eccentricity": "Nucleus: Eccentricity",
-    "perimeter": "Nucleus: Perimeter µm",
+    "perimeter_um": "Nucleus: Perimeter µm",
     "solidity": "Nucleus: Solidity",
-    "major_axis": "Nucleus: Max diameter µm",
-    "minor_axis": "Nucleus: Min diameter µm",
-    "mean_haematoxylin": "Nucleus: Hematoxylin OD mean",
-    "mean_dab": "Nucleus: DAB OD mean",
-    "mean_eosin": "Nucleus: Eosin OD mean",
+    "major_axis_um": "Nucleus: Max diameter µm",
+    "minor_axis_um": "Nucleus: Min diameter µm",
+    "mean_haematoxylin_od": "Nucleus: Hematoxylin OD mean",
+    "mean_dab_od": "Nucleus: DAB OD mean",
+    "mean_eosin_od": "Nucleus: Eosin OD mean",
     "confidence": "Detection probability",
 }
 _NO_MEASUREMENTS = {"label", "class", "centroid_row", "centroid_column"}
@@ -107,7 +107,7 @@ def write_geojson(
     >>> labels = np.array([[0, 1, 1], [0, 1, 0]])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "nuclei.geojson")
-    ...     write_geojson(path, labels, table={"label": [1], "area": [0.19]})
+    ...     write_geojson(path, labels, table={"label": [1], "area_um2": [0.19]})
     ...     with open(path, encoding="utf-8") as file:
     ...         nucleus = json.load(file)["features"][0]
     >>> nucleus["geometry"]["coordinates"]
