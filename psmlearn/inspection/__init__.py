@@ -7,6 +7,7 @@ from psmlearn.inspection._gallery import NucleiGalleryDisplay
 from psmlearn.inspection._iou_curve import PrecisionRecallIoUDisplay
 from psmlearn.inspection._labelling import LabellingIndexDisplay
 from psmlearn.inspection._overlay import color_map, overlay_labels
+from psmlearn.inspection._report import report_html
 from psmlearn.inspection._segmentation import SegmentationDisplay
 from psmlearn.inspection._training import TrainingCurveDisplay
 
@@ -20,4 +21,5 @@ __all__ = [
     "TrainingCurveDisplay",
     "color_map",
     "overlay_labels",
+    "report_html",
 ]

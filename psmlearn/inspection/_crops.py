@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import ndimage
 
 from psmlearn.inspection._overlay import _inner_edges
 
 OUTLINE = (255, 225, 25)
 _BEYOND = 228  # grey: no tissue, and no glass
+_DIMMED = 0.4
 
 
 def crop_nucleus(
@@ -71,5 +73,8 @@ def draw_tile(
         (size, size), Image.Resampling.BICUBIC
     )
     inside = (np.asarray(soft) > 127).astype(np.int32)
+    # Dark beside it, so that it is seen on pale ground, too.
+    beside = ndimage.binary_dilation(inside, iterations=thickness) & (inside == 0)
+    tile[beside] = (tile[beside] * _DIMMED).astype(np.uint8)
     tile[_inner_edges(inside, thickness)] = np.asarray(color, np.uint8)
     return tile

@@ -22,7 +22,6 @@ from psmlearn.inspection._overlay import _check_color, as_rgb
 from psmlearn.io._masks import check_mask
 from psmlearn.io._paths import is_path
 from psmlearn.measure import nuclei_table
-from psmlearn.measure._intensity import object_means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -327,7 +326,7 @@ class NucleiGalleryDisplay:
         if values == "confidence":
             require_fitted_method(estimator, "predict_proba")
             found = [
-                _confidence(ids, probabilities)
+                nuclei_table(ids, probabilities=probabilities)["confidence"]
                 for ids, probabilities in zip(
                     labels, estimator.predict_proba(images), strict=True
                 )
@@ -345,15 +344,6 @@ class NucleiGalleryDisplay:
             ax=ax,
             **plot_options,
         )
-
-
-def _confidence(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Mean probability of each nucleus that its pixels are no background."""
-    ids = labels[..., 0] if labels.ndim == 3 else labels
-    inside = ids > 0
-    numbers, index = np.unique(ids[inside], return_inverse=True)
-    foreground = 1.0 - np.asarray(probabilities)[..., 0][inside].astype(np.float64)
-    return object_means(foreground, index, numbers.size)
 
 
 def _as_images(X: Any) -> list[Any]:
