@@ -135,7 +135,7 @@ class NucleiGalleryDisplay:
         n_cells = len(self.cells)
         if n_columns is None:
             n_columns = max(1, min(8, n_cells))
-        check_number(n_columns, "n_columns", 1, _MOST, whole=True)
+        check_number(n_columns, "n_columns", 1, _MOST, whole=True, inclusive=True)
         n_rows = max(1, -(-n_cells // n_columns))
         size = self.tiles.shape[1] if n_cells else _TILE
         across, down = size + _GAP, size + _GAP + _TEXT
@@ -246,8 +246,8 @@ class NucleiGalleryDisplay:
             such column, or a parameter makes no sense.
         """
         check_choice(select, "select", _SELECTS)
-        check_number(n_nuclei, "n_nuclei", 1, _MOST, whole=True)
-        check_number(width, "width", 1, 1000)
+        check_number(n_nuclei, "n_nuclei", 1, _MOST, whole=True, inclusive=True)
+        check_number(width, "width", 1, 1000, inclusive=True)
         pixel_size = check_pixel_size(pixel_size)
         color = _check_color(color)
         images, labels = _as_lists(X, y)

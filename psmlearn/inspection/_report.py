@@ -41,6 +41,7 @@ _POSITIVE, _NEGATIVE = "positive", "negative"
 # Those of LabellingIndexDisplay.
 _COLORS = {_POSITIVE: (255, 70, 60), _NEGATIVE: (0, 215, 255)}
 _LEAST_BYTES = 1_000_000
+_FIXED_BYTES = 300_000  # of unusual nuclei, style and script
 _SHOWN_VERSIONS = ("numpy", "scipy", "scikit-learn", "scikit-image", "torch")
 
 
@@ -104,10 +105,10 @@ def report_html(
     title : str, default=None
         Title of the page; "Nuclei in n images" if None.
     max_bytes : int, default=100_000_000
-        Size that the file keeps to, from 1,000,000 on. Pictures are made smaller, and
-        tables of nuclei are cut, to meet it, which the page says; no picture is
-        made smaller than 160 pixels a side for it. About 20,000 bytes an image, and
-        what outlines need at least, may come on top.
+        Size that the file keeps to, from 1,000,000 on. Pictures are made smaller,
+        outlines coarser, and tables of nuclei are cut, to meet it, which the page says.
+        It is exceeded where there is less than some 30,000 bytes for an image, or 30
+        for a nucleus: pictures have at least 160 pixels a side, tables 50 rows.
 
     Raises
     ------
@@ -247,7 +248,7 @@ def write_report(
     if not target.lower().endswith((".html", ".htm")):
         raise ValueError(f"path must end in .html or .htm, got {shown(target)}.")
     threshold = one_threshold(iou_threshold)
-    check_number(max_bytes, "max_bytes", _LEAST_BYTES, whole=True)
+    check_number(max_bytes, "max_bytes", _LEAST_BYTES, whole=True, inclusive=True)
     if class_names is not None and not isinstance(class_names, Mapping):
         raise TypeError(
             "class_names must be a dict of names by class, such as {1: 'positive'}, "
@@ -269,9 +270,8 @@ def write_report(
             record = look_at(
                 source,
                 oddities,
-                max_bytes=max_bytes // max(len(sources), 1),
+                max_bytes=(max_bytes - _FIXED_BYTES) // max(len(sources), 1),
                 iou_threshold=threshold,
-                class_texts=class_names,
             )
             places.append([_put(spool, text) for text in (record.left, record.rows)])
             record.left = record.rows = ""

@@ -49,6 +49,7 @@ _TILE, _TILE_UM = 112, 30.0
 _THUMBNAIL = 96
 # Parts of what a page may spend on an image.
 _FOR_OUTLINES, _FOR_ROWS = 0.25, 0.2
+_FOR_THE_REST = 12_000  # numbers, small histograms, and a thumbnail
 _TOLERANCE = 0.1  # by which pixel sizes may differ, as everywhere
 
 
@@ -256,7 +257,6 @@ def look_at(
     *,
     max_bytes: int,
     iou_threshold: float,
-    class_texts: Mapping[int, str] | None,
 ) -> Record:
     """Measure one image, draw it, and say what is wrong with it."""
     labels = check_mask(source.labels, name=f"labels[{source.index}]")
@@ -291,8 +291,8 @@ def look_at(
     if picture is not None:
         oddities.look(record, picture, ids)
         record.thumbnail = _thumbnail(picture)
+    record.rows = _write_rows(record, int(max_bytes * _FOR_ROWS))
     record.left = _draw_view(record, picture, ids, true_ids, max_bytes)
-    record.rows = _write_rows(record, class_texts, int(max_bytes * _FOR_ROWS))
     return record
 
 
@@ -487,12 +487,15 @@ def _draw_view(
     """Write the picture with its outlines as SVG, and what is to be said of it."""
     height, width = record.shape
     note = ""
+    smallest = 0.5 * max(1.0, max(height, width) / _MOST_SIDE)
+    paths, unit = _outlines(record, ids, true_ids, smallest, max_bytes)
+    drawn = "".join(f'<path class="{group}" d="{d}"/>' for group, d in paths.items())
     if picture is None:
         scale = min(1.0, _MOST_SIDE / max(height, width))
         ground = f'<rect width="{width}" height="{height}" fill="#3d3947"/>'
     else:
-        left = max_bytes * (1 - _FOR_OUTLINES - _FOR_ROWS) * 3 / 4
-        jpeg, scale = fit_picture(picture, int(left))
+        left = max_bytes - len(drawn) - len(record.rows) - _FOR_THE_REST
+        jpeg, scale = fit_picture(picture, int(left * 3 / 4))  # in base 64
         ground = (
             f'<image width="{width}" height="{height}" href="{data_uri(jpeg)}" '
             'preserveAspectRatio="none"/>'
@@ -502,8 +505,6 @@ def _draw_view(
             f'<p class="soft small">Shown at {100 * scale:.0f} % of its size, '
             f"{width} × {height} pixels.</p>"
         )
-    paths, unit = _outlines(record, ids, true_ids, 0.5 / scale, max_bytes)
-    drawn = "".join(f'<path class="{group}" d="{d}"/>' for group, d in paths.items())
     name = escape(printable(record.name), quote=True)
     return (
         f'<div class="view" data-mode="{"compare" if record.matches else "nuclei"}" '
@@ -575,9 +576,7 @@ def _tools(record: Record) -> str:
     return f'<div class="tools">{"".join(buttons)}</div>'
 
 
-def _write_rows(
-    record: Record, class_texts: Mapping[int, str] | None, max_chars: int
-) -> str:
+def _write_rows(record: Record, max_chars: int) -> str:
     """Write the numbers of all nuclei as JSON, from which the page makes a table."""
     table = record.table
     names = ["label", *(["class"] if "class" in table else [])]
@@ -590,11 +589,10 @@ def _write_rows(
         text, unit = describe_column(name)
         titles.append(f"{text} ({unit})" if unit else text)
         column = np.asarray(table[name])[:n_rows].tolist()
-        if name == "class" and class_texts:
-            values.append([class_texts.get(each, each) for each in column])
-        else:
-            values.append([_short(each) for each in column])
+        values.append([_short(each) for each in column])
     data = {
+        # Which column are classes: the page knows their names.
+        "class": names.index("class") if "class" in names else None,
         "titles": titles,
         "values": values,
         "rows": [_place(each) for each in table["centroid_row"][:n_rows]],

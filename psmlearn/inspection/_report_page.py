@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ def head(page: Page) -> str:
         f"style-src '{_digest(style)}'; script-src '{_digest(SCRIPT)}'; "
         "base-uri 'none'; form-action 'none'"
     )
+    names = json.dumps({str(key): text for key, text in page.class_texts.items()})
     sections = [("summary", "Summary"), ("warnings", "Warnings"), ("images", "Images")]
     if page.scores is not None:
         sections.append(("scores", "Scores"))
@@ -102,7 +104,8 @@ def head(page: Page) -> str:
         '<meta name="referrer" content="no-referrer">\n'
         f"<title>{told(page.title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
         f'<header><h1>{told(page.title)}</h1><p class="soft">{told(page.made)}</p>'
-        f'</header>\n<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n'
+        f'</header>\n<nav aria-label="Sections"><ul>{links}</ul></nav>\n'
+        f'<main data-classes="{told(names)}">\n'
     )
 
 
