@@ -25,7 +25,7 @@ from psmlearn.io._paths import printable
 if TYPE_CHECKING:
     import numpy as np
 
-    from psmlearn.inspection._report_image import Source
+    from psmlearn.inspection._report_tables import Source
 
 _LABELS, _TABLE = "_labels.tif", "_nuclei.csv"
 _RUN = "run.json"
@@ -215,7 +215,7 @@ def _as_source(
 ) -> Source:
     """Put together what is known of an image."""
     from psmlearn.datasets import load_sample_image
-    from psmlearn.inspection._report_image import Source
+    from psmlearn.inspection._report_tables import Source
 
     image: np.ndarray | str | None = result.source
     if result.source == SAMPLE:
@@ -266,7 +266,7 @@ def _size_of_table(result: _Result) -> float | None:
     import numpy as np
 
     from psmlearn.inspection._columns import canonical
-    from psmlearn.inspection._report_image import read_table
+    from psmlearn.inspection._report_tables import read_table
     from psmlearn.io import read_labels
 
     table = canonical(read_table(str(result.table)))

@@ -17,6 +17,7 @@ import psmlearn
 from psmlearn._parameters import check_names, check_number, check_pixel_size, shown
 from psmlearn._typing import Image, Mask
 from psmlearn.exceptions import PsmlearnWarning
+from psmlearn.inspection import _report_card as cards
 from psmlearn.inspection import _report_page as parts
 from psmlearn.inspection._comparison import one_threshold
 from psmlearn.inspection._overlay import _PALETTE, check_class_colors
@@ -26,13 +27,9 @@ from psmlearn.inspection._report_checks import (
     odd_counts,
     odd_stainings,
 )
-from psmlearn.inspection._report_image import (
-    RADIUS,
-    Oddities,
-    Record,
-    Source,
-    look_at,
-)
+from psmlearn.inspection._report_image import RADIUS, Record, look_at
+from psmlearn.inspection._report_oddities import Oddities
+from psmlearn.inspection._report_tables import Source
 from psmlearn.io._paths import as_path, atomic_path, is_path
 from psmlearn.measure import LabellingIndex, labelling_index
 from psmlearn.metrics._report import score_counts
@@ -269,7 +266,7 @@ def write_report(
         for source in sources:
             record = look_at(
                 source,
-                oddities,
+                oddities.look,
                 max_bytes=(max_bytes - _FIXED_BYTES) // max(len(sources), 1),
                 iou_threshold=threshold,
             )
@@ -426,21 +423,21 @@ def _write(
     file: IO[str], page: parts.Page, spool: IO[bytes], places: list[list[Any]]
 ) -> None:
     """Write the page, one image after the other."""
-    made = parts.make_distributions(page)
+    made = cards.make_distributions(page)
     file.write(parts.head(page))
     file.write(parts.summary(page))
     file.write(parts.findings(page))
     file.write(parts.image_table(page))
     file.write(parts.score_table(page))
-    file.write(parts.distributions(page, made))
-    file.write(parts.unusual(page))
-    file.write(parts.pictures_head())
+    file.write(cards.distributions(page, made))
+    file.write(cards.unusual(page))
+    file.write(cards.pictures_head())
     for record, (left, rows) in zip(page.records, places, strict=True):
-        file.write(parts.card_head(record))
+        file.write(cards.card_head(record))
         file.write(_get(spool, left))
-        file.write(parts.card_side(page, record, made))
+        file.write(cards.card_side(page, record, made))
         file.write(_get(spool, rows))
         file.write("</article>\n")
     file.write("</section>\n")
-    file.write(parts.settings(page))
+    file.write(cards.settings(page))
     file.write(parts.tail())
