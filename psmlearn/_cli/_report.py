@@ -222,6 +222,8 @@ def _as_source(
         image = load_sample_image()
     size = _size_of_run(run, result)
     is_assumed = size is None
+    if size is None:
+        size = _size_of_labels(result)
     if size is None and result.table is not None:
         size = _size_of_table(result)
     return Source(
@@ -258,6 +260,16 @@ def _plausible(value: Any) -> float | None:
     try:
         return check_pixel_size(value)
     except (TypeError, ValueError):
+        return None
+
+
+def _size_of_labels(result: _Result) -> float | None:
+    """Read the pixel size that was written into the label image."""
+    from psmlearn.io import read_pixel_size
+
+    try:
+        return read_pixel_size(result.labels)
+    except ValueError:
         return None
 
 

@@ -132,14 +132,14 @@ def report_html(
 
     Examples
     --------
-    >>> import os, tempfile
+    >>> import pathlib, tempfile
     >>> from psmlearn.datasets import make_nuclei
     >>> from psmlearn.inspection import report_html
     >>> data = make_nuclei(n_images=2, shape=(96, 96), random_state=0)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = os.path.join(folder, "report.html")
+    ...     path = pathlib.Path(folder, "report.html")
     ...     report_html(path, data.images, data.masks, pixel_size=0.25)
-    ...     open(path, encoding="utf-8").read().startswith("<!DOCTYPE html>")
+    ...     path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     True
     """
     sizes = _as_sizes(pixel_size, len(labels))

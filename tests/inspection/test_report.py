@@ -499,3 +499,54 @@ def test_outlines_keep_to_their_objects():
         area = 0.5 * abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
         assert_allclose(area, disc.sum(), rtol=0.12)
         assert_allclose([x.mean(), y.mean()], [30.5, 40.5], atol=2)
+
+
+def _picture(kind, rng):
+    shape = (40, 50)
+    if kind == "rgba":
+        rgba = rng.integers(0, 256, (*shape, 4), dtype=np.uint8)
+        rgba[..., 3] = np.where(np.arange(50) < 25, 0, 255)
+        return rgba
+    return {
+        "grey": lambda: rng.integers(0, 256, shape, dtype=np.uint8),
+        "16 bits": lambda: rng.integers(0, 65536, (*shape, 3), dtype=np.uint16),
+        "stack with a map": lambda: rng.random((*shape, 5)),
+        "bool": lambda: rng.random(shape) > 0.5,
+        "black": lambda: np.zeros((*shape, 3), np.uint8),
+        "white": lambda: np.full((*shape, 3), 255, np.uint8),
+    }[kind]()
+
+
+@pytest.mark.parametrize(
+    "kind", ["grey", "16 bits", "stack with a map", "bool", "black", "white", "rgba"]
+)
+def test_images_of_any_kind_are_shown(kind, target):
+    labels = np.zeros((40, 50), np.int32)
+    labels[3:9, 4:12], labels[20:30, 30:44], labels[35:] = 5, 2**31 - 1, -1
+    image = _picture(kind, np.random.default_rng(0))
+    report_html(target, [image], [labels], pixel_size=0.25)
+    _, tree = read(target)
+    assert [row["Nuclei"] for row in tree.images().values()] == ["2"]
+    assert tree.data[0]["values"][0] == [5, 2**31 - 1]
+    shown = [a["href"] for tag, a in tree.tags if tag == "image"]
+    assert len(shown) == 1 and shown[0].startswith("data:image/jpeg;base64,")
+    hidden = tree.of_kind("empty")
+    assert bool(hidden) == (kind in ("black", "white", "rgba"))
+
+
+def test_the_picture_is_that_of_the_image(target):
+    """What is embedded is the image, to the accuracy of JPEG."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    image = make_nuclei(n_images=1, shape=(120, 90), random_state=0).images[0]
+    report_html(target, [image], [np.zeros((120, 90), np.int32)], pixel_size=0.25)
+    _, tree = read(target)
+    (address,) = [a["href"] for tag, a in tree.tags if tag == "image"]
+    data = base64.b64decode(address.removeprefix("data:image/jpeg;base64,"))
+    shown = np.asarray(Image.open(io.BytesIO(data))).astype(float)
+    assert shown.shape == (120, 90, 3)
+    given = np.asarray(image, float) * (1 if np.asarray(image).max() > 1 else 255)
+    assert np.abs(shown - given).mean() < 6
