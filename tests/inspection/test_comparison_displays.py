@@ -267,7 +267,7 @@ def test_gallery_by_confidence(nuclei):
     )
     assert_allclose(value, lowest, rtol=1e-5)
     assert_allclose(probabilities[index][..., 1][nuclei.masks[index] == label], value)
-    assert display.ax_.get_title().startswith("confidence: the 4 lowest of")
+    assert display.ax_.get_title().startswith("Confidence: the 4 lowest of")
     with pytest.raises(TypeError, match="predict_proba"):
         NucleiGalleryDisplay.from_estimator(Shifted(nuclei.masks), nuclei.images)
 
@@ -287,7 +287,7 @@ def test_gallery_of_given_values_without_those_unknown(nuclei):
 def test_gallery_of_nothing():
     image, mask = np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.int32)
     display = NucleiGalleryDisplay.from_predictions(image, mask)
-    assert display.ax_.get_title() == "area_um2: no nuclei"
+    assert display.ax_.get_title() == "Area (µm²): no nuclei"
     assert not display.texts_
 
 

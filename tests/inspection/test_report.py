@@ -461,6 +461,12 @@ def test_labels_are_a_list(nuclei, target):
         report_html(target, None, nuclei.masks[0])
 
 
+def test_what_is_passed_may_be_iterators(nuclei, target):
+    report_html(target, iter(nuclei.images), iter(nuclei.masks), pixel_size=0.25)
+    _, tree = read(target)
+    assert len(tree.images()) == 3 and not tree.kinds
+
+
 def test_a_broken_image_is_told(nuclei, target, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
