@@ -142,12 +142,12 @@ def report_html(
     ...     path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     True
     """
-    images, labels, tables, truth = (
+    given: list[Any] = [
         each if each is None or hasattr(each, "__len__") else list(each)
         for each in (images, labels, tables, truth)
-    )
-    sizes = _as_sizes(pixel_size, len(labels))
-    sources = list_sources(images, labels, tables, truth, names, sizes)
+    ]
+    sizes = _as_sizes(pixel_size, len(given[1]))
+    sources = list_sources(*given, names, sizes)
     write_report(
         path,
         sources,
