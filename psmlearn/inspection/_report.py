@@ -147,7 +147,8 @@ def report_html(
         for each in (images, labels, tables, truth)
     ]
     sizes = _as_sizes(pixel_size, len(given[1]))
-    sources = list_sources(*given, names, sizes)
+    with_images, masks, columns, true = given
+    sources = list_sources(with_images, masks, columns, true, names, sizes)
     write_report(
         path,
         sources,
