@@ -19,6 +19,7 @@ from psmlearn._cli._apply import apply
 from psmlearn._cli._evaluate import evaluate
 from psmlearn._cli._info import info
 from psmlearn._cli._ki67 import ki67
+from psmlearn._cli._report import report
 from psmlearn._cli._segment import segment
 from psmlearn._cli._train import train
 
@@ -31,5 +32,5 @@ def main() -> None:
     """Label-free nuclei segmentation for histology."""
 
 
-for command in (segment, train, apply, ki67, evaluate, info):
+for command in (segment, train, apply, ki67, evaluate, report, info):
     main.add_command(command)

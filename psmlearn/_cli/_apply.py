@@ -65,13 +65,13 @@ def apply(**options: Any) -> None:
         with OutputFolder(
             output, overwrite=options["overwrite"], resume=options["resume"]
         ) as folder:
-            work = Work(folder, kinds, terminal, record)
+            work = Work(folder, kinds, terminal, record, report=options["report"])
             with says_where_it_stopped(terminal, work):
                 work.name(paths, strict=strict)
                 given = [job.path for job in work.jobs]
                 batch, _, bad = _chain.check(given, terminal, "apply", strict=strict)
                 work.leave_out(bad)
-                chosen, sizes = _chain.choose_pixel_size(
+                chosen, sizes, assumed = _chain.choose_pixel_size(
                     asked,
                     batch,
                     terminal,
@@ -81,9 +81,11 @@ def apply(**options: Any) -> None:
                 device = device_name(options["device"])
                 identity = model_identity("apply", model, device, pixel_size=chosen)
                 record.set(model=str(model), pixel_size=chosen, device=device)
-                work.begin(identity, paths)
+                record.set(pixel_size_assumed=assumed)
+                work.begin(identity, paths, sizes)
                 n_left = count(len(work.left), "image")
                 terminal.say(f"{model}: applied to {n_left}")
                 set_pixel_size(chain, chosen)
-                work.segment(chain, batch, sizes, strict=strict)
+                work.segment(chain, batch, strict=strict)
                 work.finish(start)
+            work.report()

@@ -144,8 +144,10 @@ def choose_pixel_size(
     *,
     default: float | str = PIXEL_SIZE,
     whose: str = "the default",
-) -> tuple[float | str, np.ndarray]:
-    """Return the pixel size to use and that of each image, and say which it is.
+) -> tuple[float | str, np.ndarray, bool]:
+    """Return the pixel size to use, that of each image, and whether it is assumed.
+
+    It is said, too.
 
     Without a word of the user it is what the files tell, if all of them do, else
     `default`, which is `whose`.
@@ -153,6 +155,7 @@ def choose_pixel_size(
     from psmlearn.io import resolve_pixel_size
 
     sizes: np.ndarray | None = None
+    assumed = False
     if asked is not None:
         chosen, why = asked, "as given" if asked != "file" else "as the files tell"
     elif batch.paths == [None]:
@@ -170,6 +173,7 @@ def choose_pixel_size(
             except ValueError as error:
                 chosen, why = default, f"{whose}: {str(error).rstrip('.')}"
         if chosen != "file":
+            assumed = True
             why += "; give it by --pixel-size if that is wrong"
     if sizes is None:
         sizes = resolve_pixel_size(chosen, batch)
@@ -177,7 +181,7 @@ def choose_pixel_size(
     size = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     terminal.say(f"pixel size {size} micrometres, {why}")
     terminal.mute_told()
-    return chosen, sizes
+    return chosen, sizes, assumed
 
 
 def _read_pixel_size(path: str | None) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import click
 
 from psmlearn._cli._options import NamedPath
-from psmlearn._cli._sources import MASK_NAME, fold_name
+from psmlearn._cli._sources import find_masks
 from psmlearn._cli._terminal import Terminal, count, tell_some
 from psmlearn.io import atomic_path, write_table
 from psmlearn.io._paths import IMAGE_SUFFIXES, printable
@@ -119,7 +119,7 @@ def _pairs(
         raise click.UsageError("Give two files, or two folders.")
     if not truth.is_dir():
         return [truth.name], [str(predictions)], [str(truth)]
-    found, true = _masks(predictions), _masks(truth)
+    found, true = find_masks(predictions), find_masks(truth)
     both = [key for key in true if key in found]
     if not both:
         raise click.UsageError(
@@ -133,35 +133,6 @@ def _pairs(
             terminal.say(f"not scored, alone in {folder}: {tell_some(alone)}", err=True)
     names = [Path(true[key]).name for key in both]
     return names, [found[key] for key in both], [true[key] for key in both]
-
-
-def _masks(folder: Path) -> dict[str, str]:
-    """Return the masks of a folder by the names of their images.
-
-    Where some files are called masks, only these are.
-
-    Raises
-    ------
-    ValueError
-        If two masks have one name.
-    """
-    masks: dict[str, list[str]] = {}
-    others: dict[str, list[str]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
-            continue
-        named = MASK_NAME.fullmatch(path.stem)
-        place = masks if named else others
-        place.setdefault(fold_name(named[1] if named else path.stem), []).append(
-            str(path)
-        )
-    chosen = masks or others
-    for paths in chosen.values():
-        if len(paths) > 1:
-            raise ValueError(
-                f"{tell_some(paths)} are masks of one image; leave one of them there."
-            )
-    return {key: paths[0] for key, paths in chosen.items()}
 
 
 def _plain(value: Any) -> Any:

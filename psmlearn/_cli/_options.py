@@ -149,6 +149,11 @@ def output_options(command: Any) -> Any:
             "COCO JSON, the table as Parquet; may be repeated.",
         ),
         click.option(
+            "--report",
+            is_flag=True,
+            help="Write report.html in the end, as `psmlearn report` does.",
+        ),
+        click.option(
             "--resume",
             is_flag=True,
             help="Go on with a run that was broken off; what it finished stays.",

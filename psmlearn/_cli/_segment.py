@@ -100,18 +100,21 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
         if model is not None:
             check_model_path(model, paths, overwrite=options["overwrite"])
         with _folder(options) as folder:
-            work = Work(folder, kinds, terminal, record)
+            work = Work(folder, kinds, terminal, record, report=options["report"])
             with says_where_it_stopped(terminal, work):
                 work.name(paths, strict=strict)
                 given = [job.path for job in work.jobs]
                 batch, _, bad = _chain.check(given, terminal, command, strict=strict)
                 work.leave_out(bad)
-                chosen, sizes = _chain.choose_pixel_size(asked, batch, terminal)
+                chosen, sizes, assumed = _chain.choose_pixel_size(
+                    asked, batch, terminal
+                )
                 chain = _chain.make_chain(batch, chosen, training, terminal.verbose)
                 record.set(
                     parameters=chain_parameters(chain),
                     random_state=training.random_state,
                     pixel_size=chosen,
+                    pixel_size_assumed=assumed,
                     device=device_name(training.device),
                 )
                 identity = training_identity(
@@ -120,7 +123,7 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
                     [job.stamp for job in work.jobs],
                     device_name(training.device),
                 )
-                work.begin(identity, paths)
+                work.begin(identity, paths, sizes)
                 state = State(output / FOLDER_NAME, identity)
                 try:
                     if work.left:
@@ -128,11 +131,12 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
                             fitted = _train(
                                 chain, batch, state, work, terminal, options, start
                             )
-                            work.segment(fitted, batch, sizes, strict=strict)
+                            work.segment(fitted, batch, strict=strict)
                     work.finish(start)
                     state.clear()
                 finally:
                     state.clear_unused()
+            work.report()
 
 
 def _folder(options: dict[str, Any]) -> OutputFolder:

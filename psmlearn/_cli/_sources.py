@@ -279,6 +279,35 @@ def fold_name(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
+def find_masks(folder: Path) -> dict[str, str]:
+    """Return the masks of a folder by the names of their images.
+
+    Where some files are called masks, only these are.
+
+    Raises
+    ------
+    ValueError
+        If two masks have one name.
+    """
+    masks: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+            continue
+        named = MASK_NAME.fullmatch(path.stem)
+        place = masks if named else others
+        place.setdefault(fold_name(named[1] if named else path.stem), []).append(
+            str(path)
+        )
+    chosen = masks or others
+    for paths in chosen.values():
+        if len(paths) > 1:
+            raise ValueError(
+                f"{tell_some(paths)} are masks of one image; leave one of them there."
+            )
+    return {key: paths[0] for key, paths in chosen.items()}
+
+
 @dataclass(frozen=True)
 class Stamp:
     """What a file was like when it was looked at first."""

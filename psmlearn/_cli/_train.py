@@ -93,7 +93,7 @@ def train(**options: Any) -> None:
         )
         for place, error in bad.items():
             terminal.say(f"{paths[place]}: left out: {tell_error(error)}", err=True)
-        chosen, _ = _chain.choose_pixel_size(asked, batch, terminal)
+        chosen, _, assumed = _chain.choose_pixel_size(asked, batch, terminal)
         chain = _chain.make_chain(batch, chosen, training, terminal.verbose)
         device = device_name(training.device)
         kept = [stamps[place] for place in places]
@@ -123,6 +123,7 @@ def train(**options: Any) -> None:
             record.set(
                 parameters=chain_parameters(chain),
                 pixel_size=chosen,
+                pixel_size_assumed=assumed,
                 device=device,
                 random_state=training.random_state,
                 model=str(model),

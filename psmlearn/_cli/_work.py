@@ -14,6 +14,7 @@ import click
 
 from psmlearn._cli._outputs import SAMPLE, OutputFolder
 from psmlearn._cli._record import RUN_NAME, RunRecord, read_record
+from psmlearn._cli._report import REPORT_NAME, check_target, write_report_of
 from psmlearn._cli._results import (
     INDEX_NAME,
     Job,
@@ -70,6 +71,8 @@ class Work:
     kinds : Kinds
     terminal : Terminal
     record : RunRecord
+    report : bool, default=False
+        Whether a report is to be written in the end.
     """
 
     def __init__(
@@ -78,7 +81,10 @@ class Work:
         kinds: Kinds,
         terminal: Terminal,
         record: RunRecord,
+        *,
+        report: bool = False,
     ) -> None:
+        self._reports = report
         self.folder = folder
         self.kinds = kinds
         self.terminal = terminal
@@ -115,8 +121,16 @@ class Work:
             self._fail(job.name, error, job.stamp)
         self.jobs = [job for i, job in enumerate(self.jobs) if i not in bad]
 
-    def begin(self, identity: Identity, paths: Sequence[str | None]) -> None:
+    def begin(
+        self, identity: Identity, paths: Sequence[str | None], sizes: np.ndarray
+    ) -> None:
         """Find what is done already, and refuse what is in the way of the rest."""
+        if self._reports:
+            again = self.folder.overwrite or self.folder.resume
+            check_target(self.folder.path / REPORT_NAME, overwrite=again)
+        self._sizes = {
+            job.name: float(size) for job, size in zip(self.jobs, sizes, strict=True)
+        }
         targets = {file: job.path or SAMPLE for job in self.jobs for file in job.files}
         images = [path for path in paths if path is not None]
         finished = self.folder.look(targets, images, identity.name)
@@ -139,13 +153,8 @@ class Work:
                 path = self.folder.path / f"{job.name}_nuclei.csv"
                 self._tables[job.name] = read_table(path)
 
-    def segment(
-        self, model: Any, batch: ImageBatch, sizes: np.ndarray, *, strict: bool
-    ) -> None:
+    def segment(self, model: Any, batch: ImageBatch, *, strict: bool) -> None:
         """Predict all images that are left, one by one, and write what they give."""
-        self._sizes = {
-            job.name: float(size) for job, size in zip(self.jobs, sizes, strict=True)
-        }
         places = {job.name: place for place, job in enumerate(self.jobs)}
         announce(FINDING)
         left = self.left
@@ -158,7 +167,7 @@ class Work:
                     self.kinds,
                     batch,
                     place,
-                    sizes[place],
+                    self._sizes[job.name],
                     job,
                     self.folder,
                 )
@@ -217,6 +226,12 @@ class Work:
         """Images that have results."""
         return len(self._tables)
 
+    def report(self) -> None:
+        """Write the report, if one is asked for."""
+        if self._reports:
+            path = self.folder.path
+            write_report_of(path, path / REPORT_NAME, None, 10**8, self.terminal)
+
     def write_record(self, status: str) -> None:
         """Write ``run.json``, with what it told of runs before."""
         record, before = self.record, read_record(self.folder.path / RUN_NAME)
@@ -230,7 +245,11 @@ class Work:
                 record.add_input(job.name, job.stamp, **told)
         for name, error in self._failures.items():
             record.add_input(name, self._stamps[name], error=tell_error(error))
-        record.set(status=status, results=list(self.kinds.endings))
+        record.set(
+            status=status,
+            results=list(self.kinds.endings),
+            pixel_sizes=self._sizes,
+        )
         with (
             self.folder.writing([RUN_NAME]) as (path,),
             open(path, "w", encoding="utf-8") as file,
