@@ -133,8 +133,12 @@ def _find_bad(sources: list[Any], caller: str) -> dict[int, Exception]:
 
 def _without_number(error: Exception) -> Exception:
     """Return an error about one image of one: its number says nothing."""
-    text = re.sub(r"^(psmlearn \w+: )?image 0 \((.*?)\)", r"\2", str(error))
-    return ValueError(text) if text != str(error) else error
+    found = re.match(r"(?s)(?:psmlearn \w+: )?image 0 \((.*?)\)(: )?(.*)", str(error))
+    if found is None:
+        return error
+    path, colon, text = found.groups()
+    # Most errors name the file themselves.
+    return ValueError(text if colon and path in text else f"{path}{colon or ''}{text}")
 
 
 def choose_pixel_size(

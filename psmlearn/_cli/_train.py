@@ -32,6 +32,7 @@ from psmlearn._cli._resume import State
 from psmlearn._cli._sources import Stamp
 from psmlearn._cli._terminal import (
     N_TOLD,
+    SOME_FAILED,
     Terminal,
     count,
     tell_error,
@@ -91,8 +92,8 @@ def train(**options: Any) -> None:
         batch, places, bad = _chain.check(
             paths, terminal, "train", strict=options["strict"]
         )
-        for place, error in bad.items():
-            terminal.say(f"{paths[place]}: left out: {tell_error(error)}", err=True)
+        for error in bad.values():
+            terminal.say(f"left out: {tell_error(error)}", err=True)
         chosen, _, assumed = _chain.choose_pixel_size(asked, batch, terminal)
         chain = _chain.make_chain(batch, chosen, training, terminal.verbose)
         device = device_name(training.device)
@@ -132,7 +133,7 @@ def train(**options: Any) -> None:
             _add_inputs(record, paths, stamps, bad)
             beside.write_record(record)
             state.clear()
-        _raise_bad(bad, paths, terminal)
+        _raise_bad(bad, len(paths), terminal)
 
 
 class _Beside:
@@ -212,15 +213,12 @@ def _add_inputs(
         record.add_input(Path(str(path)).stem, stamps[place], **told)
 
 
-def _raise_bad(
-    bad: dict[int, Exception], paths: list[str | None], terminal: Terminal
-) -> None:
+def _raise_bad(bad: dict[int, Exception], n_images: int, terminal: Terminal) -> None:
     """End with status 3 where images were left out."""
     if not bad:
         return
-    first = list(bad.items())[:N_TOLD]
-    told = "; ".join(f"{paths[place]}: {tell_error(error)}" for place, error in first)
+    told = "; ".join(tell_error(error) for error in list(bad.values())[:N_TOLD])
     more = f"; and {len(bad) - N_TOLD} more" if len(bad) > N_TOLD else ""
     raise terminal.failure(
-        f"{len(bad)} of {count(len(paths), 'image')} left out: {told}{more}",
+        f"{len(bad)} of {count(n_images, 'image')} left out: {told}{more}", SOME_FAILED
     )
