@@ -11,13 +11,13 @@ from sklearn.utils import Bunch
 from psmlearn.datasets._parameters import check_choice
 from psmlearn.io import read_image, read_labels
 
-__all__ = ["SAMPLE_PIXEL_SIZE", "load_sample_image", "load_sample_images"]
+__all__ = ["load_sample_image", "load_sample_images"]
 
 _FOLDER = Path(__file__).parent / "data"
 _HE = ("he_1", "he_2", "he_3")
 _IMMUNOHISTOCHEMISTRY = "immunohistochemistry"
 # Micrometres. The files do not tell it; how it was judged is in _DESCR.
-SAMPLE_PIXEL_SIZE = 0.18
+_PIXEL_SIZE = 0.18
 _DESCR = """Three fields of H&E
 ===================
 
@@ -80,7 +80,7 @@ def load_sample_images() -> Bunch:
         filenames=filenames,
         groups=None,
         names=list(_HE),
-        pixel_size=SAMPLE_PIXEL_SIZE,
+        pixel_size=_PIXEL_SIZE,
         DESCR=_DESCR,
     )
 

@@ -171,7 +171,7 @@ def write_files() -> None:
         **short,
     )
     labeler = Pipeline([("maps", mapper), ("clusters", SemanticClusterer())])
-    model = PseudoLabelSegmenter(labeler, segmenter, random_state=0).fit(data.images)
+    model = PseudoLabelSegmenter(labeler, segmenter, random_state=1).fit(data.images)
     image = data.images[0]  # uint8
     DATA.mkdir(exist_ok=True)
     save_model(model, MODEL)
