@@ -26,7 +26,7 @@ PIXEL_SIZE = 0.25
 
 def find_sources(
     images: tuple[Path, ...], sample: bool, output: Path | None, terminal: Terminal
-) -> list[str | None]:
+) -> list[str]:
     """Return the path of each image, or of those that come with psmlearn."""
     if not sample:
         return list(find_images(images, output, terminal))
@@ -37,7 +37,7 @@ def find_sources(
     return list(load_sample_images().filenames)
 
 
-def check(paths: Sequence[str | None], terminal: Terminal, command: str) -> ImageBatch:
+def check(paths: Sequence[str], terminal: Terminal, command: str) -> ImageBatch:
     """Look at all images; what is told of them is not told again by the training."""
     from psmlearn.io import check_images
 
