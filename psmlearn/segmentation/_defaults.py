@@ -35,10 +35,11 @@ _THRESHOLD_OF_CLASSES = 0.85
 _OF_ONE_STAIN = {"min_area": 6.0, "threshold": 0.65, "min_prominence": 0.45}
 # Of a quick training, for a first look: few steps on small crops. Of a handful of
 # images none is set aside, and to learn pale nuclei from solid ones takes longer.
-_QUICK_MAPPER = {"max_epochs": 1}
+_QUICK_MAPPER = {"max_epochs": 2, "steps_per_epoch": 60, "patch_size": 64}
 _QUICK_SEGMENTER = {
     "max_epochs": 5,
     "steps_per_epoch": 20,
+    "batch_size": 4,
     "patch_size": 128,
     "early_stopping": False,
     "appearance_randomisation": 0.0,
