@@ -65,7 +65,6 @@ segmenter = NucleiSegmenter(
     min_prominence=0.45,
     max_epochs=5,
     steps_per_epoch=20,
-    batch_size=4,
     patch_size=128,
     early_stopping=False,
     appearance_randomisation=0.0,

@@ -39,7 +39,6 @@ _QUICK_MAPPER = {"max_epochs": 2, "steps_per_epoch": 60, "patch_size": 64}
 _QUICK_SEGMENTER = {
     "max_epochs": 5,
     "steps_per_epoch": 20,
-    "batch_size": 4,
     "patch_size": 128,
     "early_stopping": False,
     "appearance_randomisation": 0.0,
