@@ -22,7 +22,7 @@ from psmlearn import PseudoLabelSegmenter, _cli
 from psmlearn._cli import _chain
 from psmlearn._cli._ledger import LEDGER_NAME
 from psmlearn._cli._record import RUN_NAME
-from psmlearn.datasets import make_nuclei
+from psmlearn.datasets import load_sample_images, make_nuclei
 from psmlearn.io import (
     check_images,
     read_image,
@@ -120,6 +120,45 @@ def test_options_reach_the_training(fixed_model, folder, tmp_path):
     assert (
         told["segmenter__pixel_size"] == told["labeler__clusters__pixel_size"] == 0.25
     )
+
+
+@pytest.mark.parametrize("classes", [None, "ki67"])
+def test_a_quick_training_is_the_same_chain_with_fewer_steps(classes):
+    batch = check_images([np.full((32, 32, 3), 200, np.uint8)])
+    full, quick = (
+        _chain.make_chain(
+            batch, 0.5, _chain.Training(None, 7, "cpu", classes, quick=each), 0
+        )
+        for each in (False, True)
+    )
+    assert quick.n_rounds == 1
+    for part, other in (
+        (quick.segmenter, full.segmenter),
+        *([] if classes else [(quick.labeler["maps"], full.labeler["maps"])]),
+    ):
+        told, wanted = part.get_params(), other.get_params()
+        changed = {name for name in wanted if told[name] != wanted[name]}
+        assert "max_epochs" in changed and changed <= {
+            *("max_epochs", "steps_per_epoch", "patch_size"),
+            *("early_stopping", "appearance_randomisation"),
+        }
+        cost = [
+            each["max_epochs"]
+            * each["steps_per_epoch"]
+            * each["batch_size"]
+            * each["patch_size"] ** 2
+            for each in (told, wanted)
+        ]
+        assert cost[0] < cost[1] / 4
+    training = _chain.Training(2, 7, "cpu", classes, quick=True)
+    shorter = _chain.make_chain(batch, 0.5, training, 0)
+    assert shorter.segmenter.max_epochs == 2
+
+
+def test_quick_reaches_the_training(fixed_model, folder, tmp_path):
+    done = run(folder, "-o", tmp_path / "out", "--quick")
+    assert done.exit_code == 0, done.output
+    assert fixed_model[0][1].n_rounds == 1
 
 
 def read_rows(path):
@@ -264,9 +303,13 @@ def test_it_trains_on_two_classes(small_training, tmp_path):
 def test_the_sample_image(fixed_model, tmp_path):
     done = run("--sample", "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    files = {f"sample_{kind}" for kind in KINDS} | {LEDGER_NAME, RUN_NAME}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == files
-    assert fixed_model[0][1].segmenter.pixel_size == 0.5  # its own
+    files = {f"he_{n}_{kind}" for n in (1, 2, 3) for kind in KINDS}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == files | {
+        LEDGER_NAME,
+        RUN_NAME,
+    }
+    assert fixed_model[0][1].segmenter.pixel_size == load_sample_images().pixel_size
+    assert "that of the sample" in done.output
     run("--sample", "-o", tmp_path / "two", "--pixel-size", "0.4")
     assert fixed_model[1][1].segmenter.pixel_size == 0.4
 

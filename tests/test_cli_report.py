@@ -11,19 +11,19 @@ import pytest
 from click.testing import CliRunner
 
 from psmlearn import _cli
-from psmlearn._cli._outputs import SAMPLE, OutputFolder
-from psmlearn.datasets import load_sample_image, make_nuclei
+from psmlearn._cli._outputs import OutputFolder
+from psmlearn.datasets import make_nuclei
 from psmlearn.io import write_image, write_labels, write_table
 from psmlearn.measure import nuclei_table
 
 
 def write_results(folder, images, masks, pixel_size=0.25):
-    """Write results as `psmlearn segment` does; images are paths, or the sample."""
+    """Write results as `psmlearn segment` does; images are paths."""
     with OutputFolder(folder) as output:
         for path, mask in zip(images, masks, strict=True):
-            name = "sample" if path == SAMPLE else path.stem
-            files = [f"{name}_labels.tif", f"{name}_nuclei.csv"]
-            output.check(dict.fromkeys(files, str(path)), [])
+            files = [f"{path.stem}_labels.tif", f"{path.stem}_nuclei.csv"]
+            output.look(dict.fromkeys(files, str(path)), [], "a run")
+            output.check(dict.fromkeys(files, str(path)))
             with output.writing(files, str(path)) as (labels, table):
                 write_labels(labels, mask)
                 write_table(table, nuclei_table(mask, pixel_size=pixel_size))
@@ -121,17 +121,6 @@ def test_what_a_run_says_of_itself_is_shown(results):
     (tmp_path / "out" / "run.json").write_text("[1]")
     done = run(tmp_path / "out", "--overwrite")
     assert done.exit_code == 1 and "no JSON object" in done.output
-
-
-def test_the_sample_needs_no_file(tmp_path):
-    sample = load_sample_image()
-    mask = np.zeros(sample.shape[:2], np.int32)
-    mask[10:30, 10:30] = 1
-    write_results(tmp_path, [SAMPLE], [mask], pixel_size=0.5)
-    done = run(tmp_path)
-    assert done.exit_code == 0, done.output
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert text.count('href="data:image/jpeg') == 1
 
 
 def test_nothing_is_replaced_without_a_word(results):

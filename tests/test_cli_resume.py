@@ -321,3 +321,47 @@ def test_hidden_folders_are_no_images(small_training, folder, tmp_path):
         "b.png",
         "c.png",
     ]
+
+
+def test_a_run_that_is_done_is_not_done_again(small_training, folder, tmp_path):
+    """As `make demo` twice."""
+    out = tmp_path / "out"
+    once = ["-o", out, "--model", out / "model.psm", "--resume", "--overwrite"]
+    small_training(-1)
+    done = run("segment", folder, *once, "--report", *SHORT)
+    assert done.exit_code == 0, done.output
+    assert "begins anew" not in done.output
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    small_training(0)
+    done = run("segment", folder, *once, "--report", *SHORT)
+    assert done.exit_code == 0, done.output
+    assert "3 images of 3 were done before" in done.output
+    assert f"the report is there: {out / 'report.html'}" in done.output
+    after = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    changed = {path.name for path in after if after[path] != before.get(path)}
+    assert changed <= {"run.json", "psmlearn-files.jsonl"}
+    # Other images, or other parameters, are another run.
+    counted = small_training(-1)
+    done = run("segment", folder, *once, *SHORT, "--random-state", "4")
+    assert done.exit_code == 0, done.output
+    assert counted["done"] >= 12
+
+
+def test_the_model_of_a_broken_run_is_kept_or_told(small_training, folder, tmp_path):
+    model, out = tmp_path / "m.psm", tmp_path / "out"
+    small_training(-1)
+    options = ["-o", out, "--model", model, "--resume", *SHORT]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            _cli._work, "segment_one", lambda *given: (_ for _ in ()).throw(_Killed)
+        )
+        run("segment", folder, *options)
+    first = model.read_bytes()
+    assert run("segment", folder, *options).exit_code == 0
+    assert model.read_bytes() == first
+    # One that is not of this run stays.
+    other = tmp_path / "two"
+    options[1] = other
+    done = run("segment", folder, *options, "--random-state", "9")
+    assert done.exit_code == 1 and "--overwrite replaces it" in done.output
+    assert model.read_bytes() == first

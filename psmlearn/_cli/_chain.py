@@ -34,8 +34,8 @@ __all__ = [
     "train",
 ]
 
-# The file does not tell; judged by the size of its nuclei, as of a 20x scan.
-SAMPLE_PIXEL_SIZE = 0.5
+# As load_sample_images tells it; kept here so that --help needs no loaders.
+SAMPLE_PIXEL_SIZE = 0.18
 PIXEL_SIZE = 0.25
 
 
@@ -53,22 +53,25 @@ class Training:
     random_state: int = 0
     device: str = "auto"
     classes: str | None = None
+    quick: bool = False
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def find_sources(
     search: Search, sample: bool, output: Path | None, terminal: Terminal
-) -> list[str | None]:
-    """Return the path of each image; None is the sample."""
+) -> list[str]:
+    """Return the path of each image, or of those that come with psmlearn."""
     if not sample:
         return list(find_images(search, output, terminal))
     if search.images or search.lists:
         raise click.UsageError("Give IMAGES or --sample, not both.")
-    return [None]
+    from psmlearn.datasets import load_sample_images
+
+    return list(load_sample_images().filenames)
 
 
 def check(
-    paths: Sequence[str | None], terminal: Terminal, command: str, *, strict: bool
+    paths: Sequence[str], terminal: Terminal, command: str, *, strict: bool
 ) -> tuple[ImageBatch, list[int], dict[int, Exception]]:
     """Look at all images before any work.
 
@@ -88,10 +91,9 @@ def check(
     ValueError, TypeError, OSError
         If all images are bad; with `strict` if any is.
     """
-    from psmlearn.datasets import load_sample_image
     from psmlearn.io import check_images
 
-    sources = [load_sample_image() if path is None else path for path in paths]
+    sources = list(paths)
     caller = f"psmlearn {command}"
     try:
         batch = check_images(sources, caller=caller)
@@ -162,8 +164,6 @@ def choose_pixel_size(
     assumed = False
     if asked is not None:
         chosen, why = asked, "as given" if asked != "file" else "as the files tell"
-    elif batch.paths == [None]:
-        chosen, why = SAMPLE_PIXEL_SIZE, "that of the sample"
     else:
         told = [_read_pixel_size(path) for path in batch.paths]
         n_silent = sum(size is None for size in told)
@@ -218,11 +218,12 @@ def make_chain(
         pixel_size=pixel_size,
         device=training.device,
         max_epochs=training.max_epochs,
+        quick=training.quick,
     )
     chain = PseudoLabelSegmenter(
         labeler,
         segmenter,
-        n_rounds=default_rounds(known),
+        n_rounds=default_rounds(known, quick=training.quick),
         random_state=training.random_state,
         verbose=verbose,
     )

@@ -34,7 +34,7 @@ _PARTS = {
     "segmenter": "the network that learns the pseudo masks",
     "chain": "rounds of training, and what is in doubt",
 }
-_KEYS = ("pixel_size", "max_epochs", "random_state", "device", "classes")
+_KEYS = ("pixel_size", "max_epochs", "random_state", "device", "classes", "quick")
 # Of the chain itself; what else it has comes from the command line.
 _OF_CHAIN = ("class_source", "doubt", "n_rounds")
 # TOML has no word for None.

@@ -177,6 +177,12 @@ def training_options(*, with_classes: bool = True) -> Callable[[Any], Any]:
             help="Cut each training short after so many epochs.",
         ),
         click.option(
+            "--quick",
+            is_flag=True,
+            help="Train for some minutes only, on small crops: for a first look; less "
+            "accurate.",
+        ),
+        click.option(
             "--random-state",
             type=click.IntRange(min=0, max=2**32 - 1),
             default=0,
@@ -201,7 +207,7 @@ def training_options(*, with_classes: bool = True) -> Callable[[Any], Any]:
 
 def make_training(options: dict[str, Any], **others: Any) -> Training:
     """Return what `training_options` gave, with what --config says of parts."""
-    names = ("max_epochs", "random_state", "device", "classes")
+    names = ("max_epochs", "random_state", "device", "classes", "quick")
     given = {name: options[name] for name in names if name in options}
     return Training(**given, **others, parameters=parts_of_config())
 

@@ -33,8 +33,6 @@ _NAME_ERRORS = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,99}")
 _SHORT_LENGTHS = (200, 120, 60, 30)
 _OWN = "of an earlier run"
-# Stands for the path of an image that is no file.
-SAMPLE = "(sample)"
 
 
 class OutputFolder:
@@ -210,8 +208,8 @@ class OutputFolder:
 
     def _relative(self, source: str | None) -> str | None:
         """Return the path of an image from here, by which it is told from others."""
-        if source is None or source == SAMPLE:
-            return source
+        if source is None:
+            return None
         place = os.path.realpath(source)
         try:
             return os.path.relpath(place, os.path.realpath(self.path))

@@ -14,7 +14,6 @@ import click
 
 from psmlearn._cli._ledger import LEDGER_NAME, read_ledger
 from psmlearn._cli._options import NamedPath, make_terminal, run_options
-from psmlearn._cli._outputs import SAMPLE
 from psmlearn._cli._record import RUN_NAME
 from psmlearn._cli._sources import find_masks, fold_name
 from psmlearn._cli._terminal import Terminal, count, tell_some
@@ -22,8 +21,6 @@ from psmlearn._progress import progress_bar
 from psmlearn.io._paths import printable
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from psmlearn.inspection._report_tables import Source
 
 __all__ = ["REPORT_NAME", "check_target", "report", "write_report_of"]
@@ -42,14 +39,12 @@ class _Result:
     name: str
     labels: Path
     table: Path | None
-    # Path of the image, SAMPLE, or None where that is not known.
+    # Path of the image; None where that is not known.
     source: str | None
 
     @property
     def shown_name(self) -> str:
-        if self.source in (None, SAMPLE):
-            return self.name
-        return os.path.basename(str(self.source))
+        return self.name if self.source is None else os.path.basename(self.source)
 
 
 @click.command()
@@ -196,7 +191,7 @@ def _find_results(folder: Path, terminal: Terminal) -> list[_Result]:
         if table is not None and not (table.name in ledger and table.is_file()):
             table = None
         source = record.source
-        if source is not None and source != SAMPLE:
+        if source is not None:
             source = os.path.normpath(os.path.join(os.path.realpath(folder), source))
         results.append(_Result(name, labels, table, source))
     if changed:
@@ -242,12 +237,8 @@ def _as_source(
     index: int, result: _Result, run: Mapping[str, Any] | None, truth: str | None
 ) -> Source:
     """Put together what is known of an image."""
-    from psmlearn.datasets import load_sample_image
     from psmlearn.inspection._report_tables import Source
 
-    image: np.ndarray | str | None = result.source
-    if result.source == SAMPLE:
-        image = load_sample_image()
     size = _size_of_run(run, result)
     is_assumed = size is None or bool((run or {}).get("pixel_size_assumed"))
     if size is None:
@@ -257,7 +248,7 @@ def _as_source(
     return Source(
         index,
         result.shown_name,
-        image,
+        result.source,
         str(result.labels),
         None if result.table is None else str(result.table),
         truth,

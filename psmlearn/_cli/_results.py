@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psmlearn._cli._outputs import SAMPLE, OutputFolder
+from psmlearn._cli._outputs import OutputFolder
 from psmlearn._cli._sources import Stamp, unique_names
 from psmlearn._cli._terminal import Terminal, count, tell_some
 from psmlearn.exceptions import CountWarning
@@ -41,7 +41,6 @@ _ALSO_ENDINGS = {
     "parquet": "_nuclei.parquet",
 }
 INDEX_NAME = "labelling_index.csv"
-_SAMPLE_NAME = "sample"
 _STAINS = ("haematoxylin", "dab")
 # Those of LabellingIndexDisplay: told apart by the colour-blind, too.
 _CLASS_COLORS = {1: (255, 70, 60), 2: (0, 215, 255)}
@@ -55,8 +54,7 @@ class Job:
     """One image: where it comes from, and what its results are called."""
 
     name: str
-    # None is no file.
-    path: str | None
+    path: str
     stamp: Stamp | None
     files: tuple[str, ...]
 
@@ -113,7 +111,7 @@ def _check_library(library: str, extra: str) -> None:
 
 
 def name_jobs(
-    paths: Sequence[str | None],
+    paths: Sequence[str],
     kinds: Kinds,
     folder: OutputFolder,
     terminal: Terminal,
@@ -126,15 +124,14 @@ def name_jobs(
     nameless : list of (name, path, stamp)
         Images whose results the disk can give no name.
     """
-    files = [path for path in paths if path is not None]
-    wanted = unique_names(files) if files else [_SAMPLE_NAME]
+    wanted = unique_names(paths)
     terminal.know(wanted)
     jobs, nameless = [], []
     names = folder.fit_names(wanted, kinds.endings)
     for path, old, new in zip(paths, wanted, names, strict=True):
         stamp = Stamp.of(path)
         if new is None:
-            nameless.append((old, str(path), stamp))
+            nameless.append((old, path, stamp))
             continue
         if old != new:
             terminal.say(f"results of {old} are called {new}", err=True)
@@ -174,7 +171,7 @@ def segment_one(
     )
     colors = _CLASS_COLORS if with_classes else None
     overlay = overlay_labels(image, labels, class_colors=colors)
-    with folder.writing(job.files, job.path or SAMPLE) as paths:
+    with folder.writing(job.files, job.path) as paths:
         places = dict(zip(kinds.endings, paths, strict=True))
         write_image(places["_overlay.png"], overlay, pixel_size=size)
         write_labels(places["_labels.tif"], labels, pixel_size=size)
@@ -208,7 +205,7 @@ def _write_tables(
     if "_rois.zip" in places:
         write_rois(places["_rois.zip"], labels)
     if "_coco.json" in places:
-        name = job.name if job.path is None else Path(job.path).name
+        name = Path(job.path).name
         write_coco(places["_coco.json"], [labels], [name], tables=[table])
 
 

@@ -75,7 +75,7 @@ class State:
         """
         told = self._read()
         if told is None:
-            if resume:
+            if resume and not overwrite:
                 terminal.say("nothing was broken off here: it begins anew", err=True)
         elif not resume:
             terminal.say(

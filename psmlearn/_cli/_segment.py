@@ -44,7 +44,9 @@ __all__ = ["run_segment", "segment"]
 
 @click.command()
 @images_options
-@click.option("--sample", is_flag=True, help="Use scikit-image's sample image.")
+@click.option(
+    "--sample", is_flag=True, help="Use the three fields of H&E that come with it."
+)
 @output_options
 @training_options()
 @pixel_size_option(
@@ -73,7 +75,7 @@ def segment(**options: Any) -> None:
 
     \b
     Examples:
-      psmlearn segment --sample --output demo/
+      psmlearn segment --sample --quick --output demo/
       psmlearn segment slides/ --pixel-size 0.25 --output nuclei/
       psmlearn segment slides/ --recursive --pattern '*_HE.tif' --output nuclei/
       psmlearn segment slides/ --model nuclei.psm --output nuclei/ --resume
@@ -97,9 +99,10 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
         paths = _chain.find_sources(
             search, options.get("sample", False), output, terminal
         )
-        if model is not None:
-            check_model_path(model, paths, overwrite=options["overwrite"])
         with _folder(options) as folder:
+            if model is not None:
+                again = options["overwrite"] or options["resume"]
+                check_model_path(model, paths, overwrite=again)
             work = Work(folder, kinds, terminal, record, report=options["report"])
             with says_where_it_stopped(terminal, work):
                 work.name(paths, strict=strict)
@@ -107,7 +110,7 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
                 batch, _, bad = _chain.check(given, terminal, command, strict=strict)
                 work.leave_out(bad)
                 chosen, sizes, assumed = _chain.choose_pixel_size(
-                    asked, batch, terminal
+                    asked, batch, terminal, **_default_size(options)
                 )
                 chain = _chain.make_chain(batch, chosen, training, terminal.verbose)
                 record.set(
@@ -139,6 +142,20 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
             work.report()
 
 
+def _is_same(first: Path, second: Path) -> bool:
+    """Tell two files of the same content."""
+    if not (first.is_file() and second.is_file()):
+        return False
+    return first.read_bytes() == second.read_bytes()
+
+
+def _default_size(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what holds where nobody tells the pixel size."""
+    if options.get("sample"):
+        return {"default": _chain.SAMPLE_PIXEL_SIZE, "whose": "that of the sample"}
+    return {}
+
+
 def _folder(options: dict[str, Any]) -> OutputFolder:
     return OutputFolder(
         options["output"], overwrite=options["overwrite"], resume=options["resume"]
@@ -168,7 +185,8 @@ def _train(
         state.keep_model(fitted)
         terminal.say(f"trained in {time.perf_counter() - start:.0f} s")
     work.record.time("training")
-    if model is not None:
+    if model is not None and not _is_same(state.model, model):
+        check_model_path(model, [], overwrite=options["overwrite"])
         save(fitted, model, terminal)
     terminal.mute_told()
     return quiet(fitted)

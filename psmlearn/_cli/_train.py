@@ -203,7 +203,7 @@ def _only_run(state: State, terminal: Terminal) -> Iterator[None]:
 
 def _add_inputs(
     record: RunRecord,
-    paths: list[str | None],
+    paths: list[str],
     stamps: list[Stamp | None],
     bad: dict[int, Exception],
 ) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from psmlearn._cli._outputs import SAMPLE, OutputFolder
+from psmlearn._cli._outputs import OutputFolder
 from psmlearn._cli._record import RUN_NAME, RunRecord, read_record
 from psmlearn._cli._report import REPORT_NAME, check_target, write_report_of
 from psmlearn._cli._results import (
@@ -101,7 +101,7 @@ class Work:
         """Images that have no results yet."""
         return [job for job in self.jobs if job.name not in self.done]
 
-    def name(self, paths: Sequence[str | None], *, strict: bool) -> None:
+    def name(self, paths: Sequence[str], *, strict: bool) -> None:
         """Name the results of images; those that the disk has no name for fail."""
         self.jobs, nameless = name_jobs(paths, self.kinds, self.folder, self.terminal)
         for name, path, stamp in nameless:
@@ -122,7 +122,7 @@ class Work:
         self.jobs = [job for i, job in enumerate(self.jobs) if i not in bad]
 
     def begin(
-        self, identity: Identity, paths: Sequence[str | None], sizes: np.ndarray
+        self, identity: Identity, paths: Sequence[str], sizes: np.ndarray
     ) -> None:
         """Find what is done already, and refuse what is in the way of the rest."""
         if self._reports:
@@ -131,13 +131,12 @@ class Work:
         self._sizes = {
             job.name: float(size) for job, size in zip(self.jobs, sizes, strict=True)
         }
-        targets = {file: job.path or SAMPLE for job in self.jobs for file in job.files}
-        images = [path for path in paths if path is not None]
-        finished = self.folder.look(targets, images, identity.name)
+        targets = {file: job.path for job in self.jobs for file in job.files}
+        finished = self.folder.look(targets, paths, identity.name)
         if self.folder.resume:
             self.done = {j.name for j in self.jobs if finished.issuperset(j.files)}
         wanted: dict[str, str | None] = {
-            file: job.path or SAMPLE for job in self.left for file in job.files
+            file: job.path for job in self.left for file in job.files
         }
         if self.kinds.with_classes:
             wanted[INDEX_NAME] = None
@@ -228,9 +227,11 @@ class Work:
 
     def report(self) -> None:
         """Write the report, if one is asked for."""
-        if self._reports:
-            path = self.folder.path
-            write_report_of(path, path / REPORT_NAME, None, 10**8, self.terminal)
+        path = self.folder.path / REPORT_NAME
+        if self._reports and not self.left and path.exists():
+            self.terminal.say(f"the report is there: {path}")
+        elif self._reports:
+            write_report_of(self.folder.path, path, None, 10**8, self.terminal)
 
     def write_record(self, status: str) -> None:
         """Write ``run.json``, with what it told of runs before."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -103,10 +104,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[str]:
     temporary = os.path.join(folder, temporary_name(os.path.splitext(name)[1]))
     with names_target(target, temporary):
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        mode = stat.S_IMODE(os.stat(temporary).st_mode)
         try:
             yield temporary
             if os.path.exists(target):
                 shutil.copymode(target, temporary)
+            elif stat.S_IMODE(os.stat(temporary).st_mode) != mode:
+                os.chmod(temporary, mode)  # some libraries make files for their owner
             os.replace(temporary, target)
         except BaseException:
             with suppress(FileNotFoundError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -69,6 +70,11 @@ class Kind:
         if issubclass(cls, BaseEstimator):
             return tuple(cls._get_param_names())
         return ()
+
+    def default_of(self, name: str) -> Any:
+        """Return the default of a parameter; `inspect.Parameter.empty` without one."""
+        found = inspect.signature(self.load()).parameters.get(name)
+        return inspect.Parameter.empty if found is None else found.default
 
 
 def _plain(module: str, *names: str) -> list[Kind]:

@@ -8,6 +8,7 @@ key that begins with "$": ``{"$tuple": [...]}``, ``{"$array": "name"}``, ...
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -289,9 +290,10 @@ class Decoder:
             raise _refused(path, f"the state of {name} is none")
         known = {*kind.own_names(), *kind.learnt}
         unknown = sorted(set(state) - known)
-        missing = sorted(set(kind.own_names()) - set(state))
-        if kind.name == "Pipeline":
-            missing = sorted({"steps"} - set(state))
+        needed = {"steps"} if kind.name == "Pipeline" else set(kind.own_names())
+        # A parameter that came after the file was written has its default.
+        later = {name: kind.default_of(name) for name in needed - set(state)}
+        missing = sorted(n for n, v in later.items() if v is inspect.Parameter.empty)
         if unknown or missing:
             told = ", ".join([*unknown, *missing])[:200]
             what = "unknown" if unknown else "missing"
@@ -300,6 +302,7 @@ class Decoder:
             key: self.decode(each, f"{path}.{key}", depth + 1)
             for key, each in state.items()
         }
+        values |= later
         if "_frozen" in values:
             found = kind_of(values["_frozen"])
             if found is None or found.name != kind.frozen:

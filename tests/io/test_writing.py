@@ -187,3 +187,21 @@ def test_folders_are_told(tmp_path):
         pass
     with pytest.raises(TypeError, match="expected a path"), atomic_path(3):
         pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX modes")
+def test_files_may_be_read_by_whom_the_user_lets(tmp_path):
+    """Some libraries make files for their owner alone."""
+    path = tmp_path / "shared.bin"
+    before = os.umask(0o022)
+    try:
+        with atomic_path(path) as part:
+            os.unlink(part)
+            os.close(os.open(part, os.O_CREAT | os.O_WRONLY, 0o600))
+        assert path.stat().st_mode & 0o777 == 0o644
+        path.chmod(0o640)  # what was there keeps its own
+        with atomic_path(path) as part:
+            os.chmod(part, 0o600)
+        assert path.stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)

@@ -308,7 +308,10 @@ CHANGES = {
     "format": (lambda m, t, a: m.update(entry="other"), "holds weights, not a model"),
     "class": (lambda m, t, a: t["$object"].__setitem__(0, "os.system"), "os.system"),
     "attribute": (lambda m, t, a: _state(t).update(fit="x"), "unknown: fit"),
-    "missing": (lambda m, t, a: _state(t).pop("threshold"), "missing: threshold"),
+    "missing": (
+        lambda m, t, a: _state(t)["_frozen"]["$object"][1].pop("channels"),
+        "missing: channels",
+    ),
     "value": (lambda m, t, a: _state(t).update(threshold="high"), "threshold"),
     "tag": (lambda m, t, a: _state(t).update(threshold={"$code": "1"}), "no value of"),
     "array": (lambda m, t, a: a.pop(_first_array(a)), "is missing"),
