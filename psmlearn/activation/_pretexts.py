@@ -742,12 +742,17 @@ def measure_outputs(backbone: nn.Module, in_channels: int, side: int) -> int:
     was_training = backbone.training
     try:
         with torch.no_grad():
-            outputs = backbone.eval()(torch.zeros(1, in_channels, side, side))
+            outputs = backbone.eval()(torch.zeros(2, in_channels, side, side))
     finally:
         backbone.train(was_training)
     if not isinstance(outputs, torch.Tensor):
         raise TypeError(
             "network: its forward pass must return one tensor, got "
             f"{type(outputs).__name__}."
+        )
+    if outputs.ndim < 1 or len(outputs) != 2:
+        raise ValueError(
+            "network: its forward pass must return outputs for each image, got a "
+            f"tensor of shape {tuple(outputs.shape)} for 2 images."
         )
     return flat_outputs(outputs).shape[1]

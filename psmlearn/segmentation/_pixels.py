@@ -560,7 +560,9 @@ class _PixelPlan(TrainingPlan):
                     images, labels, distance, others, generator
                 )
             images = scale_images(images).contiguous(memory_format=torch.channels_last)
-            return loss(network(images).float(), labels, distance, *others)
+            output = network(images)
+            _check_answer(network, output, images, self.recipe["out_channels"])
+            return loss(output.float(), labels, distance, *others)
 
         return compute_loss
 
@@ -573,6 +575,34 @@ class _PixelPlan(TrainingPlan):
     ) -> tuple[_Frozen, dict[str, Any]]:
         """Keep channels, targets and range; the classes are public."""
         return self.frozen, {**self.examples.public, "classes_": self.examples.classes}
+
+
+def _check_answer(
+    network: nn.Module, output: Any, images: torch.Tensor, n_channels: int
+) -> None:
+    """Refuse a network of one's own that does not answer for every pixel.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In terms of the network, before torch fails somewhere in the loss.
+    """
+    name, expected = (
+        type(network).__name__,
+        (len(images), n_channels, *images.shape[2:]),
+    )
+    if not isinstance(output, torch.Tensor):
+        raise TypeError(
+            f"network: {name} returned a {type(output).__name__}; its forward(images) "
+            f"must return one tensor, here of shape {expected}."
+        )
+    if output.shape != expected:
+        raise ValueError(
+            f"network: {name} returned a tensor of shape {tuple(output.shape)} for "
+            f"images of shape {tuple(images.shape)}; {expected} is expected: the "
+            "out_channels that it was built with, at the size of the images. Pad its "
+            "convolutions, or scale its answer up."
+        )
 
 
 def activate(

@@ -139,13 +139,47 @@ class CAMNetwork(nn.Module):
                 ", decode) return raw maps of each level and these features; see "
                 "psmlearn.networks.CAMUNet."
             )
+        self.n_maps = n_maps
         self.reconstruct = nn.Conv2d(n_features, in_channels, 1)
 
     def forward(
         self, images: torch.Tensor, decode: bool = False
     ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         """Give raw maps, and features where they are asked for."""
-        return self.backbone(images, decode)
+        found = self.backbone(images, decode)
+        self._check(found, images, decode)
+        return found
+
+    def _check(self, found: object, images: torch.Tensor, decode: bool) -> None:
+        """Refuse a network of one's own that gives something else."""
+        name = f"network: {type(self.backbone).__name__}"
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise TypeError(
+                f"{name} returned a {type(found).__name__}; its forward(images, "
+                "decode) must return a list of raw maps, and the features of pixels or "
+                "None."
+            )
+        maps, features = found
+        if not isinstance(maps, list | tuple) or not maps:
+            raise TypeError(
+                f"{name} returned a {type(maps).__name__} in place of a list of raw "
+                "maps."
+            )
+        n, (height, width) = len(images), images.shape[2:]
+        for level in maps:
+            shape = tuple(getattr(level, "shape", ()))
+            if len(shape) != 4 or shape[:2] != (n, self.n_maps):
+                raise ValueError(
+                    f"{name} returned a raw map of shape {shape}; (n_images, n_maps, "
+                    f"height, width) is expected, here ({n}, {self.n_maps}, ...)."
+                )
+        expected = (n, self.reconstruct.in_channels, height, width)
+        if decode and tuple(getattr(features, "shape", ())) != expected:
+            raise ValueError(
+                f"{name} returned features of shape "
+                f"{tuple(getattr(features, 'shape', ()))}; {expected} is expected: "
+                "feature_channels at the size of the images."
+            )
 
 
 class CAMLoss(Remembering):
