@@ -165,7 +165,7 @@ def test_a_bad_image_does_not_stop_the_others(
     monkeypatch.setattr("psmlearn._cli._train.save", lambda *given: None)
     make_image(tree / "more.png", 8)
     BAD[kind](tree / "bad.png")
-    target = ["-o", tmp_path / "out"] if command == "segment" else []
+    target = ["-o", tmp_path / "out", "--report"] if command == "segment" else []
     target += ["--model", tmp_path / "m.psm"] if command == "train" else []
     done = run(command, tree, *target)
     assert done.exit_code == 3, done.output
@@ -174,6 +174,7 @@ def test_a_bad_image_does_not_stop_the_others(
     assert last.startswith("Error: 1 of 4 images") and "bad" in last
     assert names_of(chains) == ["a_HE.png", "b_KI.png", "more.png"]
     if command == "segment":
+        assert (tmp_path / "out" / "report.html").exists()
         told = json.loads((tmp_path / "out" / "run.json").read_text())
         assert told["status"] == "some failed"
         assert [each["name"] for each in told["inputs"] if "error" in each] == ["bad"]

@@ -83,9 +83,11 @@ def apply(**options: Any) -> None:
                 record.set(model=str(model), pixel_size=chosen, device=device)
                 record.set(pixel_size_assumed=assumed)
                 work.begin(identity, paths, sizes)
-                n_left = count(len(work.left), "image")
-                terminal.say(f"{model}: applied to {n_left}")
+                if work.left:
+                    n_left = count(len(work.left), "image")
+                    terminal.say(f"{model}: applied to {n_left}")
                 set_pixel_size(chain, chosen)
                 work.segment(chain, batch, strict=strict)
                 work.finish(start)
             work.report()
+        work.raise_failures()

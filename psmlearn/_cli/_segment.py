@@ -136,10 +136,12 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
                             )
                             work.segment(fitted, batch, strict=strict)
                     work.finish(start)
-                    state.clear()
+                    if not work.has_failed:
+                        state.clear()
                 finally:
                     state.clear_unused()
             work.report()
+        work.raise_failures()
 
 
 def _is_same(first: Path, second: Path) -> bool:

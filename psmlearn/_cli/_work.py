@@ -193,13 +193,7 @@ class Work:
             raise self.terminal.failure(f"stopped at {name} (--strict).", SOME_FAILED)
 
     def finish(self, start: float) -> None:
-        """Write what is of all images, and say how it went.
-
-        Raises
-        ------
-        click.ClickException
-            If any image has no results.
-        """
+        """Write what is of all images, and say how it went."""
         known = [job.name for job in self.jobs if job.name in self._tables]
         tables = {name: self._tables[name] for name in known}
         if self.kinds.with_classes and tables:
@@ -218,7 +212,11 @@ class Work:
             self.terminal.say(
                 f"written to {self.folder.path}: {', '.join([*written, RUN_NAME])}"
             )
-        self._raise_failures()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether any image has no results."""
+        return bool(self._failures)
 
     @property
     def n_done(self) -> int:
@@ -228,9 +226,11 @@ class Work:
     def report(self) -> None:
         """Write the report, if one is asked for."""
         path = self.folder.path / REPORT_NAME
-        if self._reports and not self.left and path.exists():
+        if not self._reports or not self._tables:
+            return
+        if not self.left and path.exists():
             self.terminal.say(f"the report is there: {path}")
-        elif self._reports:
+        else:
             write_report_of(self.folder.path, path, None, 10**8, self.terminal)
 
     def write_record(self, status: str) -> None:
@@ -257,8 +257,13 @@ class Work:
         ):
             file.write(record.text(before))
 
-    def _raise_failures(self) -> None:
-        """End with an error if any image has no results."""
+    def raise_failures(self) -> None:
+        """End with an error if any image has no results.
+
+        Raises
+        ------
+        click.ClickException
+        """
         for error in self._failures.values():
             if not isinstance(error, (*PLAIN_ERRORS, RuntimeError)):
                 raise error  # not of the image: whoever mends it needs the traceback

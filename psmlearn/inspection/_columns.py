@@ -21,7 +21,7 @@ _OLD_NAMES = {
 }
 _UNITS = {"_um2": "µm²", "_um": "µm", "_od": "OD"}
 _ACRONYMS = {"dab": "DAB"}
-# What tells where a nucleus is, and not what it is like.
+# What tells of its image and where a nucleus is, and not what it is like.
 PLACES = frozenset(
     {
         "label",
@@ -34,6 +34,7 @@ PLACES = frozenset(
         "bbox_min_column",
         "bbox_max_row",
         "bbox_max_column",
+        "pixel_size_um",
     }
 )
 

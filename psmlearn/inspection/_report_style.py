@@ -60,7 +60,7 @@ th:first-child,td:first-child{text-align:left}
 .thumb{width:72px}
 .thumb img{display:block;width:64px;height:64px;object-fit:cover;border-radius:6px}
 td.name,th.name{text-align:left;white-space:normal;overflow-wrap:anywhere;
-min-width:8.5rem;max-width:24rem}
+min-width:10.5rem;max-width:24rem}
 thead td{background:var(--tint)}
 thead th{white-space:normal;min-width:4.6rem;
 background:var(--tint);position:sticky;top:0;font-weight:600;

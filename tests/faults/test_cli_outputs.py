@@ -126,6 +126,7 @@ def test_own_files_are_replaced_and_edits_are_not(model, images, tmp_path):
     out = tmp_path / "out"
     assert run(images, "-o", out).exit_code == 0
     first = all_bytes(out)
+    model.seen.clear()
     done = run(images, "-o", out, "--pixel-size", "0.5")
     assert refused(done, model, "a_labels.tif (of an earlier run)", "--overwrite")
     assert all_bytes(out) == first
@@ -294,6 +295,7 @@ def test_a_list_whose_last_line_is_torn(model, images, tmp_path, cut):
     run(images, "-o", out)
     data = (out / LEDGER_NAME).read_bytes()
     (out / LEDGER_NAME).write_bytes(data[:-cut])
+    model.seen.clear()
     done = run(images, "-o", out, "--overwrite")
     if cut > 1:  # a newline is no loss
         assert refused(done, model, "run.json (not written by psmlearn)")
