@@ -139,7 +139,7 @@ def test_own_files_are_replaced_and_edits_are_not(model, images, tmp_path):
     before = all_bytes(out)
     model.seen.clear()
     for option in ("--overwrite", "--resume"):
-        done = run(images, "-o", out, option)
+        done = run(images, "-o", out, option, "--pixel-size", "0.5")
         assert refused(done, model, "b_labels.tif", "changed since psmlearn wrote it")
         assert all_bytes(out) == before
 
