@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +196,8 @@ def _only_run(state: State, terminal: Terminal) -> Iterator[None]:
             raise click.exceptions.Exit(130) from None
         finally:
             state.clear_unused()
-            lock.unlink(missing_ok=True)
+            with suppress(OSError):  # Windows takes no open file away
+                lock.unlink()
     finally:
         os.close(descriptor)
 
