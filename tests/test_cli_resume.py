@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +17,7 @@ from click.testing import CliRunner
 from numpy.testing import assert_array_equal
 from skimage.io import imsave
 
+import psmlearn
 from psmlearn import _cli, load_model
 from psmlearn._cli import _chain
 from psmlearn._cli._resume import FOLDER_NAME, Identity, State
@@ -276,6 +280,54 @@ def test_a_second_training_of_one_model_is_refused(small_training, folder, tmp_p
         done = run("train", folder, "--model", model, *SHORT)
     assert "seen" in done.output
     assert sorted(os.listdir(tmp_path)) == ["in"]
+
+
+TINY = """
+[maps]
+max_epochs = 2
+steps_per_epoch = 4
+batch_size = 2
+patch_size = 32
+[segmenter]
+max_epochs = 40
+steps_per_epoch = 1
+batch_size = 1
+patch_size = 32
+[chain]
+n_rounds = 1
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_a_process_that_is_killed_goes_on(folder, tmp_path):
+    """Once in the maps' training or after it, once in that of the segmenter."""
+    (tmp_path / "tiny.toml").write_text(TINY)
+    common = [sys.executable, "-m", "psmlearn", "train", folder, "--device", "cpu"]
+    common += ["--config", tmp_path / "tiny.toml", "--pixel-size", "0.5"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(psmlearn.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+    }
+    options = {"env": environment, "capture_output": True, "timeout": 300}
+    whole, broken = tmp_path / "whole.psm", tmp_path / "broken.psm"
+    done = subprocess.run([*common, "--model", whole], check=False, **options)
+    assert done.returncode == 0, done.stderr
+    state = tmp_path / ".broken.psm.resume"
+    command = [*common, "--model", broken, "--resume"]
+    for n_states in (1, 1):
+        with subprocess.Popen(command, env=environment) as process:
+            while len(list(state.glob("*.checkpoint"))) < n_states:
+                assert process.poll() is None
+                time.sleep(0.02)
+            time.sleep(0.5)
+            process.kill()
+        assert not broken.exists()
+    done = subprocess.run(command, check=False, **options)
+    assert done.returncode == 0, done.stderr
+    assert broken.read_bytes() == whole.read_bytes()
+    assert not state.exists()
 
 
 class TestState:
