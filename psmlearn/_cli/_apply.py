@@ -11,6 +11,7 @@ import click
 
 from psmlearn._cli import _chain
 from psmlearn._cli._model_path import load, own_pixel_size, quiet, set_pixel_size
+from psmlearn._cli._nuclei import NucleiResults
 from psmlearn._cli._options import (
     images_options,
     make_search,
@@ -23,7 +24,6 @@ from psmlearn._cli._options import (
 )
 from psmlearn._cli._outputs import OutputFolder
 from psmlearn._cli._record import RunRecord
-from psmlearn._cli._results import Kinds
 from psmlearn._cli._terminal import count
 from psmlearn._cli._work import Work, device_name, model_identity, says_where_it_stopped
 
@@ -59,13 +59,13 @@ def apply(**options: Any) -> None:
     start, record = time.perf_counter(), RunRecord("apply")
     with terminal.listening(), terminal.plain_errors():
         chain = quiet(load(model, options["device"]))
-        kinds = Kinds.of(chain, options["also"])
-        kinds.check()
+        results = NucleiResults.of(chain, options["also"])
+        results.check()
         paths = _chain.find_sources(make_search(options), False, output, terminal)
         with OutputFolder(
             output, overwrite=options["overwrite"], resume=options["resume"]
         ) as folder:
-            work = Work(folder, kinds, terminal, record, report=options["report"])
+            work = Work(folder, results, terminal, record, report=options["report"])
             with says_where_it_stopped(terminal, work):
                 work.name(paths, strict=strict)
                 given = [job.path for job in work.jobs]
@@ -82,10 +82,10 @@ def apply(**options: Any) -> None:
                 identity = model_identity("apply", model, device, pixel_size=chosen)
                 record.set(model=str(model), pixel_size=chosen, device=device)
                 record.set(pixel_size_assumed=assumed)
-                work.begin(identity, paths, sizes)
+                work.begin(identity, paths, sizes.tolist())
                 n_left = count(len(work.left), "image")
                 terminal.say(f"{model}: applied to {n_left}")
                 set_pixel_size(chain, chosen)
-                work.segment(chain, batch, strict=strict)
+                work.write(chain, batch, strict=strict)
                 work.finish(start)
             work.report()
