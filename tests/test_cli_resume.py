@@ -128,14 +128,14 @@ def test_images_that_are_done_stay_and_the_model_is_not_trained_again(
     options = [*SHORT, "--classes", "ki67", "--resume"]
     assert run("segment", folder, "-o", whole, *options).exit_code == 0
     with monkeypatch.context() as patch:
-        real = _cli._work.segment_one
+        real = _cli._nuclei._write_one
 
         def killed(model, kinds, batch, index, *others):
             if index == 1:
                 raise _Killed
             return real(model, kinds, batch, index, *others)
 
-        patch.setattr(_cli._work, "segment_one", killed)
+        patch.setattr(_cli._nuclei, "_write_one", killed)
         done = run("segment", folder, "-o", broken, *options)
     assert isinstance(done.exception, _Killed)
     assert (broken / "a_labels.tif").exists()
@@ -405,7 +405,7 @@ def test_the_model_of_a_broken_run_is_kept_or_told(small_training, folder, tmp_p
     options = ["-o", out, "--model", model, "--resume", *SHORT]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            _cli._work, "segment_one", lambda *given: (_ for _ in ()).throw(_Killed)
+            _cli._nuclei, "_write_one", lambda *given: (_ for _ in ()).throw(_Killed)
         )
         run("segment", folder, *options)
     first = model.read_bytes()

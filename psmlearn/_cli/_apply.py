@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from psmlearn._cli import _chain
 from psmlearn._cli._model_path import load, own_pixel_size, quiet, set_pixel_size
+from psmlearn._cli._nuclei import NucleiResults
 from psmlearn._cli._options import (
     images_options,
     make_search,
@@ -23,9 +24,13 @@ from psmlearn._cli._options import (
 )
 from psmlearn._cli._outputs import OutputFolder
 from psmlearn._cli._record import RunRecord
-from psmlearn._cli._results import Kinds
-from psmlearn._cli._terminal import count
+from psmlearn._cli._results import Results
+from psmlearn._cli._terminal import Terminal, count
+from psmlearn._cli._weak_results import WeakResults
 from psmlearn._cli._work import Work, device_name, model_identity, says_where_it_stopped
+
+if TYPE_CHECKING:
+    from psmlearn.io import ImageBatch
 
 __all__ = ["apply"]
 
@@ -42,9 +47,10 @@ __all__ = ["apply"]
 def apply(**options: Any) -> None:
     """Find every nucleus in IMAGES (files or folders) with a trained MODEL.
 
-    It writes what `psmlearn segment` writes. Nothing is trained: images are best of the
-    stain and scanner that the model was trained on. With --resume what is done already
-    stays, and images that have come since are added.
+    It writes what `psmlearn segment` writes; of a model of `psmlearn weak`, what that
+    writes: label images, overlays, maps, and the probabilities of image labels. Nothing
+    is trained: images are best of the stain and scanner that the model was trained on.
+    With --resume what is done already stays, and images that have come since are added.
 
     \b
     Examples:
@@ -59,35 +65,86 @@ def apply(**options: Any) -> None:
     start, record = time.perf_counter(), RunRecord("apply")
     with terminal.listening(), terminal.plain_errors():
         chain = quiet(load(model, options["device"]))
-        kinds = Kinds.of(chain, options["also"])
-        kinds.check()
+        results = _results(chain, options)
         paths = _chain.find_sources(make_search(options), False, output, terminal)
         with OutputFolder(
             output, overwrite=options["overwrite"], resume=options["resume"]
         ) as folder:
-            work = Work(folder, kinds, terminal, record, report=options["report"])
+            work = Work(folder, results, terminal, record, report=options["report"])
             with says_where_it_stopped(terminal, work):
                 work.name(paths, strict=strict)
-                given = [job.path for job in work.jobs]
-                batch, _, bad = _chain.check(given, terminal, "apply", strict=strict)
-                work.leave_out(bad)
-                chosen, sizes, assumed = _chain.choose_pixel_size(
-                    asked,
-                    batch,
+                is_weak = isinstance(results, WeakResults)
+                batch, _, bad = _chain.check(
+                    [job.path for job in work.jobs],
                     terminal,
-                    default=own_pixel_size(chain),
-                    whose="that of the model",
+                    "apply",
+                    strict=strict,
+                    value_range=None if is_weak else (0.0, 1.0),
                 )
+                work.leave_out(bad)
+                choose = _note_pixel_size if is_weak else _choose_pixel_size
+                chosen, sizes = choose(chain, asked, batch, terminal, record)
                 device = device_name(options["device"])
                 identity = model_identity("apply", model, device, pixel_size=chosen)
-                record.set(model=str(model), pixel_size=chosen, device=device)
-                record.set(pixel_size_assumed=assumed)
+                record.set(model=str(model), device=device)
                 work.begin(identity, paths, sizes)
                 if work.left:
                     n_left = count(len(work.left), "image")
                     terminal.say(f"{model}: applied to {n_left}")
-                set_pixel_size(chain, chosen)
-                work.segment(chain, batch, strict=strict)
+                work.write(chain, batch, strict=strict)
                 work.finish(start)
             work.report()
         work.raise_failures()
+
+
+def _results(model: Any, options: dict[str, Any]) -> Results:
+    """Return what a model writes.
+
+    Raises
+    ------
+    click.UsageError
+        If something else is asked for, too, that it does not give.
+    """
+    weak = WeakResults.of(model)
+    if weak is None:
+        nuclei = NucleiResults.of(model, options["also"])
+        nuclei.check()
+        return nuclei
+    for name in ("also", "report"):
+        if options[name]:
+            raise click.UsageError(
+                f"--{name} is of nuclei, and this model finds regions by what it "
+                "learnt from image labels; leave it out."
+            )
+    return weak
+
+
+def _choose_pixel_size(
+    chain: Any,
+    asked: float | str | None,
+    batch: ImageBatch,
+    terminal: Terminal,
+    record: RunRecord,
+) -> tuple[float | str | None, list[float | None]]:
+    """Let a model of nuclei look for them at the size of the pixels."""
+    chosen, sizes, assumed = _chain.choose_pixel_size(
+        asked,
+        batch,
+        terminal,
+        default=own_pixel_size(chain),
+        whose="that of the model",
+    )
+    record.set(pixel_size=chosen, pixel_size_assumed=assumed)
+    set_pixel_size(chain, chosen)
+    return chosen, sizes.tolist()
+
+
+def _note_pixel_size(
+    chain: Any,
+    asked: float | str | None,
+    batch: ImageBatch,
+    terminal: Terminal,
+    record: RunRecord,
+) -> tuple[float | str | None, list[float | None]]:
+    """Note the size of pixels: regions by image labels do not depend on it."""
+    return asked, _chain.known_pixel_sizes(asked, batch, terminal)

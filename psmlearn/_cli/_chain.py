@@ -29,6 +29,7 @@ __all__ = [
     "check",
     "choose_pixel_size",
     "find_sources",
+    "known_pixel_sizes",
     "make_chain",
     "stages_of",
     "train",
@@ -71,11 +72,17 @@ def find_sources(
 
 
 def check(
-    paths: Sequence[str], terminal: Terminal, command: str, *, strict: bool
+    paths: Sequence[str],
+    terminal: Terminal,
+    command: str,
+    *,
+    strict: bool,
+    value_range: tuple[float, float] | None = (0.0, 1.0),
 ) -> tuple[ImageBatch, list[int], dict[int, Exception]]:
     """Look at all images before any work.
 
-    What is told of them is not told again by the training.
+    What is told of them is not told again by the training. A `value_range` of None
+    takes any finite values.
 
     Returns
     -------
@@ -96,21 +103,24 @@ def check(
     sources = list(paths)
     caller = f"psmlearn {command}"
     try:
-        batch = check_images(sources, caller=caller)
+        batch = check_images(sources, caller=caller, value_range=value_range)
         places, bad = list(range(len(paths))), {}
     except (ValueError, TypeError, OSError):
         if strict or len(sources) == 1:
             raise
-        bad = _find_bad(sources, caller)
+        bad = _find_bad(sources, caller, value_range)
         places = [place for place in range(len(paths)) if place not in bad]
         if not places or not bad:
             raise
-        batch = check_images([sources[place] for place in places], caller=caller)
+        good = [sources[place] for place in places]
+        batch = check_images(good, caller=caller, value_range=value_range)
     terminal.mute_told()
     return batch, places, bad
 
 
-def _find_bad(sources: list[Any], caller: str) -> dict[int, Exception]:
+def _find_bad(
+    sources: list[Any], caller: str, value_range: tuple[float, float] | None
+) -> dict[int, Exception]:
     """Look at each image by itself; return what is wrong, by place."""
     from psmlearn.io import check_images
 
@@ -118,7 +128,8 @@ def _find_bad(sources: list[Any], caller: str) -> dict[int, Exception]:
     channels: dict[int, int] = {}
     for place, source in enumerate(sources):
         try:
-            channels[place] = check_images([source], caller=caller).n_channels
+            one = check_images([source], caller=caller, value_range=value_range)
+            channels[place] = one.n_channels
         except (ValueError, TypeError, OSError) as error:
             bad[place] = _without_number(error)
     if channels:
@@ -186,6 +197,41 @@ def choose_pixel_size(
     terminal.say(f"pixel size {size} micrometres, {why}")
     terminal.mute_told()
     return chosen, sizes, assumed
+
+
+def known_pixel_sizes(
+    asked: float | str | None, batch: ImageBatch, terminal: Terminal
+) -> list[float | None]:
+    """Return the pixel size of each image as far as it is known, and say so.
+
+    It is written into files; nothing that is found depends on it.
+
+    Raises
+    ------
+    ValueError
+        If "file" is asked for and a file does not tell, or a number is implausible.
+    """
+    from psmlearn._parameters import LARGEST_VOXEL, check_pixel_size
+    from psmlearn.io import resolve_pixel_size
+
+    if asked == "file":
+        sizes: list[float | None] = resolve_pixel_size("file", batch).tolist()
+    elif asked is not None:
+        size = check_pixel_size(asked, "--pixel-size", largest=LARGEST_VOXEL)
+        sizes = [size] * len(batch)
+    else:
+        sizes = [_read_pixel_size(path) for path in batch.paths]
+    known = [size for size in sizes if size is not None]
+    if not known:
+        terminal.say("pixel size not known: no file tells it, and none is written")
+        return sizes
+    low, high = min(known), max(known)
+    text = f"pixel size {low:g}" + ("" if low == high else f" to {high:g}")
+    n_silent = len(sizes) - len(known)
+    why = "as the files tell" if asked in (None, "file") else "as given"
+    why += f"; {count(n_silent, 'file')} without" if n_silent else ""
+    terminal.say(f"{text} micrometres, {why}")
+    return sizes
 
 
 def _read_pixel_size(path: str | None) -> float | None:

@@ -24,6 +24,7 @@ __all__ = [
     "parts_of_config",
     "read_config",
     "set_parameters",
+    "set_part",
 ]
 
 CONFIG_MARK = "# psmlearn configuration"
@@ -123,23 +124,33 @@ def set_parameters(
                 f"[{name}] of --config: this chain has no such part, but "
                 f"{', '.join(parts)}."
             )
-        known = _settable(name, parts[name])
-        for key, value in values.items():
-            if key not in known:
-                near = difflib.get_close_matches(key, known, 1)
-                hint = f"; did you mean {near[0]!r}" if near else ""
-                raise ValueError(
-                    f"[{name}] of --config has {key!r}, which is no parameter{hint}: "
-                    f"there are {', '.join(known)}."
-                )
-            # TOML has lists alone.
-            default = known[key]
-            as_tuple = isinstance(default, tuple) and isinstance(value, list)
-            parts[name].set_params(**{key: tuple(value) if as_tuple else value})
-        try:
-            parts[name]._validate_params()
-        except ValueError as error:
-            raise ValueError(f"[{name}] of --config: {error}") from None
+        set_part(name, parts[name], values)
+
+
+def set_part(name: str, part: Any, values: Mapping[str, Any]) -> None:
+    """Set parameters of one part, which the file calls `name`, and check all of them.
+
+    Raises
+    ------
+    ValueError
+        If it has no such parameter, or would not take the value.
+    """
+    known = _settable(name, part)
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]!r}" if near else ""
+            raise ValueError(
+                f"[{name}] of --config has {key!r}, which is no parameter{hint}: "
+                f"there are {', '.join(known)}."
+            )
+        # TOML has lists alone.
+        as_tuple = isinstance(known[key], tuple) and isinstance(value, list)
+        part.set_params(**{key: tuple(value) if as_tuple else value})
+    try:
+        part._validate_params()
+    except ValueError as error:
+        raise ValueError(f"[{name}] of --config: {error}") from None
 
 
 def _parts(chain: PseudoLabelSegmenter) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from psmlearn.io._paths import printable
 
 __all__ = [
     "check_model_path",
+    "find_part",
     "load",
+    "load_fitted",
     "own_pixel_size",
     "quiet",
     "save",
@@ -81,20 +83,59 @@ def load(path: Path, device: str) -> Any:
     ValueError
         If it holds something else, or a model that is not fitted.
     """
+    model = load_fitted(path, device)
+    if not hasattr(model, "predict"):
+        hint = ""
+        if find_part(model, "SelfActivationMapper") is not None:
+            hint = "; `psmlearn maps --model` writes its maps"
+        raise ValueError(
+            f"{printable(str(path))} holds a {type(model).__name__}, which finds no "
+            f"nuclei; a model of `psmlearn train` or `psmlearn weak` is expected{hint}."
+        )
+    return model
+
+
+def load_fitted(path: Path, device: str) -> Any:
+    """Read a model of any kind.
+
+    Raises
+    ------
+    ValueError
+        If it is not fitted.
+    """
+    from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
     from psmlearn.persistence import load_model
 
     model = load_model(path)
-    name = type(model).__name__
-    if not hasattr(model, "predict"):
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
         raise ValueError(
-            f"{printable(str(path))} holds a {name}, which finds no nuclei; a model of "
-            "`psmlearn train` is expected."
-        )
-    check_is_fitted(model)
+            f"{printable(str(path))} holds a {type(model).__name__} that is not fitted."
+        ) from None
     _set_everywhere(model, "device", device)
     return model
+
+
+def find_part(model: Any, name: str) -> tuple[Any, Any] | None:
+    """Return the part of a model, or of its labeler, whose class is called so.
+
+    Returns
+    -------
+    before : Pipeline or None
+        What images pass before they come to it.
+    part : estimator
+    """
+    from sklearn.pipeline import Pipeline
+
+    labeler = getattr(model, "labeler_", model)
+    steps = labeler.steps if isinstance(labeler, Pipeline) else [("", labeler)]
+    for place, (_, step) in enumerate(steps):
+        if type(step).__name__ == name:
+            return (labeler[:place] if place else None), step
+    return None
 
 
 def own_pixel_size(model: Any) -> float | str:

@@ -11,17 +11,19 @@ import click
 
 from psmlearn._cli._chain import Training
 from psmlearn._cli._config import config_option, parts_of_config
-from psmlearn._cli._results import ALSO
+from psmlearn._cli._nuclei import ALSO
 from psmlearn._cli._sources import Search
 from psmlearn._cli._terminal import Terminal
 
 __all__ = [
     "NamedPath",
+    "folder_options",
     "images_options",
     "make_search",
     "make_terminal",
     "make_training",
     "model_option",
+    "network_options",
     "output_options",
     "parse_pixel_size",
     "pixel_size_option",
@@ -39,6 +41,10 @@ class NamedPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+_KNOWN_SIZE_HELP = (
+    "Micrometres per pixel, or 'file': as each file tells; it is written into the "
+    "results.  [default: as files tell, if they do]"
+)
 _PIXEL_SIZE_HELP = (
     "Micrometres per pixel, or 'file': as each file tells.  [default: 'file' if all "
     "tell it, else {else_}]"
@@ -108,13 +114,13 @@ def _add(options: list[Callable[[Any], Any]], command: Any) -> Any:
     return command
 
 
-def pixel_size_option(else_: str) -> Callable[[Any], Any]:
-    """Return the option of the pixel size; `else_` is what holds without it."""
-    return click.option(
-        "--pixel-size",
-        metavar="MICROMETRES|file",
-        help=_PIXEL_SIZE_HELP.format(else_=else_),
-    )
+def pixel_size_option(*, else_: str | None) -> Callable[[Any], Any]:
+    """Return the option of the pixel size; `else_` is what holds without it.
+
+    With None it is no more than written down.
+    """
+    told = _KNOWN_SIZE_HELP if else_ is None else _PIXEL_SIZE_HELP.format(else_=else_)
+    return click.option("--pixel-size", metavar="MICROMETRES|file", help=told)
 
 
 def model_option(
@@ -131,16 +137,8 @@ def model_option(
 
 
 def output_options(command: Any) -> Any:
-    """Add the folder of results, and what may be replaced there."""
-    options = [
-        click.option(
-            "--output",
-            "-o",
-            default="psmlearn-output",
-            show_default=True,
-            type=NamedPath(file_okay=False, path_type=Path),
-            help="Folder to write to; made where it is missing.",
-        ),
+    """Add the folder of results, what may be replaced there, and further kinds."""
+    also = [
         click.option(
             "--also",
             multiple=True,
@@ -152,6 +150,26 @@ def output_options(command: Any) -> Any:
             "--report",
             is_flag=True,
             help="Write report.html in the end, as `psmlearn report` does.",
+        ),
+    ]
+    folder, *others = _folder_options()
+    return _add([folder, *also, *others], command)
+
+
+def folder_options(command: Any) -> Any:
+    """Add the folder of results, and what may be replaced there."""
+    return _add(_folder_options(), command)
+
+
+def _folder_options() -> list[Any]:
+    return [
+        click.option(
+            "--output",
+            "-o",
+            default="psmlearn-output",
+            show_default=True,
+            type=NamedPath(file_okay=False, path_type=Path),
+            help="Folder to write to; made where it is missing.",
         ),
         click.option(
             "--resume",
@@ -165,17 +183,37 @@ def output_options(command: Any) -> Any:
             "not write, or was changed since, is never replaced.",
         ),
     ]
-    return _add(options, command)
 
 
 def training_options(*, with_classes: bool = True) -> Callable[[Any], Any]:
     """Return what adds what training asks for, with --classes or without."""
-    options = [
-        click.option(
-            "--max-epochs",
-            type=click.IntRange(min=1),
-            help="Cut each training short after so many epochs.",
-        ),
+    epochs = click.option(
+        "--max-epochs",
+        type=click.IntRange(min=1),
+        help="Cut each training short after so many epochs.",
+    )
+    classes = click.option(
+        "--classes",
+        type=click.Choice(["ki67"]),
+        help="Tell two classes of nuclei apart: ki67, 1 positive (brown, DAB) and "
+        "2 negative (blue, haematoxylin).",
+    )
+    chosen = [epochs, *_seed_and_device(), *([classes] if with_classes else [])]
+    return lambda command: config_option(_add(chosen, command))
+
+
+def network_options(*, n_epochs: int) -> Callable[[Any], Any]:
+    """Return what adds how long networks are trained, by which seed, and where."""
+    epochs = click.option(
+        "--max-epochs",
+        type=click.IntRange(min=1),
+        help=f"Epochs of training.  [default: {n_epochs}]",
+    )
+    return lambda command: _add([epochs, *_seed_and_device()], command)
+
+
+def _seed_and_device() -> list[Any]:
+    return [
         click.option(
             "--quick",
             is_flag=True,
@@ -194,15 +232,7 @@ def training_options(*, with_classes: bool = True) -> Callable[[Any], Any]:
             show_default=True,
             help="auto, cpu, cuda or mps.",
         ),
-        click.option(
-            "--classes",
-            type=click.Choice(["ki67"]),
-            help="Tell two classes of nuclei apart: ki67, 1 positive (brown, DAB) and "
-            "2 negative (blue, haematoxylin).",
-        ),
     ]
-    chosen = options if with_classes else options[:-1]
-    return lambda command: config_option(_add(chosen, command))
 
 
 def make_training(options: dict[str, Any], **others: Any) -> Training:

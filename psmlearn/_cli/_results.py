@@ -1,52 +1,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is written of each image, and what is said of it."""
+"""What a run writes of each image, whatever it is that it finds."""
 
 from __future__ import annotations
 
-import csv
-import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from psmlearn._cli._outputs import OutputFolder
 from psmlearn._cli._sources import Stamp, unique_names
-from psmlearn._cli._terminal import Terminal, count, tell_some
-from psmlearn.exceptions import CountWarning
+from psmlearn._cli._terminal import Terminal
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from psmlearn.io import ImageBatch
 
-    Table = Mapping[str, np.ndarray]
-
-__all__ = [
-    "ALSO",
-    "INDEX_NAME",
-    "Job",
-    "Kinds",
-    "describe",
-    "name_jobs",
-    "read_table",
-    "segment_one",
-    "write_index",
-]
-
-ALSO = ("imagej", "coco", "parquet")
-_ALSO_ENDINGS = {
-    "imagej": "_rois.zip",
-    "coco": "_coco.json",
-    "parquet": "_nuclei.parquet",
-}
-INDEX_NAME = "labelling_index.csv"
-_STAINS = ("haematoxylin", "dab")
-# Those of LabellingIndexDisplay: told apart by the colour-blind, too.
-_CLASS_COLORS = {1: (255, 70, 60), 2: (0, 215, 255)}
-# Columns of tables that are text, and whole numbers.
-_TEXT_COLUMNS = ("image",)
-_WHOLE_COLUMNS = ("label", "class")
+__all__ = ["Job", "Results", "name_jobs"]
 
 
 @dataclass(frozen=True)
@@ -59,60 +29,88 @@ class Job:
     files: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Kinds:
-    """Which kinds of results a model gives, and which others are asked for."""
+class Results(ABC):
+    """The kinds of files of a run, how they are made, and what is said of them.
 
-    with_classes: bool
-    with_map: bool
-    also: tuple[str, ...] = ()
+    What is found in an image is its *finding*: what the files of all images are made
+    of, and what is said; it is never None.
+    """
 
-    @classmethod
-    def of(cls, model: Any, also: Sequence[str] = ()) -> Kinds:
-        """Tell those of a fitted chain or segmenter."""
-        segmenter = getattr(model, "segmenter_", model)
-        with_classes = (
-            getattr(segmenter, "classes_", None) is not None
-            or len(getattr(segmenter, "class_names_", ())) > 1
-        )
-        steps = getattr(getattr(model, "labeler_", None), "named_steps", {})
-        with_map = "maps" in steps and not with_classes
-        return cls(with_classes, with_map, tuple(also))
+    # What the last stage is called.
+    stage: ClassVar[str]
 
     @property
+    @abstractmethod
     def endings(self) -> tuple[str, ...]:
         """What the names of the files of an image end in."""
-        own = ["_overlay.png", "_labels.tif", "_nuclei.csv", "_nuclei.geojson"]
-        own += ["_map.png"] if self.with_map else []
-        own += ["_points.csv"] if self.with_classes else []
-        return (*own, *(_ALSO_ENDINGS[each] for each in dict.fromkeys(self.also)))
 
-    def check(self) -> None:
-        """Refuse what a library is missing for, before any work.
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Names of the files that are of all images."""
+        return ()
 
-        Raises
-        ------
-        ValueError
-            If one is.
+    @abstractmethod
+    def write(
+        self,
+        model: Any,
+        batch: ImageBatch,
+        index: int,
+        pixel_size: float | None,
+        job: Job,
+        folder: OutputFolder,
+    ) -> Any:
+        """Write all files of one image, or none of them; return what was found."""
+
+    @abstractmethod
+    def read(
+        self, folder: Path, jobs: Sequence[Job], finished: set[str]
+    ) -> dict[str, Any]:
+        """Return what was found in images before, by name, as far as files tell it.
+
+        Parameters
+        ----------
+        folder : Path
+        jobs : sequence of Job
+            All of whose files are there.
+        finished : set of str
+            Names of all files that this run has written.
         """
-        needed = {"imagej": "roifile", "parquet": "pyarrow"}
-        for each in self.also:
-            if each in needed:
-                _check_library(needed[each], each)
 
+    def find_again(self, model: Any, batch: ImageBatch, index: int, job: Job) -> Any:
+        """Find anew what no file tells of an image whose files are there."""
+        raise NotImplementedError(f"the files of {job.name} tell all")
 
-def _check_library(library: str, extra: str) -> None:
-    from importlib.util import find_spec
+    @abstractmethod
+    def describe(self, name: str, finding: Any) -> str:
+        """Say in one line what was found in an image."""
 
-    if find_spec(library) is None:
-        raise ValueError(
-            f"--also {extra} needs {library}: pip install 'psmlearn[{extra}]'."
-        )
+    def numbers(self, finding: Any) -> dict[str, Any]:
+        """Return what ``run.json`` tells of an image."""
+        return {}
+
+    def write_shared(
+        self,
+        folder: OutputFolder,
+        jobs: Sequence[Job],
+        findings: Mapping[str, Any],
+        failed: Sequence[str],
+        terminal: Terminal,
+    ) -> None:
+        """Write the files that are of all images."""
+        return
+
+    @abstractmethod
+    def summary(self, findings: Mapping[str, Any]) -> str:
+        """Say in a few words what was found in all images."""
+
+    def doubt(self, findings: Mapping[str, Any]) -> str | None:
+        """Say what looks wrong with all of it; None where nothing does."""
+        return None
 
 
 def name_jobs(
     paths: Sequence[str],
-    kinds: Kinds,
+    endings: Sequence[str],
     folder: OutputFolder,
     terminal: Terminal,
 ) -> tuple[list[Job], list[tuple[str, str, Stamp | None]]]:
@@ -127,7 +125,7 @@ def name_jobs(
     wanted = unique_names(paths)
     terminal.know(wanted)
     jobs, nameless = [], []
-    names = folder.fit_names(wanted, kinds.endings)
+    names = folder.fit_names(wanted, endings)
     for path, old, new in zip(paths, wanted, names, strict=True):
         stamp = Stamp.of(path)
         if new is None:
@@ -135,152 +133,6 @@ def name_jobs(
             continue
         if old != new:
             terminal.say(f"results of {old} are called {new}", err=True)
-        written = tuple(new + ending for ending in kinds.endings)
+        written = tuple(new + ending for ending in endings)
         jobs.append(Job(new, path, stamp, written))
     return jobs, nameless
-
-
-def segment_one(
-    model: Any,
-    kinds: Kinds,
-    batch: ImageBatch,
-    index: int,
-    pixel_size: float,
-    job: Job,
-    folder: OutputFolder,
-) -> Table:
-    """Predict one image and write all its files, or none of them; return its table."""
-    from psmlearn.inspection import color_map, overlay_labels
-    from psmlearn.io import write_geojson, write_image, write_labels, write_points
-    from psmlearn.measure import nuclei_table
-
-    one, size = batch[index : index + 1], float(pixel_size)
-    labels, probabilities = _predict(model, one)
-    with_classes = labels.ndim == 3
-    image = batch[index]
-    activation_map = None
-    if kinds.with_map:
-        maps = model.labeler_.named_steps["maps"].transform(one)
-        activation_map = color_map(maps[0][..., -1])
-    if job.stamp is not None:
-        job.stamp.check()
-    # Two stains are told from each other; haematoxylin alone from eosin, as well.
-    stains = _STAINS if with_classes and image.shape[2] >= 3 else _STAINS[:1]
-    table = nuclei_table(
-        labels, image, pixel_size=size, stains=stains, probabilities=probabilities
-    )
-    colors = _CLASS_COLORS if with_classes else None
-    overlay = overlay_labels(image, labels, class_colors=colors)
-    with folder.writing(job.files, job.path) as paths:
-        places = dict(zip(kinds.endings, paths, strict=True))
-        write_image(places["_overlay.png"], overlay, pixel_size=size)
-        write_labels(places["_labels.tif"], labels, pixel_size=size)
-        write_geojson(places["_nuclei.geojson"], labels, table=table)
-        if activation_map is not None:
-            write_image(places["_map.png"], activation_map, pixel_size=size)
-        if kinds.with_classes:
-            write_points(places["_points.csv"], _points_of(table))
-        _write_tables(places, labels, table, job, size)
-    return table
-
-
-def _predict(model: Any, one: ImageBatch) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return label image and, where the model tells them, probabilities."""
-    if hasattr(model, "_predict_with_proba"):  # by one pass of the network
-        labels, probabilities = model._predict_with_proba(one)
-        return labels[0], None if probabilities is None else probabilities[0]
-    return model.predict(one)[0], None
-
-
-def _write_tables(
-    places: Mapping[str, str], labels: np.ndarray, table: Table, job: Job, size: float
-) -> None:
-    """Write the table of nuclei, and the other forms that are asked for."""
-    from psmlearn.io import write_coco, write_rois, write_table
-
-    columns = _with_image(table, job.name, size)
-    write_table(places["_nuclei.csv"], columns)
-    if "_nuclei.parquet" in places:
-        write_table(places["_nuclei.parquet"], columns)
-    if "_rois.zip" in places:
-        write_rois(places["_rois.zip"], labels)
-    if "_coco.json" in places:
-        name = Path(job.path).name
-        write_coco(places["_coco.json"], [labels], [name], tables=[table])
-
-
-def _with_image(table: Table, name: str, pixel_size: float) -> dict[str, Any]:
-    """Return a table whose rows tell their image and its pixel size, too."""
-    n_rows = table["label"].size
-    return {
-        "image": [name] * n_rows,
-        **table,
-        "pixel_size_um": [pixel_size] * n_rows,
-    }
-
-
-def read_table(path: Path) -> Table:
-    """Return the table of nuclei that was written to a CSV file."""
-    import numpy as np
-
-    with open(path, newline="", encoding="utf-8") as file:
-        names, *rows = csv.reader(file)
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
-    kinds = {
-        name: np.int64 if name in _WHOLE_COLUMNS else np.float64
-        for name in names
-        if name not in _TEXT_COLUMNS
-    }
-    return {
-        name: np.array(columns.get(name, ()), dtype=kind)
-        for name, kind in kinds.items()
-    }
-
-
-def _points_of(table: Table) -> np.ndarray:
-    import numpy as np
-
-    return np.column_stack(
-        [table[key] for key in ("centroid_row", "centroid_column", "class")]
-    )
-
-
-def describe(name: str, table: Table) -> str:
-    """Say in one line what was found in an image."""
-    n_nuclei = table["label"].size
-    text = f"{name}: {count(n_nuclei, 'nucleus', 'nuclei')}"
-    if "class" in table:
-        n_positive, n_negative = ((table["class"] == each).sum() for each in (1, 2))
-        text += f" ({n_positive} positive, {n_negative} negative)"
-    if n_nuclei:
-        text += f", mean area {table['area_um2'].mean():.1f} square micrometres"
-    return text
-
-
-def write_index(
-    folder: OutputFolder,
-    tables: Mapping[str, Table],
-    failed: Sequence[str],
-    terminal: Terminal,
-) -> None:
-    """Write and say the labelling index of the images that have results."""
-    from psmlearn.io import write_table
-    from psmlearn.measure import labelling_index
-
-    # The same numbers as stain_intensity gives, but measured once.
-    has_stain = all("mean_dab_od" in table for table in tables.values())
-    with warnings.catch_warnings():
-        # The result says it, too.
-        warnings.simplefilter("ignore", CountWarning)
-        result = labelling_index(
-            [_points_of(table) for table in tables.values()],
-            intensity=[t["mean_dab_od"] for t in tables.values()]
-            if has_stain
-            else None,
-            names=list(tables),
-        )
-    with folder.writing([INDEX_NAME]) as (path,):
-        write_table(path, result.table)
-    terminal.say(str(result))
-    if failed:
-        terminal.say(f"the labelling index is without {tell_some(failed)}", err=True)

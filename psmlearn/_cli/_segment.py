@@ -11,7 +11,8 @@ import click
 
 from psmlearn._cli import _chain
 from psmlearn._cli._chain import Training
-from psmlearn._cli._model_path import check_model_path, load, quiet, save
+from psmlearn._cli._model_path import check_model_path, load
+from psmlearn._cli._nuclei import NucleiResults
 from psmlearn._cli._options import (
     images_options,
     make_search,
@@ -24,20 +25,16 @@ from psmlearn._cli._options import (
     run_options,
     training_options,
 )
-from psmlearn._cli._outputs import OutputFolder
 from psmlearn._cli._record import RunRecord
-from psmlearn._cli._results import Kinds
-from psmlearn._cli._resume import FOLDER_NAME, State
-from psmlearn._cli._terminal import Terminal, count
+from psmlearn._cli._terminal import count
+from psmlearn._cli._training import Fit, open_folder, train_and_write
 from psmlearn._cli._work import (
-    FINDING,
     Work,
     chain_parameters,
     device_name,
     says_where_it_stopped,
     training_identity,
 )
-from psmlearn._progress import stages
 
 __all__ = ["run_segment", "segment"]
 
@@ -91,19 +88,19 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
     asked = parse_pixel_size(options["pixel_size"])
     start, record = time.perf_counter(), RunRecord(command)
     with_classes = training.classes is not None
-    kinds = Kinds(with_classes, not with_classes, options["also"])
+    results = NucleiResults(with_classes, not with_classes, options["also"])
     strict = options["strict"]
     with terminal.listening(), terminal.plain_errors():
-        kinds.check()
+        results.check()
         search = make_search(options)
         paths = _chain.find_sources(
             search, options.get("sample", False), output, terminal
         )
-        with _folder(options) as folder:
+        with open_folder(options) as folder:
             if model is not None:
                 again = options["overwrite"] or options["resume"]
                 check_model_path(model, paths, overwrite=again)
-            work = Work(folder, kinds, terminal, record, report=options["report"])
+            work = Work(folder, results, terminal, record, report=options["report"])
             with says_where_it_stopped(terminal, work):
                 work.name(paths, strict=strict)
                 given = [job.path for job in work.jobs]
@@ -126,29 +123,18 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
                     [job.stamp for job in work.jobs],
                     device_name(training.device),
                 )
-                work.begin(identity, paths, sizes)
-                state = State(output / FOLDER_NAME, identity)
-                try:
-                    if work.left:
-                        with stages([*_chain.stages_of(chain), FINDING]):
-                            fitted = _train(
-                                chain, batch, state, work, terminal, options, start
-                            )
-                            work.segment(fitted, batch, strict=strict)
-                    work.finish(start)
-                    if not work.has_failed:
-                        state.clear()
-                finally:
-                    state.clear_unused()
+                work.begin(identity, paths, sizes.tolist())
+                n_images = count(len(work.jobs), "image")
+                fit = Fit(
+                    train=lambda: _chain.train(chain, batch),
+                    load=lambda path: load(path, chain.device),
+                    text=f"training on {n_images}, without labels",
+                    stages=_chain.stages_of(chain),
+                    keep=model,
+                )
+                train_and_write(fit, work, batch, identity, options, start)
             work.report()
         work.raise_failures()
-
-
-def _is_same(first: Path, second: Path) -> bool:
-    """Tell two files of the same content."""
-    if not (first.is_file() and second.is_file()):
-        return False
-    return first.read_bytes() == second.read_bytes()
 
 
 def _default_size(options: dict[str, Any]) -> dict[str, Any]:
@@ -156,39 +142,3 @@ def _default_size(options: dict[str, Any]) -> dict[str, Any]:
     if options.get("sample"):
         return {"default": _chain.SAMPLE_PIXEL_SIZE, "whose": "that of the sample"}
     return {}
-
-
-def _folder(options: dict[str, Any]) -> OutputFolder:
-    return OutputFolder(
-        options["output"], overwrite=options["overwrite"], resume=options["resume"]
-    )
-
-
-def _train(
-    chain: Any,
-    batch: Any,
-    state: State,
-    work: Work,
-    terminal: Terminal,
-    options: dict[str, Any],
-    start: float,
-) -> Any:
-    """Return a fitted chain: that of a run that was broken off, if there is one."""
-    state.open(terminal, resume=options["resume"], overwrite=options["overwrite"])
-    model = options["model"]
-    if state.model.exists():
-        terminal.say("the model was trained before the run was broken off")
-        fitted = load(state.model, chain.device)
-    else:
-        n_images = count(len(work.jobs), "image")
-        terminal.say(f"training on {n_images}, without labels")
-        with state.training():
-            fitted = _chain.train(chain, batch)
-        state.keep_model(fitted)
-        terminal.say(f"trained in {time.perf_counter() - start:.0f} s")
-    work.record.time("training")
-    if model is not None and not _is_same(state.model, model):
-        check_model_path(model, [], overwrite=options["overwrite"])
-        save(fitted, model, terminal)
-    terminal.mute_told()
-    return quiet(fitted)

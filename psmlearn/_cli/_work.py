@@ -15,16 +15,7 @@ import click
 from psmlearn._cli._outputs import OutputFolder
 from psmlearn._cli._record import RUN_NAME, RunRecord, read_record
 from psmlearn._cli._report import REPORT_NAME, check_target, write_report_of
-from psmlearn._cli._results import (
-    INDEX_NAME,
-    Job,
-    Kinds,
-    describe,
-    name_jobs,
-    read_table,
-    segment_one,
-    write_index,
-)
+from psmlearn._cli._results import Job, Results, name_jobs
 from psmlearn._cli._resume import Identity
 from psmlearn._cli._sources import Stamp
 from psmlearn._cli._terminal import (
@@ -38,13 +29,9 @@ from psmlearn._cli._terminal import (
 from psmlearn._progress import announce, track
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from psmlearn._cli._results import Table
     from psmlearn.io import ImageBatch
 
 __all__ = [
-    "FINDING",
     "Work",
     "chain_parameters",
     "device_name",
@@ -53,14 +40,6 @@ __all__ = [
     "training_identity",
 ]
 
-# What the last stage is called.
-FINDING = "finding nuclei"
-_NOTHING_FOUND = (
-    "no nucleus was found in any image: look whether the pixel size is right, whether "
-    "these images are stained and scanned as those that the model was trained on, and "
-    "at their overlays; a training that was cut short (--max-epochs) finds nothing, too"
-)
-
 
 class Work:
     """The images of a run, and what becomes of them.
@@ -68,7 +47,7 @@ class Work:
     Parameters
     ----------
     folder : OutputFolder
-    kinds : Kinds
+    results : Results
     terminal : Terminal
     record : RunRecord
     report : bool, default=False
@@ -78,7 +57,7 @@ class Work:
     def __init__(
         self,
         folder: OutputFolder,
-        kinds: Kinds,
+        results: Results,
         terminal: Terminal,
         record: RunRecord,
         *,
@@ -86,24 +65,36 @@ class Work:
     ) -> None:
         self._reports = report
         self.folder = folder
-        self.kinds = kinds
+        self.results = results
         self.terminal = terminal
         self.record = record
         self.jobs: list[Job] = []
         self.done: set[str] = set()
         self._failures: dict[str, Exception] = {}
         self._stamps: dict[str, Stamp | None] = {}
-        self._tables: dict[str, Table] = {}
-        self._sizes: dict[str, float] = {}
+        self._findings: dict[str, Any] = {}
+        self._sizes: dict[str, float | None] = {}
 
     @property
     def left(self) -> list[Job]:
         """Images that have no results yet."""
         return [job for job in self.jobs if job.name not in self.done]
 
+    @property
+    def untold(self) -> list[Job]:
+        """Images that have results, which do not tell all that is asked for."""
+        known = self._findings
+        return [j for j in self.jobs if j.name in self.done and j.name not in known]
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether there is anything to be found."""
+        return bool(self.left or self.untold)
+
     def name(self, paths: Sequence[str], *, strict: bool) -> None:
         """Name the results of images; those that the disk has no name for fail."""
-        self.jobs, nameless = name_jobs(paths, self.kinds, self.folder, self.terminal)
+        endings = self.results.endings
+        self.jobs, nameless = name_jobs(paths, endings, self.folder, self.terminal)
         for name, path, stamp in nameless:
             self._fail(
                 name,
@@ -122,60 +113,65 @@ class Work:
         self.jobs = [job for i, job in enumerate(self.jobs) if i not in bad]
 
     def begin(
-        self, identity: Identity, paths: Sequence[str], sizes: np.ndarray
+        self,
+        identity: Identity,
+        paths: Sequence[str],
+        sizes: Sequence[float | None],
     ) -> None:
-        """Find what is done already, and refuse what is in the way of the rest."""
+        """Find what is done already, and refuse what is in the way of the rest.
+
+        `sizes` are those of pixels, of each image; None is not known.
+        """
         if self._reports:
             again = self.folder.overwrite or self.folder.resume
             check_target(self.folder.path / REPORT_NAME, overwrite=again)
         self._sizes = {
-            job.name: float(size) for job, size in zip(self.jobs, sizes, strict=True)
+            job.name: None if size is None else float(size)
+            for job, size in zip(self.jobs, sizes, strict=True)
         }
-        targets = {file: job.path for job in self.jobs for file in job.files}
-        finished = self.folder.look(targets, paths, identity.name)
+        shared: dict[str, str | None] = dict.fromkeys(self.results.shared)
+        targets: dict[str, str | None] = {
+            file: job.path for job in self.jobs for file in job.files
+        }
+        finished = self.folder.look({**targets, **shared}, paths, identity.name)
         if self.folder.resume:
             self.done = {j.name for j in self.jobs if finished.issuperset(j.files)}
         wanted: dict[str, str | None] = {
             file: job.path for job in self.left for file in job.files
         }
-        if self.kinds.with_classes:
-            wanted[INDEX_NAME] = None
-        self.folder.check({**wanted, RUN_NAME: None}, keeps=[RUN_NAME])
+        self.folder.check({**wanted, **shared, RUN_NAME: None}, keeps=[RUN_NAME])
         self.record.identify(identity)
         if self.done:
             self.terminal.say(
                 f"{count(len(self.done), 'image')} of {len(self.jobs)} "
                 f"{'was' if len(self.done) == 1 else 'were'} done before"
             )
-        for job in self.jobs:
-            if job.name in self.done:
-                path = self.folder.path / f"{job.name}_nuclei.csv"
-                self._tables[job.name] = read_table(path)
+        done = [job for job in self.jobs if job.name in self.done]
+        self._findings.update(self.results.read(self.folder.path, done, finished))
 
-    def segment(self, model: Any, batch: ImageBatch, *, strict: bool) -> None:
+    def write(self, model: Any, batch: ImageBatch, *, strict: bool) -> None:
         """Predict all images that are left, one by one, and write what they give."""
         places = {job.name: place for place, job in enumerate(self.jobs)}
-        announce(FINDING)
-        left = self.left
-        bar = track(left, len(left), FINDING, verbose=self.terminal.verbose)
-        for job in bar:
-            place = places[job.name]
+        stage, folder, results = self.results.stage, self.folder, self.results
+        announce(stage)
+        untold = {job.name for job in self.untold}
+        jobs = [
+            job for job in self.jobs if job.name in untold or job.name not in self.done
+        ]
+        for job in track(jobs, len(jobs), stage, verbose=self.terminal.verbose):
+            place, size = places[job.name], self._sizes[job.name]
             try:
-                table = segment_one(
-                    model,
-                    self.kinds,
-                    batch,
-                    place,
-                    self._sizes[job.name],
-                    job,
-                    self.folder,
-                )
+                if job.name in untold:
+                    found = results.find_again(model, batch, place, job)
+                else:
+                    found = results.write(model, batch, place, size, job, folder)
             except Exception as error:  # others are not to suffer from it
                 self._fail(job.name, error, job.stamp, strict=strict)
             else:
-                self._tables[job.name] = table
-                self.terminal.say(describe(job.name, table))
-        self.record.time("finding nuclei")
+                self._findings[job.name] = found
+                if job.name not in untold:
+                    self.terminal.say(results.describe(job.name, found))
+        self.record.time(stage)
 
     def _fail(
         self,
@@ -194,21 +190,19 @@ class Work:
 
     def finish(self, start: float) -> None:
         """Write what is of all images, and say how it went."""
-        known = [job.name for job in self.jobs if job.name in self._tables]
-        tables = {name: self._tables[name] for name in known}
-        if self.kinds.with_classes and tables:
-            write_index(self.folder, tables, list(self._failures), self.terminal)
-        n_nuclei = sum(table["label"].size for table in tables.values())
+        known = [job for job in self.jobs if job.name in self._findings]
+        found = {job.name: self._findings[job.name] for job in known}
+        failed = list(self._failures)
+        self.results.write_shared(self.folder, known, found, failed, self.terminal)
         self.terminal.say(
-            f"{count(n_nuclei, 'nucleus', 'nuclei')} in {count(len(tables), 'image')}, "
-            f"{time.perf_counter() - start:.0f} s in all"
+            f"{self.results.summary(found)}, {time.perf_counter() - start:.0f} s in all"
         )
-        if tables and not n_nuclei:
-            self.terminal.say(_NOTHING_FOUND, err=True)
-        if tables:
+        if doubt := self.results.doubt(found):
+            self.terminal.say(doubt, err=True)
+        if found:
             self.write_record("some failed" if self._failures else "done")
-            written = [f"*{ending}" for ending in self.kinds.endings]
-            written += [INDEX_NAME] if self.kinds.with_classes else []
+            written = [f"*{ending}" for ending in self.results.endings]
+            written += self.results.shared
             self.terminal.say(
                 f"written to {self.folder.path}: {', '.join([*written, RUN_NAME])}"
             )
@@ -221,12 +215,12 @@ class Work:
     @property
     def n_done(self) -> int:
         """Images that have results."""
-        return len(self._tables)
+        return len(self.done | set(self._findings))
 
     def report(self) -> None:
         """Write the report, if one is asked for."""
         path = self.folder.path / REPORT_NAME
-        if not self._reports or not self._tables:
+        if not self._reports or not self._findings:
             return
         if not self.left and path.exists():
             self.terminal.say(f"the report is there: {path}")
@@ -238,17 +232,17 @@ class Work:
         record, before = self.record, read_record(self.folder.path / RUN_NAME)
         record.inputs = []
         for job in self.jobs:
-            table = self._tables.get(job.name)
+            found = self._findings.get(job.name)
             told: dict[str, Any] = {"pixel_size_um": self._sizes.get(job.name)}
-            if table is not None:
-                told["n_nuclei"] = int(table["label"].size)
+            if found is not None:
+                told.update(self.results.numbers(found))
             if job.name not in self._failures:
                 record.add_input(job.name, job.stamp, **told)
         for name, error in self._failures.items():
             record.add_input(name, self._stamps[name], error=tell_error(error))
         record.set(
             status=status,
-            results=list(self.kinds.endings),
+            results=list(self.results.endings),
             pixel_sizes=self._sizes,
         )
         with (

@@ -141,6 +141,29 @@ def write_labels(
         )
 
 
+@names_its_file
+def write_map(
+    path: str | os.PathLike, values: np.ndarray, *, pixel_size: float | None = None
+) -> None:
+    """Write a map (height, width) of floats as a compressed float32 TIFF, atomically.
+
+    The pixel size is told as by `write_labels`.
+    """
+    check_suffix(path, (".tif", ".tiff"))
+    pixel_size = None if pixel_size is None else check_pixel_size(pixel_size)
+    import tifffile
+
+    array = np.ascontiguousarray(values, dtype=np.float32)
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            array,
+            photometric="minisblack",
+            compression="zlib",
+            **({} if pixel_size is None else _resolution(array, pixel_size)),
+        )
+
+
 def _resolution(array: np.ndarray, pixel_size: float) -> dict[str, Any]:
     """Return what tifffile writes of a pixel size: tags and OME metadata."""
     # What is written twice is the same twice.

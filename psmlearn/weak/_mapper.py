@@ -512,21 +512,50 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         self, images: ImageBatch, shown: np.ndarray | None = None
     ) -> np.ndarray | list[np.ndarray]:
         """Return the masks of images; `shown` tells what classes they have."""
-        sizes, masks = self._pixel_sizes(images), []
-        low, high = check_threshold(self.threshold)
+        sizes = self._pixel_sizes(images)
         found = self._tracked(self._map(images), images)
-        for index, (maps, logits) in enumerate(found):
-            allowed = np.ones(maps.shape[2], bool)
-            if shown is not None:
-                allowed = shown[index]
-            elif self.require_presence:
-                allowed = self._frozen.code.told(logits[None])[0]
-            maps[..., ~allowed] = 0
-            above = passing(maps, low, high)
-            if shown is not None:  # it is known that there is an object
-                above = surely_above(maps, low)
-            masks.append(cut(maps, above, self.min_area / sizes[index] ** 2))
-        return images.wrap(masks)
+        return images.wrap(
+            [
+                self._mask(*each, sizes[index], None if shown is None else shown[index])
+                for index, each in enumerate(found)
+            ]
+        )
+
+    def _mask(
+        self,
+        maps: np.ndarray,
+        logits: np.ndarray,
+        size: float,
+        shown: np.ndarray | None,
+    ) -> np.ndarray:
+        """Return the mask of one image; `shown` tells what classes it has."""
+        low, high = check_threshold(self.threshold)
+        allowed = np.ones(maps.shape[2], bool)
+        if shown is not None:
+            allowed = shown
+        elif self.require_presence:
+            allowed = self._frozen.code.told(logits[None])[0]
+        maps = np.where(allowed, maps, np.float32(0))
+        above = passing(maps, low, high)
+        if shown is not None:  # it is known that there is an object
+            above = surely_above(maps, low)
+        return cut(maps, above, self.min_area / size**2)
+
+    @plain_torch()
+    def _predict_with_maps(
+        self, X: Images, shown: np.ndarray | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Return mask, maps and probabilities of each image, by one pass.
+
+        `shown` tells what classes they have, as `fit_predict` knows it.
+        """
+        images = self._images_to_map(X)
+        sizes, found = self._pixel_sizes(images), []
+        for index, (maps, logits) in enumerate(self._map(images)):
+            known = None if shown is None else shown[index]
+            told = self._frozen.code.probabilities(logits[None])[0]
+            found.append((self._mask(maps, logits, sizes[index], known), maps, told))
+        return found
 
     @plain_torch()
     def transform(self, X: Images) -> np.ndarray | list[np.ndarray]:
