@@ -182,14 +182,17 @@ def _read_lines(path: Path, told: str) -> tuple[list[str], list[tuple[int, list[
         ) from None
     if "\0" in text:
         raise ValueError(f"{told} is no text: it holds a zero byte.")
-    found: list[tuple[int, list[str]]] = []
+    errors = {}
     for delimiter in _DELIMITERS:
         try:
             found = list(_parse(text, delimiter))
-        except csv.Error as error:
-            raise ValueError(f"{told} is no CSV: {error}.") from None
+        except csv.Error as error:  # quotes within cells of another delimiter
+            errors[delimiter] = error
+            continue
         if found and _IMAGE in map(str.casefold, found[0][1]):
             return found[0][1], found[1:]
+    if errors:
+        raise ValueError(f"{told} is no CSV: {next(iter(errors.values()))}.")
     line = printable(text.partition("\n")[0].strip()[:80])
     raise ValueError(
         f"{told}: its first line has no column 'image' ({line or 'it is empty'}); "

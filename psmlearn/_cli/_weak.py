@@ -197,7 +197,11 @@ def _make_model(labels: ImageLabels, options: dict[str, Any], verbose: int) -> A
     if not options["segmenter"]:
         return mapper.set_params(random_state=seed)
     return PseudoLabelSegmenter(
-        mapper, RegionSegmenter(**common), random_state=seed, verbose=verbose
+        mapper,
+        RegionSegmenter(**common),
+        n_rounds=1,
+        random_state=seed,
+        verbose=verbose,
     )
 
 
