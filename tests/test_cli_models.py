@@ -173,7 +173,7 @@ def test_what_is_no_fitted_model_is_one_line(folder, tmp_path):
     save_model(NucleiSegmenter(), unfitted)
     for path, told in [
         (text, "a.psm"),
-        (mapper, "which finds no nuclei"),
+        (mapper, "not fitted"),
         (unfitted, "not fitted"),
         (tmp_path / "none.psm", "does not exist"),
     ]:
