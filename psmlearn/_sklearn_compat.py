@@ -12,14 +12,26 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils.validation import _check_feature_names_in, _num_samples
 
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # before scikit-learn 1.9
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands for the one that is not there."""
+
+
 __all__ = [
+    "CallbackSupportMixin",
     "HasMethods",
     "Interval",
     "StrOptions",
     "_check_feature_names_in",
     "_fit_context",
     "_num_samples",
+    "has_callbacks",
 ]
+
+has_callbacks = hasattr(CallbackSupportMixin, "_init_callback_context")
 
 
 class Interval(_Interval):

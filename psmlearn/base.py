@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -14,6 +15,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
+from psmlearn._callbacks import CallbackMixin, EpochHooks
 from psmlearn._images._checks import UNIT_RANGE
 from psmlearn._parameters import (
     LARGEST_PIXEL,
@@ -21,6 +23,7 @@ from psmlearn._parameters import (
     SMALLEST_PIXEL,
     UNIT_HINT,
 )
+from psmlearn._progress import announce, track
 from psmlearn._sklearn_compat import Interval, StrOptions
 from psmlearn.io._batch import ImageBatch, check_images
 from psmlearn.io._standardised import StandardisedBatch
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from psmlearn._engine._checkpoint import Checkpoint
     from psmlearn._engine._plan import TrainingPlan
 
 __all__ = ["BaseImageEstimator", "EarlyStopping", "NetworkEstimator", "Option"]
@@ -52,6 +56,8 @@ RANDOM_STATE = [
     None,
 ]
 _LARGEST_BATCH = 2**28
+# What scikit-learn keeps on an estimator while it is fitted.
+_OF_CALLBACKS = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}
 
 
 class _Micrometres(Interval):
@@ -69,6 +75,7 @@ PIXEL_SIZE = [_Micrometres(LARGEST_PIXEL), "array-like", StrOptions({"file"})]
 VOXEL_SIZE = [_Micrometres(LARGEST_VOXEL), "array-like", StrOptions({"file"})]
 
 _O = TypeVar("_O", bound="Option")
+_T = TypeVar("_T")
 
 
 def check_batch(batch_size: int, patch_size: int) -> None:
@@ -232,12 +239,13 @@ class BaseImageEstimator(BaseEstimator):
 
     def _put_back(self, before: dict[str, Any]) -> None:
         """Take on attributes of before, and lose those that have come since."""
-        for name in self.__dict__.keys() - before.keys():
+        # Callbacks of scikit-learn are still to be told that it is over.
+        for name in self.__dict__.keys() - before.keys() - _OF_CALLBACKS:
             del self.__dict__[name]
         self.__dict__.update(before)
 
 
-class NetworkEstimator(BaseImageEstimator):
+class NetworkEstimator(CallbackMixin, BaseImageEstimator):
     """Base class of the estimators that train a network.
 
     A subclass passes the parameters below on to this ``__init__``, checks its images
@@ -246,6 +254,8 @@ class NetworkEstimator(BaseImageEstimator):
     `set_params` has changed since, is ``_frozen``, a dataclass of the estimator's file.
     """
 
+    # What its training is called where stages are numbered.
+    _stage = "training"
     network_: nn.Module
     n_epochs_: int
     loss_curve_: list[float]
@@ -314,6 +324,8 @@ class NetworkEstimator(BaseImageEstimator):
 
     def __getstate__(self):
         state = dict(super().__getstate__())
+        for name in (*_OF_CALLBACKS, "_skl_callbacks", "_parent_callback_ctx"):
+            state.pop(name, None)
         if "network_" in state:
             from psmlearn._engine._state import state_to_numpy
 
@@ -382,6 +394,7 @@ class NetworkEstimator(BaseImageEstimator):
         from psmlearn._engine._state import has_finite_state
         from psmlearn._engine._train import TrainResult, train_network
 
+        announce(self._stage)
         seed, rng = self._streams(plan, continued)
         stopping = None if one_epoch else self._early_stopping()
         settings = self._train_settings(plan, stopping, one_epoch)
@@ -417,6 +430,8 @@ class NetworkEstimator(BaseImageEstimator):
 
             draw, loss = plan.make_draw(training), plan.make_loss(network, training)
             drawing = any(may_draw(part) for part in (network, *plan.loss_parts))
+            hooks = EpochHooks(self, settings.max_epochs)
+            checkpoint = self._checkpoint(plan, network, settings, [seed, rng])
             try:
                 train_network(
                     network,
@@ -428,6 +443,9 @@ class NetworkEstimator(BaseImageEstimator):
                     result=result,
                     draw_validation=draw_validation,
                     draws=draws if drawing else None,
+                    checkpoint=checkpoint,
+                    remembering=tuple(plan.remembering),
+                    hooks=hooks,
                 )
             except KeyboardInterrupt:
                 # Not even one epoch is no reason to lose what was learnt before.
@@ -436,6 +454,35 @@ class NetworkEstimator(BaseImageEstimator):
                     store()
                 raise
             store()
+        hooks.close()
+
+    def _checkpoint(
+        self,
+        plan: TrainingPlan,
+        network: nn.Module,
+        settings: Any,
+        streams: list[Any],
+    ) -> Checkpoint | None:
+        """Return where the state of a training is kept, None if it is not."""
+        from psmlearn._engine._checkpoint import active_checkpoints, training_key
+
+        checkpoints = active_checkpoints()
+        if checkpoints is None:
+            return None
+        seed, rng = streams
+        told = {
+            key: value
+            for key, value in self.get_params().items()
+            if key.split("__")[-1] not in ("verbose", "random_state", "device")
+        }
+        parts = [
+            type(self).__qualname__,
+            told,
+            replace(settings, verbose=0),
+            seed,
+            rng.bit_generator.state,
+        ]
+        return checkpoints.of(training_key(parts, network, plan.data()))
 
     def _streams(
         self, plan: TrainingPlan, continued: bool
@@ -573,6 +620,11 @@ class NetworkEstimator(BaseImageEstimator):
         from psmlearn._engine._device import resolve_device_or_cpu
 
         return resolve_device_or_cpu(self.device)
+
+    def _tracked(self, results: Iterable[_T], images: ImageBatch) -> Iterator[_T]:
+        """Go through the results of images, behind a bar where `verbose` asks."""
+        name = f"{type(self).__name__}, images"
+        return track(results, len(images), name, verbose=int(self.verbose))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")

@@ -87,9 +87,9 @@ def test_the_files_hold_what_was_found(fixed_model, folder, tmp_path):
     with open(out / "b_nuclei.csv", newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert row["label"] == "1"
-    assert float(row["area"]) == 20 * 0.25**2
+    assert float(row["area_um2"]) == 20 * 0.25**2
     assert (float(row["centroid_row"]), float(row["centroid_column"])) == (1.5, 2.0)
-    assert float(row["mean_haematoxylin"]) >= 0 and "mean_dab" not in row
+    assert float(row["mean_haematoxylin_od"]) >= 0 and "mean_dab_od" not in row
 
 
 def test_an_image_without_nuclei(fixed_model, folder, tmp_path, monkeypatch):
@@ -154,12 +154,12 @@ def test_classes_give_points_and_the_labelling_index(
     masks = [mask_of(name) for name in ("a.png", "a.tif", "b.png")]
     intensity = stain_intensity(images, masks)
     nuclei = read_rows(out / "a_nuclei.csv")
-    dab = [float(row["mean_dab"]) for row in nuclei]
+    dab = [float(row["mean_dab_od"]) for row in nuclei]
     assert dab == pytest.approx(intensity[0], abs=1e-5) and min(dab) > 0
     (blue,) = stain_intensity(
         images[:1], masks[:1], stain="haematoxylin", counterstain="dab"
     )
-    found = [float(row["mean_haematoxylin"]) for row in nuclei]
+    found = [float(row["mean_haematoxylin_od"]) for row in nuclei]
     assert found == pytest.approx(blue, abs=1e-5)
     # The two classes have outlines of two colours.
     overlay = read_image(out / "a_overlay.png")

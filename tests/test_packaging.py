@@ -19,7 +19,7 @@ MAX_LINES = 800
 # Where the name that is imported is not the name that is installed.
 DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 # What this package imports: not for tests, benchmarks or the manual.
-EXTRAS_OF_USERS = ("plot", "data")
+EXTRAS_OF_USERS = ("plot", "data", "parquet", "imagej")
 
 config = configparser.ConfigParser()
 config.read(ROOT / "setup.cfg", encoding="utf-8")

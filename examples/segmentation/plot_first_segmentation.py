@@ -101,4 +101,4 @@ print(f"AJI  {aggregated_jaccard_score(data.masks, predicted):.3f}")
 # A table with one row a nucleus, in micrometres.
 
 table = nuclei_table(nuclei, image, pixel_size=0.25)
-print(f"{table['label'].size} nuclei, mean area {table['area'].mean():.1f} um2")
+print(f"{table['label'].size} nuclei, mean area {table['area_um2'].mean():.1f} um2")

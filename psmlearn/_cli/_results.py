@@ -219,7 +219,7 @@ def _describe(name: str, table: Table) -> str:
         n_positive, n_negative = ((table["class"] == each).sum() for each in (1, 2))
         text += f" ({n_positive} positive, {n_negative} negative)"
     if n_nuclei:
-        text += f", mean area {table['area'].mean():.1f} square micrometres"
+        text += f", mean area {table['area_um2'].mean():.1f} square micrometres"
     return text
 
 
@@ -234,13 +234,17 @@ def _write_index(
     from psmlearn.measure import labelling_index
 
     # The same numbers as stain_intensity gives, but measured once.
-    has_stain = all("mean_dab" in table for table in tables.values())
+    has_stain = all("mean_dab_od" in table for table in tables.values())
     with warnings.catch_warnings():
         # The result says it, too.
         warnings.simplefilter("ignore", CountWarning)
         result = labelling_index(
             [_points_of(table) for table in tables.values()],
-            intensity=[t["mean_dab"] for t in tables.values()] if has_stain else None,
+            intensity=(
+                [table["mean_dab_od"] for table in tables.values()]
+                if has_stain
+                else None
+            ),
             names=list(tables),
         )
     with folder.writing([_INDEX_NAME]) as (path,):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from psmlearn._engine._checkpoint import Remembering
 from psmlearn.io._batch import ImageBatch
 
 __all__ = ["CentreSampler", "PatchSampler", "to_batch"]
@@ -118,11 +119,13 @@ class PatchSampler:
         return before, self.patch_size - (cut.stop - cut.start) - before
 
 
-class CentreSampler:
+class CentreSampler(Remembering):
     """Give the middle square of each image, in random order, round after round.
 
     Smaller images are continued by reflection, as `PatchSampler` does.
     """
+
+    memory = ("_order",)
 
     def __init__(self, images: ImageBatch, patch_size: int) -> None:
         self.images = images

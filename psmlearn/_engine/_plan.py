@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from psmlearn._engine._checkpoint import Remembering
 from psmlearn._engine._train import ComputeLoss, DrawBatch
 
 __all__ = ["TrainingPlan", "check_stride", "own_number"]
@@ -54,6 +56,8 @@ class TrainingPlan(ABC, Generic[_N]):
     def __init__(self, recipe: dict[str, Any], n_images: int) -> None:
         self.recipe = recipe
         self.n_images = n_images
+        # What draws and losses of this training keep from batch to batch.
+        self.remembering: list[Remembering] = []
 
     def split(
         self, training: np.ndarray, held_out: np.ndarray
@@ -81,6 +85,10 @@ class TrainingPlan(ABC, Generic[_N]):
 
     def check(self, network: _N) -> None:  # noqa: B027 - nothing by default
         """Refuse, or adapt, a network before it is trained, new or not."""
+
+    @abstractmethod
+    def data(self) -> Iterable[Any]:
+        """Give all that is learnt from: batches of images, arrays and tensors."""
 
     @abstractmethod
     def make_draw(self, places: np.ndarray) -> DrawBatch:

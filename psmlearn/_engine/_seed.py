@@ -81,6 +81,15 @@ class OwnDraws(TorchDispatchMode):
         finally:
             self._refuses = False
 
+    def get_state(self) -> dict[str, torch.Tensor]:
+        """Return where the streams are, by device."""
+        return {str(device): g.get_state() for device, g in self._generators.items()}
+
+    def set_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from what `get_state` gave."""
+        for name, kept in state.items():
+            self._generator(torch.device(name)).set_state(kept)
+
     def _generator(self, device: torch.device) -> torch.Generator:
         if device not in self._generators:
             generator = torch.Generator(device).manual_seed(self._seed)

@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
+from psmlearn._callbacks import EpochHooks
+from psmlearn._engine._checkpoint import Checkpoint, Remembering
 from psmlearn._engine._seed import OwnDraws, own_draws_of
 from psmlearn._engine._state import refuse_non_finite
+from psmlearn._progress import progress_bar
 
 __all__ = ["TrainResult", "TrainSettings", "autocast", "train_network"]
 
@@ -76,6 +80,9 @@ def train_network(
     result: TrainResult,
     draw_validation: Callable[[], list[tuple[torch.Tensor, ...]]] | None = None,
     draws: OwnDraws | None = None,
+    checkpoint: Checkpoint | None = None,
+    remembering: Sequence[Remembering] = (),
+    hooks: EpochHooks | None = None,
 ) -> None:
     """Train `modules` in place and leave the best weights in it, on the CPU.
 
@@ -94,6 +101,12 @@ def train_network(
         Returns the fixed validation batches; needed for early stopping.
     draws : OwnDraws, default=None
         What the network draws from, where it may draw.
+    checkpoint : Checkpoint, default=None
+        Where the state is kept; one that is there is gone on from, bit by bit.
+    remembering : sequence of Remembering, default=()
+        What `draw_batch` and `compute_loss` keep from batch to batch.
+    hooks : EpochHooks, default=None
+        Called before and after each epoch; they may stop it.
 
     Raises
     ------
@@ -104,53 +117,195 @@ def train_network(
     """
     # PyTorch's stubs do not know the memory format of modules.
     modules.to(device, memory_format=torch.channels_last)  # type: ignore
-    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    n_steps = settings.max_epochs * settings.steps_per_epoch
-    optimizer, scheduler = _make_optimizer(modules, settings, n_steps)
+    run = _Run(modules, settings, rng, result, draws, remembering)
+    if checkpoint is not None and run.go_on(checkpoint.read()):
+        modules.eval().to("cpu")
+        return
     validation = []
     if settings.early_stopping and draw_validation is not None:
         validation = draw_validation()
-    stale = 0
-    progress = tqdm(
-        total=n_steps, desc=settings.description, disable=settings.verbose < 1
-    )
     try:
-        for _ in range(settings.max_epochs):
-            losses = []
-            modules.train()
-            for _ in range(settings.steps_per_epoch):
-                batch = tuple(x.to(device) for x in draw_batch(rng))
-                with draws or nullcontext(), autocast(device, settings.precision):
-                    loss = compute_loss(*batch, training=True, generator=generator)
-                _refuse_loss(loss, "training")
-                with draws.refused() if draws else nullcontext():
-                    _step(loss, modules, optimizer, scheduler, settings)
-                losses.append(loss.detach())
-                progress.update()
-            result.loss_curve.append(float(torch.stack(losses).mean()))
-            modules.eval()
-            improved = _record(result, modules, validation, compute_loss, settings)
-            progress.set_postfix(loss=f"{result.loss_curve[-1]:.4f}")
-            stale = 0 if improved else stale + 1
-            if settings.early_stopping and stale >= settings.n_iter_no_change:
-                _logger.info(
-                    "%s stopped after %d epochs without gain.",
-                    settings.description,
-                    stale,
+        with progress_bar(
+            settings.max_epochs * settings.steps_per_epoch,
+            settings.description,
+            verbose=settings.verbose,
+            done=run.n_steps,
+        ) as progress:
+            for _ in range(result.n_epochs, settings.max_epochs):
+                if hooks is not None:
+                    hooks.begin()
+                batch = _train_epoch(
+                    run, draw_batch, compute_loss, device, checkpoint, progress
                 )
-                break
+                modules.eval()
+                improved = _record(result, modules, validation, compute_loss, settings)
+                progress.set_postfix(loss=f"{result.loss_curve[-1]:.4f}")
+                run.stale = 0 if improved else run.stale + 1
+                stops = hooks is not None and hooks.end(_logs(result))
+                if stops or _has_stalled(run):
+                    break
+                if checkpoint is not None and checkpoint.is_due:
+                    checkpoint.write(run.state())
         if result.best_state is None:
             # No loss has been seen since the last step.
             last = _evaluate(modules, [batch], compute_loss, settings)
             _refuse_loss(last, "final")
     finally:
-        progress.close()
         if result.best_state is not None:
             modules.load_state_dict(result.best_state)
         result.best_state = None
         modules.zero_grad(set_to_none=True)  # else they are kept with the network
         modules.eval().to("cpu")
     refuse_non_finite(modules, "Training went astray")
+    if checkpoint is not None:
+        checkpoint.write(run.final_state())
+
+
+class _Run:
+    """A training between two steps: all that the next one depends on."""
+
+    def __init__(
+        self,
+        modules: nn.Module,
+        settings: TrainSettings,
+        rng: np.random.Generator,
+        result: TrainResult,
+        draws: OwnDraws | None,
+        remembering: Sequence[Remembering],
+    ) -> None:
+        self.modules = modules
+        self.settings = settings
+        self.rng = rng
+        self.result = result
+        self.draws = draws
+        self.remembering = remembering
+        self.generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        n_steps = settings.max_epochs * settings.steps_per_epoch
+        self.optimizer, self.scheduler = _make_optimizer(modules, settings, n_steps)
+        self.stale = 0
+        # Of the steps of this epoch.
+        self.losses: list[torch.Tensor] = []
+
+    @property
+    def n_steps(self) -> int:
+        """Steps that are done."""
+        return self.result.n_epochs * self.settings.steps_per_epoch + len(self.losses)
+
+    def state(self) -> dict[str, Any]:
+        """Return what `go_on` takes."""
+        scheduler = None
+        if self.scheduler is not None:
+            scheduler = [self.scheduler.last_epoch, self.scheduler._step_count]
+        return {
+            **self.final_state(),
+            "done": False,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": scheduler,
+            "generator": self.generator.get_state(),
+            "stale": self.stale,
+            "losses": torch.stack(self.losses) if self.losses else None,
+            "memory": [each.get_memory() for each in self.remembering],
+            "best_state": self.result.best_state,
+        }
+
+    def final_state(self) -> dict[str, Any]:
+        """Return what is left of a training that is over."""
+        return {
+            "done": True,
+            "modules": self.modules.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "draws": None if self.draws is None else self.draws.get_state(),
+            "loss_curve": self.result.loss_curve,
+            "validation_curve": self.result.validation_curve,
+            "best_loss": float(self.result.best_loss),
+        }
+
+    def go_on(self, state: dict[str, Any] | None) -> bool:
+        """Take on a state, if there is one; tell whether training is over."""
+        if state is None:
+            return False
+        self.modules.load_state_dict(state["modules"])
+        self.rng.bit_generator.state = state["rng"]
+        if self.draws is not None:
+            self.draws.set_state(state["draws"])
+        result = self.result
+        result.loss_curve[:] = state["loss_curve"]
+        result.validation_curve[:] = state["validation_curve"]
+        result.best_loss = state["best_loss"]
+        if state["done"]:
+            return True
+        self._load_optimizer(state["optimizer"])
+        if self.scheduler is not None:
+            last, count = state["scheduler"]
+            self.scheduler.last_epoch, self.scheduler._step_count = last, count
+            self.scheduler._last_lr = [
+                group["lr"] for group in self.optimizer.param_groups
+            ]
+        self.generator.set_state(state["generator"])
+        self.stale = state["stale"]
+        if state["losses"] is not None:
+            device = next(self.modules.parameters()).device
+            self.losses = list(state["losses"].to(device).unbind())
+        for each, kept in zip(self.remembering, state["memory"], strict=True):
+            each.set_memory(kept)
+        result.best_state = state["best_state"]
+        return False
+
+    def _load_optimizer(self, state: dict[str, Any]) -> None:
+        """Load moments in the memory format that they had."""
+        self.optimizer.load_state_dict(state)
+        for parameter, kept in self.optimizer.state.items():
+            for name, value in kept.items():
+                if torch.is_tensor(value) and value.shape == parameter.shape:
+                    kept[name] = torch.empty_like(parameter.detach()).copy_(value)
+
+
+def _train_epoch(
+    run: _Run,
+    draw_batch: DrawBatch,
+    compute_loss: ComputeLoss,
+    device: torch.device,
+    checkpoint: Checkpoint | None,
+    progress: tqdm,
+) -> tuple[torch.Tensor, ...]:
+    """Do the steps of an epoch that are left; return the last batch."""
+    settings, draws, modules = run.settings, run.draws, run.modules
+    modules.train()
+    while True:
+        batch = tuple(x.to(device) for x in draw_batch(run.rng))
+        with draws or nullcontext(), autocast(device, settings.precision):
+            loss = compute_loss(*batch, training=True, generator=run.generator)
+        _refuse_loss(loss, "training")
+        with draws.refused() if draws else nullcontext():
+            _step(loss, modules, run.optimizer, run.scheduler, settings)
+        run.losses.append(loss.detach())
+        progress.update()
+        if len(run.losses) == settings.steps_per_epoch:
+            break
+        if checkpoint is not None and checkpoint.is_due:
+            checkpoint.write(run.state())
+    run.result.loss_curve.append(float(torch.stack(run.losses).mean()))
+    run.losses = []
+    return batch
+
+
+def _has_stalled(run: _Run) -> bool:
+    """Tell whether early stopping ends a training, and say so."""
+    settings = run.settings
+    if not settings.early_stopping or run.stale < settings.n_iter_no_change:
+        return False
+    _logger.info(
+        "%s stopped after %d epochs without gain.", settings.description, run.stale
+    )
+    return True
+
+
+def _logs(result: TrainResult) -> dict[str, Any]:
+    """Return what callbacks are told of an epoch."""
+    logs: dict[str, Any] = {"epoch": result.n_epochs, "loss": result.loss_curve[-1]}
+    if result.validation_curve:
+        logs["validation_loss"] = result.validation_curve[-1]
+    return logs
 
 
 def _make_optimizer(modules: nn.Module, settings: TrainSettings, n_steps: int):

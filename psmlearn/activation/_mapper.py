@@ -228,6 +228,7 @@ class SelfActivationMapper(  # type: ignore[call-arg]
     _frozen: _Frozen
     # Whether the last training was one that another may follow.
     _goes_on = False
+    _stage = "training maps"
     _parameter_constraints: dict = {
         **NetworkEstimator._parameter_constraints,
         "pretext": [StrOptions(set(PRETEXTS)), Pretext],
@@ -473,7 +474,7 @@ class SelfActivationMapper(  # type: ignore[call-arg]
         return images.wrap(
             [
                 self._result(images[index], raw, images.shown(index))
-                for index, raw in enumerate(runner(images))
+                for index, raw in enumerate(self._tracked(runner(images), images))
             ]
         )
 
@@ -595,9 +596,15 @@ class _PretextPlan(TrainingPlan[PretextNetwork]):
             for name in self.spec.layers
         ]
 
+    def data(self) -> list[Any]:
+        """Images alone."""
+        return [self.images]
+
     def make_draw(self, places: np.ndarray) -> DrawBatch:
         """Draw crops (n, c, size, size) in [0, 1] and their targets (n,)."""
         sampler, batch_size = self._sampler(places), self.mapper.batch_size
+        if isinstance(sampler, CentreSampler):
+            self.remembering.append(sampler)
 
         def draw(rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
             patches, _ = sampler.draw(rng, batch_size)

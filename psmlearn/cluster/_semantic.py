@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from psmlearn._images._kmeans import assign, draw_pixels, fit_kmeans, silhouette
 from psmlearn._images._sizes import NUCLEUS_DIAMETER
+from psmlearn._progress import announce, track
 from psmlearn._sklearn_compat import (
     Interval,
     StrOptions,
@@ -248,6 +249,7 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
     ((2, 96, 96), dtype('int32'))
     """
 
+    _stage = "pseudo masks"
     _parameter_constraints: dict = {
         "n_clusters": [
             CLUSTERS,
@@ -360,6 +362,7 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         -------
         self : SemanticClusterer
         """
+        announce(self._stage)
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(np.iinfo(np.int32).max))
         with self._keeps_what_was():
@@ -620,11 +623,8 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
 
     def _progress(self, n_images: int) -> Iterable[int]:
         """Go through the images, behind a bar where `verbose` asks for it."""
-        if not self.verbose:
-            return range(n_images)
-        from tqdm import tqdm
-
-        return tqdm(range(n_images), desc=type(self).__name__)
+        name = type(self).__name__
+        return track(range(n_images), n_images, name, verbose=self.verbose)
 
     # -- checks -----------------------------------------------------------------
 

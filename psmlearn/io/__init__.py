@@ -2,6 +2,7 @@
 """Read and check images, masks and points, and write results; never loads torch."""
 
 from psmlearn.io._batch import ImageBatch, check_image, check_images
+from psmlearn.io._coco import write_coco
 from psmlearn.io._geojson import write_geojson
 from psmlearn.io._masks import check_mask, check_masks
 from psmlearn.io._paths import atomic_path
@@ -9,6 +10,7 @@ from psmlearn.io._pixel_size import read_pixel_size, resolve_pixel_size
 from psmlearn.io._point_checks import check_points
 from psmlearn.io._points import read_points, write_points
 from psmlearn.io._read import read_image, read_labels
+from psmlearn.io._rois import write_rois
 from psmlearn.io._write import write_image, write_labels, write_table
 
 __all__ = [
@@ -24,9 +26,11 @@ __all__ = [
     "read_pixel_size",
     "read_points",
     "resolve_pixel_size",
+    "write_coco",
     "write_geojson",
     "write_image",
     "write_labels",
     "write_points",
+    "write_rois",
     "write_table",
 ]

@@ -3,46 +3,50 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import math
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, TextIO
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from psmlearn._images._outlines import Outline, trace_outlines
 from psmlearn.io._masks import check_mask
+from psmlearn.io._objects import (
+    ClassColors,
+    ClassNames,
+    object_classes,
+    open_text,
+    table_values,
+)
 from psmlearn.io._paths import as_path, atomic_path
 from psmlearn.io._write import check_suffix, names_its_file
 
 __all__ = ["write_geojson"]
 
 _OBJECT_TYPES = ("annotation", "cell", "detection", "tile")
-# Of classes without a colour: QuPath's own for the names that it knows, else these.
-_KNOWN_COLORS = {"positive": (250, 62, 62), "negative": (112, 112, 225)}
-_COLORS = ((0, 158, 115), (230, 159, 0), (86, 180, 233), (204, 121, 167), (213, 94, 0))
 # Ids of the same objects are the same, so that a file can be made again.
 _SPACE = uuid.UUID("5d0a6f0e-52c5-4b0c-9d2b-6f1b0e1f3c52")
 # What a table of nuclei calls its columns, and what QuPath would.
 _MEASUREMENTS = {
-    "area": "Nucleus: Area µm^2",
-    "equivalent_diameter": "Nucleus: Equivalent diameter µm",
+    "area_um2": "Nucleus: Area µm^2",
+    "equivalent_diameter_um": "Nucleus: Equivalent diameter µm",
     "eccentricity": "Nucleus: Eccentricity",
-    "perimeter": "Nucleus: Perimeter µm",
+    "perimeter_um": "Nucleus: Perimeter µm",
     "solidity": "Nucleus: Solidity",
-    "major_axis": "Nucleus: Max diameter µm",
-    "minor_axis": "Nucleus: Min diameter µm",
-    "mean_haematoxylin": "Nucleus: Hematoxylin OD mean",
-    "mean_dab": "Nucleus: DAB OD mean",
-    "mean_eosin": "Nucleus: Eosin OD mean",
+    "major_axis_um": "Nucleus: Max diameter µm",
+    "minor_axis_um": "Nucleus: Min diameter µm",
+    "mean_haematoxylin_od": "Nucleus: Hematoxylin OD mean",
+    "mean_dab_od": "Nucleus: DAB OD mean",
+    "mean_eosin_od": "Nucleus: Eosin OD mean",
     "confidence": "Detection probability",
 }
-_NO_MEASUREMENTS = {"label", "class", "centroid_row", "centroid_column"}
+_NO_MEASUREMENTS = {
+    *("label", "class", "centroid_row", "centroid_column"),
+    *("bbox_min_row", "bbox_min_column", "bbox_max_row", "bbox_max_column"),
+}
 
 
 @names_its_file
@@ -107,7 +111,7 @@ def write_geojson(
     >>> labels = np.array([[0, 1, 1], [0, 1, 0]])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "nuclei.geojson")
-    ...     write_geojson(path, labels, table={"label": [1], "area": [0.19]})
+    ...     write_geojson(path, labels, table={"label": [1], "area_um2": [0.19]})
     ...     with open(path, encoding="utf-8") as file:
     ...         nucleus = json.load(file)["features"][0]
     >>> nucleus["geometry"]["coordinates"]
@@ -126,15 +130,19 @@ def write_geojson(
     ids = mask[..., 0] if mask.ndim == 3 else mask
     present = np.unique(ids[ids > 0])
     place = _Place(offset, downsample)
-    measured = _measurements(table, present)
-    named = _class_names(mask, classes)
-    shades = _Colors(colors)
-    with atomic_path(path) as part, _open_text(part, packed=inner != plain) as file:
+    measured = {
+        _MEASUREMENTS.get(name, name): values
+        for name, values in table_values(table, present).items()
+        if name not in _NO_MEASUREMENTS
+    }
+    kinds, names = object_classes(mask), ClassNames(classes)
+    shades = ClassColors(colors)
+    with atomic_path(path) as part, open_text(part, packed=inner != plain) as file:
         file.write('{"type": "FeatureCollection", "features": [')
         for number, outline in enumerate(trace_outlines(ids)):
             feature = _feature(outline, object_type, place)
-            name = named.get(outline.id)
-            if name is not None:
+            if outline.id in kinds:
+                name = names.of(kinds[outline.id])
                 feature["properties"]["classification"] = {
                     "name": name,
                     "color": shades.of(name),
@@ -177,27 +185,6 @@ class _Place:
         return [*listed, listed[0]]
 
 
-class _Colors:
-    """Colours of classes, told by their names."""
-
-    def __init__(self, given: Mapping[str, Sequence[int]] | None) -> None:
-        self.known: dict[str, list[int]] = {}
-        for name, color in (given or {}).items():
-            values = [int(value) for value in color]
-            if len(values) != 3 or not all(0 <= value <= 255 for value in values):
-                raise ValueError(
-                    f"colors[{name!r}] is {color!r}: red, green and blue from 0 to 255 "
-                    "are expected."
-                )
-            self.known[name] = values
-
-    def of(self, name: str) -> list[int]:
-        if name not in self.known:
-            known = _KNOWN_COLORS.get(name.lower())
-            self.known[name] = list(known or _COLORS[len(self.known) % len(_COLORS)])
-        return self.known[name]
-
-
 def _feature(outline: Outline, object_type: str, place: _Place) -> dict[str, Any]:
     # RFC 7946 has outer rings counterclockwise with y upwards: clockwise on screen.
     polygons = [[place.ring(ring) for ring in polygon] for polygon in outline.polygons]
@@ -212,79 +199,3 @@ def _feature(outline: Outline, object_type: str, place: _Place) -> dict[str, Any
         "geometry": geometry,
         "properties": {"objectType": object_type, "name": str(outline.id)},
     }
-
-
-def _measurements(
-    table: Mapping[str, Any] | None, present: np.ndarray
-) -> dict[str, dict[int, float]]:
-    """Return, by the name that is written, the values of the objects that have one."""
-    if table is None:
-        return {}
-    if "label" not in table:
-        raise ValueError(
-            f"table has the columns {', '.join(map(str, table))}; expected the ids of "
-            "the objects in 'label', too."
-        )
-    ids = np.asarray(table["label"])
-    unknown = np.setdiff1d(ids, present)
-    if unknown.size:
-        raise ValueError(
-            f"table has {unknown.size} label(s) that are no object here, such as "
-            f"{unknown[0]}; give the table of these labels."
-        )
-    found = {}
-    for name, column in table.items():
-        values = np.asarray(column)
-        if name in _NO_MEASUREMENTS or values.dtype.kind not in "biuf":
-            continue
-        if values.shape != ids.shape:
-            raise ValueError(
-                f"table[{name!r}] has shape {values.shape}; expected {ids.shape}, a "
-                "value for each label."
-            )
-        finite = np.isfinite(values)
-        found[_MEASUREMENTS.get(name, name)] = dict(
-            zip(ids[finite].tolist(), values[finite].tolist(), strict=True)
-        )
-    return found
-
-
-def _class_names(
-    mask: np.ndarray, classes: Mapping[int, str] | Sequence[str] | None
-) -> dict[int, str]:
-    """Return the name of each object's class, where it has one."""
-    if mask.ndim == 2:
-        return {}
-    if classes is None:
-        names: dict[int, str] = {1: "Positive", 2: "Negative"}
-    elif isinstance(classes, Mapping):
-        names = {int(number): str(name) for number, name in classes.items()}
-    else:
-        names = {number: str(name) for number, name in enumerate(classes, 1)}
-    inside = mask[..., 0] > 0
-    ids, index = np.unique(mask[inside, 0], return_inverse=True)
-    kinds, kind = np.unique(np.maximum(mask[inside, 1], 0), return_inverse=True)
-    if not ids.size:
-        return {}
-    votes = np.bincount(index * kinds.size + kind, minlength=ids.size * kinds.size)
-    chosen = kinds[votes.reshape(ids.size, kinds.size).argmax(axis=1)]
-    return {
-        int(own): names.get(int(number), f"Class {number}")
-        for own, number in zip(ids, chosen, strict=True)
-        if number > 0
-    }
-
-
-@contextmanager
-def _open_text(path: str, *, packed: bool) -> Iterator[TextIO]:
-    """Open a file for UTF-8; packed without a time, so that it repeats."""
-    if not packed:
-        with open(path, "w", encoding="utf-8", newline="\n") as plain:
-            yield plain
-        return
-    with (
-        open(path, "wb") as raw,
-        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as squeezed,
-        io.TextIOWrapper(squeezed, encoding="utf-8", newline="\n") as text,
-    ):
-        yield text

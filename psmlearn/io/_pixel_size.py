@@ -23,6 +23,7 @@ from psmlearn._warnings import warn_user
 from psmlearn.exceptions import PixelSizeWarning
 from psmlearn.io._logs import silenced
 from psmlearn.io._paths import as_path, is_path
+from psmlearn.io._png_chunks import read_pixels_per_metre
 from psmlearn.io._read import sniff_format
 
 if TYPE_CHECKING:
@@ -48,11 +49,12 @@ _UNITS = {
 
 
 def read_pixel_size(path: str | os.PathLike) -> float | None:
-    """Read the pixel size a TIFF tells, in micrometres.
+    """Read the pixel size a TIFF or PNG tells, in micrometres.
 
-    Looked at in this order: OME (PhysicalSizeX), Aperio (MPP), ImageJ (unit),
-    and the resolution tags. What is not within 0.01 and 20 micrometres is passed
-    over: a resolution meant for printing, or a mistaken unit.
+    Of a TIFF are looked at, in this order: OME (PhysicalSizeX), Aperio (MPP), ImageJ
+    (unit), and the resolution tags; of a PNG its pHYs. What is not within 0.01
+    and 20 micrometres is passed over: a resolution meant for printing, or a mistaken
+    unit.
 
     Parameters
     ----------
@@ -62,8 +64,8 @@ def read_pixel_size(path: str | os.PathLike) -> float | None:
     -------
     float or None
         Micrometres per pixel; None where the file does not tell, tells less than
-        0.01 or more than 20, is no TIFF, or where pixels are not square (by more
-        than 1 %).
+        0.01 or more than 20, is neither TIFF nor PNG, or where pixels are not square
+        (by more than 1 %).
 
     Raises
     ------
@@ -88,7 +90,12 @@ def read_pixel_size(path: str | os.PathLike) -> float | None:
     import tifffile
 
     path = as_path(path)
-    if sniff_format(path) != "TIFF":
+    kind = sniff_format(path)
+    if kind == "PNG":
+        with open(path, "rb") as file:
+            pixels = read_pixels_per_metre(file)
+        return None if pixels is None else _square((1e6 / pixels[0], 1e6 / pixels[1]))
+    if kind != "TIFF":
         return None
     try:
         with silenced("tifffile"), tifffile.TiffFile(path) as tiff:

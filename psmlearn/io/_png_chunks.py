@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The checksums of a PNG, which decoders do not compare for pixels."""
+"""Chunks of a PNG: checksums, which decoders do not compare for pixels, and pHYs."""
 
 from __future__ import annotations
 
@@ -43,3 +43,20 @@ def check_png_chunks(file: BinaryIO, file_size: int) -> None:
             break
         place += 12 + length
     file.seek(before)
+
+
+def read_pixels_per_metre(file: BinaryIO) -> tuple[int, int] | None:
+    """Return the pixels per metre along x and y that a PNG tells before its pixels."""
+    file.seek(_SIGNATURE)
+    while len(head := file.read(8)) == 8:
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if kind in (b"IDAT", b"IEND"):
+            break
+        if kind != b"pHYs":
+            file.seek(length + 4, 1)
+            continue
+        told = file.read(9)
+        x, y = int.from_bytes(told[:4], "big"), int.from_bytes(told[4:8], "big")
+        # Without a unit it is the shape of pixels alone.
+        return (x, y) if told[8:] == b"\1" and x and y else None
+    return None

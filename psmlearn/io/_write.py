@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import unicodedata
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from itertools import chain
@@ -15,6 +17,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from psmlearn._images._checks import as_label_image, describe
+from psmlearn._parameters import check_pixel_size
 from psmlearn.io._paths import as_path, atomic_path, names_target
 
 # A spreadsheet runs a cell that begins with one of these as a formula; in East Asia
@@ -24,6 +27,9 @@ _FORMULA_SIGNS = ("=", "+", "-", "@", "\u2212")
 _CELL_BREAKS = ("\t", "\r", "\n")
 # Spaces, control characters and marks without width, such as that of byte order.
 _DROPPED_KINDS = ("Z", "Cc", "Cf")
+
+# Ids of the same label images are the same, so that a file can be made again.
+_SPACE = uuid.UUID("0b8f6f6e-5d0c-4f4b-8a55-7e0d5b1f6a3d")
 
 _Write = TypeVar("_Write", bound=Callable[..., None])
 
@@ -52,12 +58,17 @@ def check_suffix(path: str | os.PathLike, allowed: tuple[str, ...]) -> str:
 
 @names_its_file
 def write_labels(
-    path: str | os.PathLike, labels: np.ndarray, *, kind: str = "ids"
+    path: str | os.PathLike,
+    labels: np.ndarray,
+    *,
+    kind: str = "ids",
+    pixel_size: float | None = None,
 ) -> None:
     """Write a label image as a compressed TIFF (or a 16-bit PNG), atomically.
 
-    TIFFs hold uint16 where the ids fit, int32 elsewhere; `read_labels`,
-    tifffile, QuPath, ImageJ and napari read them.
+    TIFFs hold uint16 where the ids fit, int32 elsewhere; `read_labels`, tifffile,
+    QuPath, ImageJ and napari read them. ImageJ shows int32 as floats, which are exact
+    up to an id of 16,777,216.
 
     Parameters
     ----------
@@ -69,6 +80,10 @@ def write_labels(
     kind : {"ids", "classes"}, default="ids"
         What the (first) plane holds: an id for each object, or the class of each
         pixel, which may lie anywhere.
+    pixel_size : float, default=None
+        Micrometres per pixel, from 0.01 to 20. It is told by the resolution tags of a
+        TIFF, in pixels per centimetre, which ImageJ shows in micrometres, and by OME
+        metadata, for QuPath, Bio-Formats and tifffile; in a PNG by pHYs.
 
     Raises
     ------
@@ -91,6 +106,7 @@ def write_labels(
     array([[    0, 70000]], dtype=int32)
     """
     suffix = check_suffix(path, (".tif", ".tiff", ".png"))
+    pixel_size = None if pixel_size is None else check_pixel_size(pixel_size)
     if kind not in ("ids", "classes"):
         raise ValueError(f"kind must be 'ids' or 'classes', got {kind!r}.")
     try:
@@ -109,29 +125,58 @@ def write_labels(
                 f"to 65535, and labels have {describe(labels)} and values from "
                 f"{labels.min()} to {labels.max()}; use .tif."
             )
-        _save_png(path, labels.astype(np.uint16))
+        _save_png(path, labels.astype(np.uint16), pixel_size)
         return
     import tifffile
 
+    array = labels.astype(np.uint16) if fits else labels
     with atomic_path(path) as temporary:
         tifffile.imwrite(
             temporary,
-            labels.astype(np.uint16) if fits else labels,
+            array,
             photometric="minisblack",
             planarconfig="contig" if labels.ndim == 3 else None,
             compression="zlib",
+            **({} if pixel_size is None else _resolution(array, pixel_size)),
         )
 
 
-def _save_png(path: str | os.PathLike, array: np.ndarray) -> None:
+def _resolution(array: np.ndarray, pixel_size: float) -> dict[str, Any]:
+    """Return what tifffile writes of a pixel size: tags and OME metadata."""
+    # What is written twice is the same twice.
+    text = f"{array.shape} {array.dtype} {pixel_size}".encode()
+    told = hashlib.sha256(text + np.ascontiguousarray(array).tobytes()).hexdigest()
+    return {
+        "resolution": (1e4 / pixel_size, 1e4 / pixel_size),
+        "resolutionunit": "CENTIMETER",
+        "ome": True,
+        "metadata": {
+            "axes": "YX" if array.ndim == 2 else "YXS",
+            "UUID": str(uuid.uuid5(_SPACE, told)),
+            "Creator": "psmlearn",
+            **{f"PhysicalSize{axis}": pixel_size for axis in "XY"},
+            **{f"PhysicalSize{axis}Unit": "\u00b5m" for axis in "XY"},
+        },
+    }
+
+
+def _save_png(
+    path: str | os.PathLike, array: np.ndarray, pixel_size: float | None
+) -> None:
     from PIL import Image
 
+    options = {}
+    if pixel_size is not None:
+        # Pillow makes pixels per metre of them, as PNG has it.
+        options["dpi"] = (25400.0 / pixel_size, 25400.0 / pixel_size)
     with atomic_path(path) as temporary:
-        Image.fromarray(array).save(temporary, format="PNG")
+        Image.fromarray(array).save(temporary, format="PNG", **options)
 
 
 @names_its_file
-def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
+def write_image(
+    path: str | os.PathLike, array: np.ndarray, *, pixel_size: float | None = None
+) -> None:
     """Write an image as PNG, atomically.
 
     Parameters
@@ -142,6 +187,9 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
         One channel of uint8, uint16, bool or floats, or three or four channels
         of uint8 or floats. Floats must be within [0, 1] and are rounded to
         8 bits.
+    pixel_size : float, default=None
+        Micrometres per pixel, from 0.01 to 20; PNG holds it as whole pixels per metre
+        (pHYs), which :func:`~psmlearn.io.read_pixel_size` reads.
 
     Raises
     ------
@@ -164,6 +212,7 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
     array([[  0, 255]], dtype=uint8)
     """
     check_suffix(path, (".png",))
+    pixel_size = None if pixel_size is None else check_pixel_size(pixel_size)
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected a numpy array, got a {type(array).__name__}")
     if array.ndim == 3 and array.shape[2] == 1:
@@ -188,31 +237,38 @@ def write_image(path: str | os.PathLike, array: np.ndarray) -> None:
         array = np.rint(array * 255).astype(np.uint8)
     elif array.dtype.kind == "b":
         array = array.astype(np.uint8) * np.uint8(255)
-    _save_png(path, np.ascontiguousarray(array))
+    _save_png(path, np.ascontiguousarray(array), pixel_size)
 
 
 @names_its_file
 def write_table(
     path: str | os.PathLike, columns: Mapping[str, Sequence | np.ndarray]
 ) -> None:
-    """Write columns of one length as a CSV file, atomically.
+    """Write columns of one length as CSV or Parquet, atomically.
 
-    Text that a spreadsheet would run as a formula gets a leading apostrophe, also
-    where spaces, newlines or marks without width stand before its sign, or the sign
-    is a wide one; numbers are written so that they read back the same. What of a file
-    name is no text is written as an escape, such as ``\\udcfc``.
+    Parquet keeps the types, and the units that names end in (``area_um2``), as
+    ``unit`` in the metadata of each field. It needs pyarrow: ``pip install
+    psmlearn[parquet]``.
+
+    In a CSV, text that a spreadsheet would run as a formula gets a leading apostrophe,
+    also where spaces, newlines or marks without width stand before its sign, or the
+    sign is a wide one; numbers are written so that they read back the same. What of a
+    file name is no text is written as an escape, such as ``\\udcfc``.
 
     Parameters
     ----------
     path : str or os.PathLike
-        Ends in .csv.
+        Ends in .csv or .parquet.
     columns : mapping of str to sequence
         Column names and their values.
 
     Raises
     ------
+    ImportError
+        If a Parquet file is asked for, and pyarrow is not installed.
     ValueError
-        If there is no column, or they differ in length.
+        If there is no column, or they differ in length; if a column holds what
+        Parquet has no type for.
     OSError
         If there is no such folder, or it cannot be written to; `path` is named.
 
@@ -223,11 +279,15 @@ def write_table(
     >>> from psmlearn.io import write_table
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "nuclei.csv")
-    ...     write_table(path, {"id": [1, 2], "area": [30.5, 41.0]})
+    ...     write_table(path, {"label": [1, 2], "area_um2": [30.5, 41.0]})
     ...     Path(path).read_text().split()
-    ['id,area', '1,30.5', '2,41.0']
+    ['label,area_um2', '1,30.5', '2,41.0']
     """
-    check_suffix(path, (".csv",))
+    if check_suffix(path, (".csv", ".parquet")) == ".parquet":
+        from psmlearn.io._parquet import write_parquet
+
+        write_parquet(path, columns)
+        return
     values = [np.asarray(column).tolist() for column in columns.values()]
     lengths = {
         name: len(column) if isinstance(column, list) else None

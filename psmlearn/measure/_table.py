@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from psmlearn._images._checks import describe
+from psmlearn._images._morphometry import convex_areas, perimeters
 from psmlearn._images._stains import STAINS, haematoxylin, stain_amounts
 from psmlearn._parameters import as_list, check_pixel_size, shown
 from psmlearn._typing import Image, Mask
@@ -20,7 +23,10 @@ from psmlearn.io._pixel_size import warn_of_pixel_sizes
 from psmlearn.measure._cells import list_regions, look_up
 from psmlearn.measure._intensity import object_means
 from psmlearn.metrics._centres import measure_objects
+from psmlearn.metrics._object_classes import list_runs
 
+# By which float32 probabilities may miss 0 and 1.
+_ROUNDING = 1e-4
 _STAINS = f"haematoxylin, or 2 or 3 of {sorted(STAINS)}"
 
 
@@ -31,11 +37,15 @@ def nuclei_table(
     pixel_size: float = 0.25,
     stains: Sequence[str] = ("haematoxylin",),
     region: Mask | None = None,
+    probabilities: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Measure every nucleus of a label image.
 
     The time is linear in the pixels, whatever the number of nuclei. A pandas table
-    of it is ``pandas.DataFrame(nuclei_table(labels))``.
+    of it is ``pandas.DataFrame(nuclei_table(labels))``;
+    :func:`psmlearn.io.write_table` writes it to a file. Names end in the unit where
+    there is one: ``um`` for micrometres, ``um2`` for square micrometres, ``od`` for
+    optical density.
 
     Parameters
     ----------
@@ -53,6 +63,10 @@ def nuclei_table(
     region : ndarray of shape (height, width) or path, default=None
         Nuclei whose centre lies outside are left out. A boolean mask, or whole
         numbers: 0 outside, 1..n regions.
+    probabilities : ndarray of shape (height, width) or (height, width, n), \
+default=None
+        Of any object at each pixel, from 0 to 1; or those of background and objects,
+        background first, as ``predict_proba`` gives them.
 
     Returns
     -------
@@ -64,25 +78,48 @@ def nuclei_table(
           and -1 only where there is no other); only where the labels have classes.
         - ``centroid_row``, ``centroid_column``: in pixels, from the middle of the
           upper left pixel.
-        - ``area``: in square micrometres.
-        - ``equivalent_diameter``: of the disc of the same area, in micrometres.
-        - ``eccentricity``: of the ellipse of the same second moments, from 0 (a
-          disc) to 1 (a line).
-        - ``mean_haematoxylin`` and so on: mean optical density of each stain; only
+        - ``bbox_min_row``, ``bbox_min_column``, ``bbox_max_row``,
+          ``bbox_max_column``: box in pixels, int; the last ones are beyond it, so that
+          ``image[min_row:max_row, min_column:max_column]`` holds the nucleus.
+        - ``area_um2``: in square micrometres.
+        - ``perimeter_um``: length of the outline through its border pixels [2]_, in
+          micrometres; 0 for fewer than three pixels.
+        - ``equivalent_diameter_um``: of the disc of the same area, in micrometres.
+        - ``major_axis_um``, ``minor_axis_um``: axes of the ellipse of the same second
+          moments, in micrometres; 0 for one pixel, the minor one for a line, too.
+        - ``eccentricity``: of that ellipse, from 0 (a disc) to 1 (a line).
+        - ``solidity``: part of the pixels of the convex hull that are the nucleus,
+          above 0 up to 1 (convex).
+        - ``mean_haematoxylin_od`` and so on: mean optical density of each stain; only
           with an image.
+        - ``confidence``: mean probability of being an object, from 0 to 1; only with
+          `probabilities`.
         - ``region``: number of the region; only where regions have numbers.
 
     Raises
     ------
-    ValueError
-        If the sizes differ, a stain is not known or ``pixel_size`` is not a positive
-        number.
+    TypeError, ValueError
+        If sizes differ, a stain is not known, ``pixel_size`` is not a number from 0.01
+        to 20, or `probabilities` are none.
+
+    See Also
+    --------
+    psmlearn.io.write_geojson : Hands the nuclei and their table to QuPath.
+    psmlearn.io.write_table : Writes the table as CSV or Parquet.
+
+    Notes
+    -----
+    Perimeter, axes and solidity are those of :func:`skimage.measure.regionprops`, with
+    each nucleus judged on its own where nuclei touch.
 
     References
     ----------
     .. [1] A. C. Ruifrok and D. A. Johnston, "Quantification of histochemical
        staining by color deconvolution", Analytical and Quantitative Cytology and
        Histology 23(4), 2001.
+    .. [2] K. Benkrid and D. Crookes, "Design and FPGA Implementation of a Perimeter
+       Estimator", Proceedings of the Irish Machine Vision and Image Processing
+       Conference, 2000.
 
     Examples
     --------
@@ -91,8 +128,10 @@ def nuclei_table(
     >>> labels = np.zeros((6, 6), dtype=np.int32)
     >>> labels[1:3, 1:5] = 1
     >>> table = nuclei_table(labels, pixel_size=0.5)
-    >>> table["area"]
+    >>> table["area_um2"]
     array([2.])
+    >>> table["perimeter_um"], table["solidity"]
+    (array([4.]), array([1.]))
     >>> table["centroid_row"]
     array([1.5])
     """
@@ -101,34 +140,123 @@ def nuclei_table(
     files = [as_path(path) for path in given if is_path(path)]
     refuse_other_sizes(("labels", labels), ("the image", image))
     labels = check_mask(labels, name="labels")
-    classes = labels[..., 1] if labels.ndim == 3 else None
     plane = labels[..., 0] if labels.ndim == 3 else labels
     amounts = {} if image is None else _amounts(image, plane.shape, stains)
-    warn_of_pixel_sizes(files, [pixel_size] * len(files))
-
-    rows, columns = np.nonzero(plane > 0)
-    ids, index = np.unique(plane[rows, columns], return_inverse=True)
-    n_pixels = np.bincount(index, minlength=ids.size)
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return np.bincount(index, weights=values, minlength=ids.size) / n_pixels
-
-    row, column = mean(rows), mean(columns)
-    area = n_pixels * pixel_size**2
-    table: dict[str, np.ndarray] = {"label": ids.astype(np.int64)}
-    if classes is not None:
-        table["class"] = np.asarray(measure_objects(labels, "labels")[1])
-    table["centroid_row"] = row
-    table["centroid_column"] = column
-    table["area"] = area
-    table["equivalent_diameter"] = np.sqrt(4.0 * area / np.pi)
-    down, right = rows - row[index], columns - column[index]
-    table["eccentricity"] = _eccentricity(
-        mean(down * down), mean(right * right), mean(down * right)
+    foreground = (
+        None if probabilities is None else _foreground(probabilities, plane.shape)
     )
+    warn_of_pixel_sizes(files, [pixel_size] * len(files))
+    objects = _Objects.of(labels)
+    table: dict[str, np.ndarray] = {"label": objects.ids}
+    if labels.ndim == 3:
+        table["class"] = np.asarray(measure_objects(labels, "labels")[1])
+    table |= _places(objects)
+    table |= _shapes(objects, plane, pixel_size)
     for name, amount in amounts.items():
-        table[f"mean_{name}"] = object_means(amount[rows, columns], index, ids.size)
+        table[f"mean_{name}_od"] = objects.means_known(amount)
+    if foreground is not None:
+        table["confidence"] = objects.means_known(foreground)
     return table if region is None else _inside(table, region, plane.shape)
+
+
+@dataclass(frozen=True)
+class _Objects:
+    """The pixels of all objects of a label image, by runs along the rows.
+
+    Attributes
+    ----------
+    ids : ndarray of shape (n_objects,), int64
+        Ascending.
+    numbers, rows, first, last : ndarray of shape (n_runs,), int64
+        Number of the object of each run, its row, its first and its last column.
+    index, row, column : ndarray of shape (n_pixels,), int64
+        Number of the object of each pixel, and its place.
+    """
+
+    ids: np.ndarray
+    numbers: np.ndarray
+    rows: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    index: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+
+    @classmethod
+    def of(cls, labels: np.ndarray) -> _Objects:
+        """Take the objects of a label image, with or without classes."""
+        own, _, rows, first, sizes = list_runs(labels)
+        own, rows, first, sizes = (each[own > 0] for each in (own, rows, first, sizes))
+        ids, numbers = np.unique(own, return_inverse=True)
+        step = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return cls(
+            ids,
+            numbers,
+            rows,
+            first,
+            first + sizes - 1,
+            np.repeat(numbers, sizes),
+            np.repeat(rows, sizes),
+            np.repeat(first, sizes) + step,
+        )
+
+    @property
+    def n_pixels(self) -> np.ndarray:
+        return np.bincount(self.index, minlength=self.ids.size)
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Mean of a value of each pixel over each object."""
+        sums = np.bincount(self.index, weights=values, minlength=self.ids.size)
+        return sums / self.n_pixels
+
+    def means_known(self, plane: np.ndarray) -> np.ndarray:
+        """Mean of a plane over each object, without NaN; NaN where all is."""
+        return object_means(plane[self.row, self.column], self.index, self.ids.size)
+
+
+def _places(objects: _Objects) -> dict[str, np.ndarray]:
+    """Centroids and bounding boxes."""
+    order = np.argsort(objects.numbers, kind="stable")
+    begins = np.flatnonzero(np.diff(objects.numbers[order], prepend=-1))
+
+    def extreme(ufunc: np.ufunc, values: np.ndarray) -> np.ndarray:
+        return ufunc.reduceat(values[order], begins) if begins.size else values
+
+    return {
+        "centroid_row": objects.means(objects.row),
+        "centroid_column": objects.means(objects.column),
+        "bbox_min_row": extreme(np.minimum, objects.rows),
+        "bbox_min_column": extreme(np.minimum, objects.first),
+        "bbox_max_row": extreme(np.maximum, objects.rows) + 1,
+        "bbox_max_column": extreme(np.maximum, objects.last) + 1,
+    }
+
+
+def _shapes(
+    objects: _Objects, plane: np.ndarray, pixel_size: float
+) -> dict[str, np.ndarray]:
+    """Size and shape, in micrometres."""
+    n_pixels = objects.n_pixels
+    area = n_pixels * pixel_size**2
+    index = objects.index
+    down = objects.row - objects.means(objects.row)[index]
+    right = objects.column - objects.means(objects.column)[index]
+    longest, shortest = _principal_variances(
+        objects.means(down * down),
+        objects.means(right * right),
+        objects.means(down * right),
+    )
+    ratio = np.divide(shortest, longest, out=np.ones_like(longest), where=longest > 0)
+    hulls = convex_areas(objects.numbers, objects.rows, objects.first, objects.last)
+    return {
+        "area_um2": area,
+        "perimeter_um": perimeters(plane, objects.ids) * pixel_size,
+        "equivalent_diameter_um": np.sqrt(4.0 * area / np.pi),
+        "major_axis_um": 4.0 * np.sqrt(longest) * pixel_size,
+        "minor_axis_um": 4.0 * np.sqrt(shortest) * pixel_size,
+        "eccentricity": np.sqrt(np.clip(1.0 - ratio, 0.0, 1.0)),
+        "solidity": n_pixels / hulls,
+    }
 
 
 def _amounts(
@@ -183,14 +311,36 @@ def _inside(
     return table
 
 
-def _eccentricity(
+def _foreground(probabilities: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the probability of any object at each pixel."""
+    expected = (
+        f"expected {shape} or {(*shape, 'n')}, as predict_proba gives for these labels"
+    )
+    found = as_array(probabilities, "probabilities", expected)
+    with_planes = found.ndim == 3 and found.shape[2] > 1
+    if found.shape[:2] != shape or not (found.ndim == 2 or with_planes):
+        raise ValueError(f"probabilities have {describe(found)}; {expected}.")
+    if found.dtype.kind not in "fb":
+        raise TypeError(
+            f"probabilities have dtype {found.dtype}; expected floats from 0 to 1."
+        )
+    # Background first; the others are the classes.
+    plane = found if found.ndim == 2 else 1.0 - found[..., 0]
+    finite = plane[~np.isnan(plane)]
+    if finite.size and not (
+        finite.min() >= -_ROUNDING and finite.max() <= 1 + _ROUNDING
+    ):
+        raise ValueError(
+            f"probabilities range from {finite.min():.6g} to {finite.max():.6g}; "
+            "expected values from 0 to 1."
+        )
+    return np.clip(plane, 0.0, 1.0)
+
+
+def _principal_variances(
     row_variance: np.ndarray, column_variance: np.ndarray, covariance: np.ndarray
-) -> np.ndarray:
-    """Eccentricity of the ellipse with these second moments; 0 for one pixel."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the variances along the long and the short axis of each object."""
     middle = (row_variance + column_variance) / 2.0
     half = np.hypot((row_variance - column_variance) / 2.0, covariance)
-    longest = middle + half
-    ratio = np.divide(
-        middle - half, longest, out=np.ones_like(longest), where=longest > 0
-    )
-    return np.sqrt(np.clip(1.0 - ratio, 0.0, 1.0))
+    return middle + half, np.maximum(middle - half, 0.0)

@@ -192,7 +192,7 @@ _KINDS = [
     Kind("ChainState", "psmlearn.segmentation._pseudo_label", "_Frozen"),
     Kind("MapperState", "psmlearn.activation._mapper", "_Frozen"),
     Kind("ClustererState", "psmlearn.cluster._semantic", "_Frozen"),
-    Kind("ClassMapperState", "psmlearn.weak._mapper", "_Frozen"),
+    Kind("ClassMapperState", "psmlearn.weak._plan", "MapState"),
     *_plain("psmlearn.activation._maps", "MapSpec", "LayerGeometry", "Calibration"),
     *_plain("psmlearn.cluster._features", "FeatureScale"),
     *_plain("psmlearn.weak._labels", "LabelCode"),

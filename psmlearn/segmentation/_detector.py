@@ -108,6 +108,7 @@ best_loss_, device_, classes_
     (2, 2)
     """
 
+    _stage = "training the detector"
     _parameter_constraints: dict = {
         **PixelNetworkEstimator._parameter_constraints,
         "targets": [StrOptions(set(_TARGETS)), Heatmap, Foreground],

@@ -327,7 +327,8 @@ class PixelNetworkEstimator(NetworkEstimator):
 
         Where an image shows nothing it is background.
         """
-        for index, output in enumerate(self._network_outputs(images)):
+        outputs = self._tracked(self._network_outputs(images), images)
+        for index, output in enumerate(outputs):
             shown = images.shown(index)
             if shown is not None:
                 output = output.copy()
@@ -507,6 +508,11 @@ class _PixelPlan(TrainingPlan):
     def check(self, network: nn.Module) -> None:
         """Patches must fit the stride of the network."""
         check_stride(network, self.learner.patch_size)
+
+    def data(self) -> list[Any]:
+        """Images, and what is to be found in them."""
+        weights = [] if self.examples.weights is None else [self.examples.weights]
+        return [self.images, *self.examples.planes, *weights]
 
     def make_draw(self, places: np.ndarray) -> DrawBatch:
         """Draw images, ids, inner distance (zeros if unused) and further targets."""

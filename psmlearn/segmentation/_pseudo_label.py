@@ -10,11 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from psmlearn._images._checks import is_own_range
+from psmlearn._progress import announce, stages
 from psmlearn._sklearn_compat import HasMethods, Interval, StrOptions, _fit_context
 from psmlearn._typing import ImageLabels, Images, Masks, PixelSize, RandomState
 from psmlearn.base import (
@@ -48,7 +50,9 @@ from psmlearn.segmentation._labelers import (
 from psmlearn.segmentation._pixels import MaskSegmenter
 from psmlearn.segmentation._stain_classes import StainedNuclei
 
-__all__ = ["PseudoLabelSegmenter"]
+__all__ = ["PseudoLabelSegmenter", "chain_stages"]
+
+_OWN_MASKS = "own masks"
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
     random_state : int, RandomState or None, default=None
         Reaches the default parts, and given parts whose own is None.
     verbose : int, default=0
-        1 shows progress of the default parts.
+        1 shows progress; it reaches given parts whose own is 0.
 
     Attributes
     ----------
@@ -223,28 +227,41 @@ default=None
                 _check_parts(part)
             if image_labels is not None:
                 check_image_labels(image_labels, len(images), labeler)
-            masks = fit_labeler(labeler, for_part(labeler, X, images), image_labels)
-            n_objects = _count_objects(masks)
-            if not n_objects:
-                raise _nothing_found(len(images), weak=image_labels is not None)
-            self.labeler_, self.segmenter_ = labeler, segmenter
-            self.n_pseudo_objects_ = [n_objects]
-            frozen = _Frozen(images.value_range)
-            to_segment = for_part(segmenter, X, images)
-            try:
-                segmenter.fit(to_segment, masks)
-                for _ in range(1, self._n_rounds()):
-                    masks = self._own_masks(X, images)
-                    self.n_pseudo_objects_.append(_count_objects(masks))
-                    if not self.n_pseudo_objects_[-1]:
-                        break
-                    segmenter.fit(to_segment, masks)
-            except KeyboardInterrupt:
-                if _has_learnt(segmenter) or not hasattr(self, "_frozen"):
-                    self._frozen = frozen
-                raise
-            self._frozen = frozen
+            with stages(chain_stages(labeler, segmenter, self._n_rounds())):
+                self._fit_parts(labeler, segmenter, X, images, image_labels)
         return self
+
+    def _fit_parts(
+        self,
+        labeler: Any,
+        segmenter: Any,
+        X: Images,
+        images: ImageBatch,
+        image_labels: ImageLabels | None,
+    ) -> None:
+        """Fit the labeler, and the segmenter on its masks, round by round."""
+        masks = fit_labeler(labeler, for_part(labeler, X, images), image_labels)
+        n_objects = _count_objects(masks)
+        if not n_objects:
+            raise _nothing_found(len(images), weak=image_labels is not None)
+        self.labeler_, self.segmenter_ = labeler, segmenter
+        self.n_pseudo_objects_ = [n_objects]
+        frozen = _Frozen(images.value_range)
+        to_segment = for_part(segmenter, X, images)
+        try:
+            segmenter.fit(to_segment, masks)
+            for _ in range(1, self._n_rounds()):
+                announce(_OWN_MASKS)
+                masks = self._own_masks(X, images)
+                self.n_pseudo_objects_.append(_count_objects(masks))
+                if not self.n_pseudo_objects_[-1]:
+                    break
+                segmenter.fit(to_segment, masks)
+        except KeyboardInterrupt:
+            if _has_learnt(segmenter) or not hasattr(self, "_frozen"):
+                self._frozen = frozen
+            raise
+        self._frozen = frozen
 
     def _check_fit_images(self, X: Images) -> ImageBatch:
         """Check the images for both parts, before either is trained."""
@@ -298,6 +315,9 @@ default=None
         if self.random_state is not None:
             _pass_random_state(labeler, rng)
             _pass_random_state(segmenter, rng)
+        if self.verbose:
+            for part in (labeler, segmenter):
+                _pass_verbose(part, self.verbose)
         return labeler, segmenter
 
     def _n_rounds(self) -> int:
@@ -524,6 +544,37 @@ def _pass_random_state(estimator: Any, rng: np.random.RandomState) -> None:
         if name.split("__")[-1] == "random_state" and parameters[name] is None
     }
     estimator.set_params(**seeds)
+
+
+def _pass_verbose(estimator: Any, verbose: int) -> None:
+    """Set every `verbose` of an estimator and its parts that is 0."""
+    parameters = estimator.get_params(deep=True)
+    silent = [
+        name
+        for name, value in parameters.items()
+        # False is that of a Pipeline, which takes no number.
+        if name.split("__")[-1] == "verbose" and value is not False and not value
+    ]
+    estimator.set_params(**dict.fromkeys(silent, verbose))
+
+
+def chain_stages(labeler: Any, segmenter: Any, n_rounds: int) -> list[str]:
+    """Return what the stages of a fit are called, in order."""
+    steps = [
+        getattr(step, "_stage", None)
+        for part in (labeler, segmenter)
+        for step in _steps_of(part)
+    ]
+    own = getattr(last_step(segmenter), "_stage", None)
+    named = [name for name in steps if name]
+    return named + [_OWN_MASKS, *([own] if own else [])] * (n_rounds - 1)
+
+
+def _steps_of(part: Any) -> list[Any]:
+    """Return the steps of a Pipeline, or what is none."""
+    if not isinstance(part, Pipeline):
+        return [part]
+    return [inner for _, step in part.steps for inner in _steps_of(step)]
 
 
 def _has_learnt(segmenter: Any) -> bool:

@@ -96,6 +96,7 @@ best_loss_, device_, classes_
     (8, 64, 64)
     """
 
+    _stage = "training the segmenter"
     _parameter_constraints: dict = {
         **MaskSegmenter._parameter_constraints,
         "min_area": [AREA],

@@ -168,6 +168,7 @@ class NucleiSegmenter(MaskSegmenter):
     (2, 64, 64)
     """
 
+    _stage = "training the segmenter"
     _parameter_constraints: dict = {
         **MaskSegmenter._parameter_constraints,
         "targets": [StrOptions(set(_TARGETS)), Distance, Voronoi],

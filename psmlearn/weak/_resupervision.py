@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from psmlearn._engine._checkpoint import Remembering
 from psmlearn._images._kmeans import find_centers
 from psmlearn._sklearn_compat import Interval, StrOptions
 from psmlearn.base import AT_LEAST_0, CLUSTERS, Option
@@ -125,8 +126,10 @@ class ClusterResupervision(Option):
         return ResupervisionLoss(self, int(self.warm_up * n_steps))
 
 
-class PixelClusters:
+class PixelClusters(Remembering):
     """K-means whose centres follow the features from batch to batch."""
+
+    memory = ("centers", "started")
 
     def __init__(self, n_clusters: int) -> None:
         self.n_clusters = n_clusters
@@ -166,7 +169,7 @@ class PixelClusters:
         return torch.from_numpy(centers).to(features)
 
 
-class ClusterVotes:
+class ClusterVotes(Remembering):
     """What clusters are by the votes of images: a class (1), not it (0), open (-1).
 
     Parameters
@@ -176,6 +179,8 @@ class ClusterVotes:
         Share of the images of a class in which a cluster must stand out, or of the
         other images from which it is background, unless it is hardly in any.
     """
+
+    memory = ("_kept", "_areas")
 
     def __init__(self, voting: str, threshold: float) -> None:
         self.voting = voting

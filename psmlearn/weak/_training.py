@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from psmlearn._engine._augment import random_dihedral
+from psmlearn._engine._checkpoint import Remembering
 from psmlearn.io._batch import ImageBatch
 from psmlearn.io._standardised import StandardisedBatch
 from psmlearn.networks import CAMUNet, build_network
@@ -83,8 +84,10 @@ def _resize(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     )[0]
 
 
-class Shuffled:
+class Shuffled(Remembering):
     """Indices in random order, all of them before any comes again."""
+
+    memory = ("waiting",)
 
     def __init__(self, indices: np.ndarray) -> None:
         self.indices = indices
@@ -145,7 +148,7 @@ class CAMNetwork(nn.Module):
         return self.backbone(images, decode)
 
 
-class CAMLoss:
+class CAMLoss(Remembering):
     """The loss of a batch; see :func:`psmlearn._engine._train.train_network`.
 
     Called with images (n, c, size, size), their foreground, and what they show.
@@ -164,6 +167,8 @@ class CAMLoss:
     map_scale : {"margin", "raw"}
     augment : bool, default=True
     """
+
+    memory = ("_n_steps",)
 
     def __init__(
         self,
@@ -186,6 +191,11 @@ class CAMLoss:
         self.map_scale = map_scale
         self.augment = augment
         self._n_steps = 0
+
+    @property
+    def parts_with_memory(self) -> list[Remembering]:
+        """This loss, and what of it keeps something from batch to batch."""
+        return [self, self.resupervision.clusters, self.resupervision.votes]
 
     def __call__(
         self,

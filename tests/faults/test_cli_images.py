@@ -315,7 +315,7 @@ def test_the_pixel_size_is_that_of_the_files_and_told(
     for number, size in enumerate(used):
         with open(tmp_path / "out" / f"{number}_nuclei.csv", newline="") as file:
             (row,) = csv.DictReader(file)
-        assert float(row["area"]) == pytest.approx(20 * size**2, rel=1e-4)
+        assert float(row["area_um2"]) == pytest.approx(20 * size**2, rel=1e-4)
 
 
 def test_a_given_pixel_size_is_told(model, tmp_path):

@@ -320,7 +320,7 @@ def test_nuclei_that_are_not_shown_have_no_intensity(how):
     shares = np.array([empty[mask[..., 0] == number].mean() for number in ids])
     assert (shares == 1).any() and ((shares > 0) & (shares < 1)).any()
     np.testing.assert_array_equal(np.isnan(values), shares == 1)
-    np.testing.assert_array_equal(np.isnan(table["mean_haematoxylin"]), shares == 1)
+    np.testing.assert_array_equal(np.isnan(table["mean_haematoxylin_od"]), shares == 1)
     np.testing.assert_allclose(values[shares == 0], whole[shares == 0])
     # Of a nucleus that is cut, the part that is shown is measured: no white is.
     cut = (shares > 0) & (shares < 0.5)

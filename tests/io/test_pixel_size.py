@@ -74,7 +74,9 @@ def test_ome(tmp_path, metadata, expected):
 
 def test_other_files(tmp_path):
     Image.fromarray(GREY).save(tmp_path / "a.png", dpi=(50800, 50800))
-    assert read_pixel_size(tmp_path / "a.png") is None
+    assert read_pixel_size(tmp_path / "a.png") == 0.5
+    Image.fromarray(GREY).save(tmp_path / "a.jpg", dpi=(50800, 50800))
+    assert read_pixel_size(tmp_path / "a.jpg") is None
     (tmp_path / "b.tif").write_bytes(b"II*\0junk")
     with pytest.raises(ValueError, match="b.tif.*broken"):
         read_pixel_size(tmp_path / "b.tif")

@@ -125,8 +125,10 @@ def test_measurements_are_those_of_the_table(tmp_path, nuclei):
         assert properties["objectType"] == "annotation"
         assert properties["name"] == str(table["label"][row])
         found = properties["measurements"]
-        assert found["Nucleus: Area µm^2"] == table["area"][row]
-        assert found["Nucleus: Hematoxylin OD mean"] == table["mean_haematoxylin"][row]
+        assert found["Nucleus: Area µm^2"] == table["area_um2"][row]
+        assert (
+            found["Nucleus: Hematoxylin OD mean"] == table["mean_haematoxylin_od"][row]
+        )
         assert ("score" in found) == (table["label"][row] != 2)
 
 

@@ -185,8 +185,10 @@ def test_infinite_intensity_is_told():
 def test_table_has_both_stains_and_a_region(scene):
     image, labels, amounts = scene
     table = nuclei_table(labels, image, stains=("haematoxylin", "dab"))
-    assert_allclose(table["mean_dab"], amounts * np.linalg.norm(DAB), atol=1e-5)
-    assert_allclose(table["mean_haematoxylin"], 0.2 * np.linalg.norm(BLUE), atol=1e-5)
+    assert_allclose(table["mean_dab_od"], amounts * np.linalg.norm(DAB), atol=1e-5)
+    assert_allclose(
+        table["mean_haematoxylin_od"], 0.2 * np.linalg.norm(BLUE), atol=1e-5
+    )
     region = np.zeros(labels.shape, dtype=np.uint8)
     region[:, :28], region[:, 42:] = 1, 5
     inside = nuclei_table(labels, image, region=region)
