@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from psmlearn._typing import Labels, Masks, Regions
-from psmlearn.metrics._checks import Average, check_iou_threshold
-from psmlearn.metrics._matching import largest_matching_size
-from psmlearn.metrics._overlap import Overlap
+from psmlearn.metrics._checks import Average, MaskPair, check_iou_threshold
+from psmlearn.metrics._matching import largest_matching, largest_matching_size
+from psmlearn.metrics._overlap import Overlap, overlap_with_ids
 from psmlearn.metrics._scoring import (
     Combine,
     average_precision,
@@ -535,6 +536,47 @@ def count_matches(table: Overlap, thresholds: np.ndarray) -> np.ndarray:
         else:
             numbers[index] = np.count_nonzero(close)
     return numbers.reshape(thresholds.shape)
+
+
+@dataclass(frozen=True)
+class ObjectMatches:
+    """The objects of two masks, and which of them are the same.
+
+    Attributes
+    ----------
+    true_ids, pred_ids : ndarray of int64
+        Ids of all objects that count, ascending.
+    partners : ndarray of shape (n_true,), int64
+        Number of the predicted object (in `pred_ids`) of each true one, or -1.
+    """
+
+    true_ids: np.ndarray
+    pred_ids: np.ndarray
+    partners: np.ndarray
+
+    @property
+    def found(self) -> np.ndarray:
+        """Ids of the predicted objects that match a true one."""
+        return self.pred_ids[np.sort(self.partners[self.partners >= 0])]
+
+    @property
+    def missed(self) -> np.ndarray:
+        """Ids of the true objects that no predicted one matches."""
+        return self.true_ids[self.partners < 0]
+
+    @property
+    def false(self) -> np.ndarray:
+        """Ids of the predicted objects that match no true one."""
+        return np.setdiff1d(self.pred_ids, self.found, assume_unique=True)
+
+
+def match_objects(pair: MaskPair, threshold: float) -> ObjectMatches:
+    """Match objects one to one at an IoU above `threshold`, as `count_matches` does."""
+    table, true_ids, pred_ids = overlap_with_ids(pair)
+    close = table.ious > threshold
+    rows, cols = table.rows[close], table.cols[close]
+    partners = largest_matching(rows, cols, (true_ids.size, pred_ids.size))
+    return ObjectMatches(true_ids, pred_ids, partners)
 
 
 def count_objects(table: Overlap, thresholds: np.ndarray) -> np.ndarray:

@@ -94,6 +94,19 @@ def overlap(pair: MaskPair) -> Overlap:
     return _tabulate(runs.true[known], runs.pred[known], runs.sizes[known])
 
 
+def overlap_with_ids(pair: MaskPair) -> tuple[Overlap, np.ndarray, np.ndarray]:
+    """Tell how objects overlap, and the ids of the true and the predicted ones.
+
+    Ids are in the order in which `Overlap` numbers the objects.
+    """
+    runs = _foreground_runs(pair)
+    _check_runs(runs, pair)
+    known = _is_known(runs)
+    true, pred = runs.true[known], runs.pred[known]
+    table = _tabulate(true, pred, runs.sizes[known])
+    return table, np.unique(true[true > 0]), np.unique(pred[pred > 0])
+
+
 def overlap_by_class(pair: MaskPair, labels: list[int]) -> list[Overlap]:
     """Tell how the objects of each class overlap, in one pass over the pixels.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from psmlearn.metrics._objects import (
     count_sq,
     mean_iou,
 )
-from psmlearn.metrics._overlap import overlap, overlap_by_class
+from psmlearn.metrics._overlap import Overlap, overlap, overlap_by_class
 from psmlearn.metrics._point_matching import count_matches
 from psmlearn.metrics._points import PointSet, _points_of_image, check_radius
 from psmlearn.metrics._scoring import (
@@ -298,6 +299,24 @@ def _check_names(
     return [str(name) for name in names]
 
 
+@dataclass(frozen=True)
+class ImageCounts:
+    """What the scores of one image are made of: no more than its objects."""
+
+    table: Overlap
+    points: tuple[int, int, int]
+    distances: Any
+
+
+def count_image(
+    pair: MaskPair, radius: float | None = None, hausdorff: bool = False
+) -> ImageCounts:
+    """Count what `score_counts` needs of one image, whatever the classes."""
+    pair = pair._replace(true_classes=None, pred_classes=None)
+    distances = count_distances(pair, None)[0] if hausdorff else None
+    return ImageCounts(overlap(pair), _count_points(pair, radius, None)[0], distances)
+
+
 def score_all(
     pairs: list[MaskPair],
     names: list[str],
@@ -307,8 +326,20 @@ def score_all(
     zero_division: float,
 ) -> dict:
     """Score all objects, whatever their class."""
-    pairs = [pair._replace(true_classes=None, pred_classes=None) for pair in pairs]
-    tables = [overlap(pair) for pair in pairs]
+    counts = [count_image(pair, radius, hausdorff) for pair in pairs]
+    return score_counts(counts, names, thresholds, radius, hausdorff, zero_division)
+
+
+def score_counts(
+    counted: Sequence[ImageCounts],
+    names: list[str],
+    thresholds: np.ndarray,
+    radius: float | None,
+    hausdorff: bool = False,
+    zero_division: float = 1.0,
+) -> dict:
+    """Score images of which nothing is left but their counts."""
+    tables = [image.table for image in counted]
     n_true = [table.true_areas.size for table in tables]
     n_pred = [table.pred_areas.size for table in tables]
     scores = {}
@@ -325,7 +356,7 @@ def score_all(
         counts = [count_objects(table, threshold) for table in tables]
         for name, share in _SHARES.items():
             add(f"object_{name}@{threshold:g}", counts, share)
-    points = np.array([_count_points(pair, radius, None)[0] for pair in pairs])
+    points = np.array([image.points for image in counted])
     if radius is not None:
         for name, share in _POINT_SHARES.items():
             add(f"detection_{name}@{radius:g}", points, share)
@@ -333,11 +364,11 @@ def score_all(
     error = float(abs(excess.sum()))
     scores["count_error"] = _summarize(np.abs(excess), error, names, True)
     if hausdorff:
-        counts = [count_distances(pair, None)[0] for pair in pairs]
+        counts = [image.distances for image in counted]
         empty = float("nan") if np.isnan(zero_division) else 0.0
         add("hausdorff", counts, mean_of_present_sides, empty=empty, is_error=True)
     return {
-        "n_images": len(pairs),
+        "n_images": len(tables),
         "n_true_objects": sum(n_true),
         "n_pred_objects": sum(n_pred),
         "n_images_without_true": n_true.count(0),
