@@ -1,5 +1,5 @@
 # Needs GNU make and Python 3.11 or newer; everything else is installed into .venv.
-#   make demo [IMAGES=folder]   segment the sample image (or the images of a folder)
+#   make demo [IMAGES=folder]   segment the sample images (or those of a folder)
 #   make test                   lint, tests and doctests
 PYTHON ?= python3
 VENV := .venv
@@ -19,8 +19,8 @@ READY_OLDEST := $(OLDEST)/.ready
 IMAGES ?=
 OUTPUT ?= demo
 DEMO_OPTIONS ?=
-# Fewer epochs than the defaults: the sample is to take minutes on two cores.
-SAMPLE := --sample --max-epochs 4
+# A short training: the sample is to take a minute or two on two cores.
+SAMPLE := --sample --quick
 PYTEST_OPTIONS ?=
 # How many tests run at a time; 0 runs them in this process, as a debugger wants it.
 JOBS ?= auto
@@ -36,7 +36,7 @@ BENCH_OPTIONS ?=
 .PHONY: help install demo test lint tests slow doctest oldest dist docs accuracy bench oracles clean
 
 help:
-	@echo "make demo      segment the sample image, or IMAGES=folder, into $(OUTPUT)/"
+	@echo "make demo      segment the sample images, or IMAGES=folder, into $(OUTPUT)/"
 	@echo "make test      lint, tests and doctests (the plain suite)"
 	@echo "make lint      ruff and mypy"
 	@echo "make slow      the tests marked slow"
@@ -71,8 +71,9 @@ $(READY_OLDEST): setup.cfg pyproject.toml constraints-oldest.txt
 
 install: $(READY)
 
+# Trains once: nothing is done where the results of the same run are there.
 demo: $(READY)
-	$(PY) -m psmlearn segment $(if $(IMAGES),"$(IMAGES)",$(SAMPLE)) --output "$(OUTPUT)" $(DEMO_OPTIONS)
+	@$(PY) .ci/demo.py "$(OUTPUT)" $(if $(IMAGES),"$(IMAGES)",$(SAMPLE)) $(DEMO_OPTIONS)
 
 test: lint tests
 

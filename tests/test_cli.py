@@ -21,7 +21,7 @@ import psmlearn
 from psmlearn import PseudoLabelSegmenter, _cli
 from psmlearn._cli import _chain
 from psmlearn._cli._ledger import LEDGER_NAME
-from psmlearn.datasets import make_nuclei
+from psmlearn.datasets import load_sample_images, make_nuclei
 from psmlearn.io import (
     check_images,
     read_image,
@@ -111,7 +111,44 @@ def test_options_reach_the_training(fixed_model, folder, tmp_path):
     assert done.exit_code == 0, done.output
     ((batch, *settings),) = fixed_model
     assert [Path(path).name for path in batch.paths] == ["a.png", "a.tif", "b.png"]
-    assert settings == [0.25, 3, 7, "cpu", 0, None]
+    assert settings == [0.25, 3, False, 7, "cpu", 0, None]
+
+
+@pytest.mark.parametrize("classes", [None, "ki67"])
+def test_a_quick_training_is_the_same_chain_with_fewer_steps(monkeypatch, classes):
+    monkeypatch.setattr(PseudoLabelSegmenter, "fit", lambda self, X: self)
+    batch = check_images([np.full((32, 32, 3), 200, np.uint8)])
+    full, quick = (
+        _chain.train(batch, 0.5, None, each, 7, "cpu", 0, classes)
+        for each in (False, True)
+    )
+    assert quick.n_rounds == 1
+    for part, other in (
+        (quick.segmenter, full.segmenter),
+        *([] if classes else [(quick.labeler["maps"], full.labeler["maps"])]),
+    ):
+        told, wanted = part.get_params(), other.get_params()
+        changed = {name for name in wanted if told[name] != wanted[name]}
+        assert "max_epochs" in changed and changed <= {
+            *("max_epochs", "steps_per_epoch", "batch_size", "patch_size"),
+            "early_stopping",
+        }
+        cost = [
+            each["max_epochs"]
+            * each["steps_per_epoch"]
+            * each["batch_size"]
+            * each["patch_size"] ** 2
+            for each in (told, wanted)
+        ]
+        assert cost[0] < cost[1] / 4
+    shorter = _chain.train(batch, 0.5, 2, True, 7, "cpu", 0, classes)
+    assert shorter.segmenter.max_epochs == 2
+
+
+def test_quick_reaches_the_training(fixed_model, folder, tmp_path):
+    done = run(folder, "-o", tmp_path / "out", "--quick")
+    assert done.exit_code == 0, done.output
+    assert fixed_model[0][3] is True
 
 
 def read_rows(path):
@@ -255,9 +292,10 @@ def test_it_trains_on_two_classes(small_training, tmp_path):
 def test_the_sample_image(fixed_model, tmp_path):
     done = run("--sample", "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    files = {f"sample_{kind}" for kind in KINDS} | {LEDGER_NAME}
+    files = {f"he_{n}_{kind}" for n in (1, 2, 3) for kind in KINDS} | {LEDGER_NAME}
     assert {path.name for path in (tmp_path / "out").iterdir()} == files
-    assert fixed_model[0][1] == 0.5  # its own pixel size
+    assert fixed_model[0][1] == load_sample_images().pixel_size
+    assert "that of the sample" in done.output
     run("--sample", "-o", tmp_path / "out", "--pixel-size", "0.4")
     assert fixed_model[1][1] == 0.4
 
@@ -305,7 +343,7 @@ def test_it_fits_the_default_chain_with_its_options(monkeypatch, classes):
     )
     image = np.full((32, 32, 3), 200, np.uint8)
     batch = check_images([image])
-    model = _chain.train(batch, 0.5, 3, 7, "cpu", 0, classes)
+    model = _chain.train(batch, 0.5, 3, False, 7, "cpu", 0, classes)
     assert made == [(model, batch)]
     default = PseudoLabelSegmenter(classes=classes, pixel_size=0.5, device="cpu")
     for part, expected in zip(

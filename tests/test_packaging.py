@@ -114,6 +114,16 @@ def test_types_are_told():
     assert config["options.package_data"]["psmlearn"] == "py.typed"
 
 
+def test_every_file_of_data_is_packed():
+    declared = config["options.package_data"]["psmlearn.datasets"].split()
+    folder = PACKAGE / "datasets"
+    packed = {path for pattern in declared for path in folder.glob(pattern)}
+    others = {path for path in PACKAGE.rglob("*") if path.suffix not in (".py", ".pyc")}
+    others = {path for path in others if path.is_file() and path.name != "py.typed"}
+    assert packed == others
+    assert len([path for path in packed if path.suffix == ".webp"]) == 3
+
+
 def test_what_is_imported_is_declared():
     declared = set(_requirements("options", "install_requires"))
     for extra in EXTRAS_OF_USERS:

@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 __all__ = ["PIXEL_SIZE", "check", "choose_pixel_size", "find_sources", "train"]
 
-# The file does not tell; judged by the size of its nuclei, as of a 20x scan.
-SAMPLE_PIXEL_SIZE = 0.5
+# As load_sample_images tells it; kept here so that --help needs no loaders.
+SAMPLE_PIXEL_SIZE = 0.18
 PIXEL_SIZE = 0.25
 
 
 def find_sources(
     images: tuple[Path, ...], sample: bool, output: Path | None, terminal: Terminal
-) -> list[str | None]:
-    """Return the path of each image; None is the sample."""
+) -> list[str]:
+    """Return the path of each image, or of those that come with psmlearn."""
     if not sample:
         return list(find_images(images, output, terminal))
     if images:
         raise click.UsageError("Give IMAGES or --sample, not both.")
-    return [None]
+    from psmlearn.datasets import load_sample_images
+
+    return list(load_sample_images().filenames)
 
 
-def check(paths: Sequence[str | None], terminal: Terminal, command: str) -> ImageBatch:
+def check(paths: Sequence[str], terminal: Terminal, command: str) -> ImageBatch:
     """Look at all images; what is told of them is not told again by the training."""
-    from psmlearn.datasets import load_sample_image
     from psmlearn.io import check_images
 
-    sources = [load_sample_image() if path is None else path for path in paths]
-    batch = check_images(sources, caller=f"psmlearn {command}")
+    batch = check_images(list(paths), caller=f"psmlearn {command}")
     terminal.mute_told()
     return batch
 
@@ -64,8 +64,6 @@ def choose_pixel_size(
     sizes: np.ndarray | None = None
     if asked is not None:
         chosen, why = asked, "as given" if asked != "file" else "as the files tell"
-    elif batch.paths == [None]:
-        chosen, why = SAMPLE_PIXEL_SIZE, "that of the sample"
     else:
         told = [_read_pixel_size(path) for path in batch.paths]
         n_silent = sum(size is None for size in told)
@@ -103,6 +101,7 @@ def train(
     batch: ImageBatch,
     pixel_size: float | str,
     max_epochs: int | None,
+    quick: bool,
     random_state: int,
     device: str,
     verbose: int,
@@ -120,8 +119,12 @@ def train(
         device=device,
         verbose=int(verbose),
         max_epochs=max_epochs,
+        quick=quick,
     )
     model = PseudoLabelSegmenter(
-        labeler, segmenter, n_rounds=default_rounds(known), random_state=random_state
+        labeler,
+        segmenter,
+        n_rounds=default_rounds(known, quick=quick),
+        random_state=random_state,
     )
     return model.fit(batch)

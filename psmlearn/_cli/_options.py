@@ -88,6 +88,12 @@ def training_options(command: Any) -> Any:
             help="Cut each training short after so many epochs.",
         ),
         click.option(
+            "--quick",
+            is_flag=True,
+            help="Train for some minutes only, on small crops: for a first look; less "
+            "accurate.",
+        ),
+        click.option(
             "--random-state",
             type=click.IntRange(min=0, max=2**32 - 1),
             default=0,

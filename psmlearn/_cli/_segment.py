@@ -26,7 +26,9 @@ from psmlearn._cli._terminal import Terminal, count
 
 @click.command()
 @images_argument
-@click.option("--sample", is_flag=True, help="Use scikit-image's sample image.")
+@click.option(
+    "--sample", is_flag=True, help="Use the three fields of H&E that come with it."
+)
 @output_options
 @training_options
 @pixel_size_option(
@@ -40,6 +42,7 @@ def segment(
     output: Path,
     overwrite: bool,
     max_epochs: int | None,
+    quick: bool,
     random_state: int,
     device: str,
     classes: str | None,
@@ -65,7 +68,7 @@ def segment(
 
     \b
     Examples:
-      psmlearn segment --sample --output demo/
+      psmlearn segment --sample --quick --output demo/
       psmlearn segment slides/ --pixel-size 0.25 --output nuclei/
       psmlearn segment slides/ --model nuclei.psm --output nuclei/
     """
@@ -84,10 +87,23 @@ def segment(
         ):
             jobs = plan(paths, kinds, folder, terminal)
             batch = _chain.check(paths, terminal, "segment")
-            chosen, sizes = _chain.choose_pixel_size(asked, batch, terminal)
+            chosen, sizes = _chain.choose_pixel_size(
+                asked,
+                batch,
+                terminal,
+                default=_chain.SAMPLE_PIXEL_SIZE if sample else _chain.PIXEL_SIZE,
+                whose="that of the sample" if sample else "the default",
+            )
             terminal.say(f"training on {count(len(jobs), 'image')}, without labels")
             chain = _chain.train(
-                batch, chosen, max_epochs, random_state, device, not quiet, classes
+                batch,
+                chosen,
+                max_epochs,
+                quick,
+                random_state,
+                device,
+                not quiet,
+                classes,
             )
             terminal.say(f"trained in {time.perf_counter() - start:.0f} s")
             if model is not None:

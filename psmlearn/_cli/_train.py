@@ -35,6 +35,7 @@ def train(
     images: tuple[Path, ...],
     model: Path,
     max_epochs: int | None,
+    quick: bool,
     random_state: int,
     device: str,
     classes: str | None,
@@ -65,7 +66,14 @@ def train(
             chosen, _ = _chain.choose_pixel_size(asked, batch, terminal)
             terminal.say(f"training on {count(len(paths), 'image')}, without labels")
             chain = _chain.train(
-                batch, chosen, max_epochs, random_state, device, not quiet, classes
+                batch,
+                chosen,
+                max_epochs,
+                quick,
+                random_state,
+                device,
+                not quiet,
+                classes,
             )
             terminal.say(f"trained in {time.perf_counter() - start:.0f} s")
             save(chain, model, terminal)

@@ -14,7 +14,7 @@ from psmlearn.datasets._lgg import load_lgg
 from psmlearn.datasets._monuseg import load_monuseg
 from psmlearn.datasets._pannuke import load_pannuke
 from psmlearn.datasets._point_folder import load_point_folder
-from psmlearn.datasets._sample import load_sample_image
+from psmlearn.datasets._sample import load_sample_image, load_sample_images
 from psmlearn.datasets._synthetic import make_nuclei
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "load_pannuke",
     "load_point_folder",
     "load_sample_image",
+    "load_sample_images",
     "make_lesions",
     "make_nuclei",
 ]

@@ -33,6 +33,16 @@ _THRESHOLD_OF_CLASSES = 0.85
 # Of one stain: debris (square micrometres, among nuclei of 5), pixels that are likelier
 # not, and nuclei that hardly stand out; chosen on 15 images of MoNuSeg.
 _OF_ONE_STAIN = {"min_area": 6.0, "threshold": 0.65, "min_prominence": 0.45}
+# Of a quick training, for a first look: few steps on small crops; of a handful of
+# images none is set aside.
+_QUICK_MAPPER = {"max_epochs": 1}
+_QUICK_SEGMENTER = {
+    "max_epochs": 5,
+    "steps_per_epoch": 20,
+    "batch_size": 4,
+    "patch_size": 128,
+    "early_stopping": False,
+}
 
 
 def default_chain(
@@ -43,6 +53,7 @@ def default_chain(
     device: str = "auto",
     verbose: int = 0,
     max_epochs: int | None = None,
+    quick: bool = False,
 ) -> tuple[Any, Any]:
     """Return the labeler and the segmenter that are the default for some images.
 
@@ -52,6 +63,8 @@ def default_chain(
         As in :class:`SemanticClusterer`.
     max_epochs : int or None, default=None
         Cuts each training short after so many epochs.
+    quick : bool, default=False
+        Whether the trainings are short ones for a first look.
     """
     labeler = default_labeler(
         images, classes=classes, pixel_size=pixel_size, device=device, verbose=verbose
@@ -59,21 +72,27 @@ def default_chain(
     segmenter = default_segmenter(
         labeler, pixel_size=pixel_size, device=device, verbose=verbose
     )
+    steps = labeler.named_steps.values() if isinstance(labeler, Pipeline) else []
+    if quick:
+        for part in steps:
+            if isinstance(part, SelfActivationMapper):
+                part.set_params(**_QUICK_MAPPER)
+        segmenter.set_params(**_QUICK_SEGMENTER)
     if max_epochs is not None:
-        steps = labeler.named_steps.values() if isinstance(labeler, Pipeline) else []
         for part in (*steps, segmenter):
             if isinstance(part, NetworkEstimator):
                 part.max_epochs = min(part.max_epochs, max_epochs)
     return labeler, segmenter
 
 
-def default_rounds(classes: Classes | None) -> int:
+def default_rounds(classes: Classes | None, *, quick: bool = False) -> int:
     """Return the rounds of training that are the default for some classes.
 
     A second round, taught by what the first is sure of, helps where one stain tells
-    the nuclei; pale nuclei beside brown ones gain nothing by it.
+    the nuclei; pale nuclei beside brown ones gain nothing by it, and a quick training
+    is sure of too little.
     """
-    return 2 if _n_classes(classes) < 2 else 1
+    return 2 if _n_classes(classes) < 2 and not quick else 1
 
 
 def default_labeler(

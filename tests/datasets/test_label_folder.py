@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Folders of images and masks, and the sample image."""
+"""Folders of images and masks."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from psmlearn.datasets import load_label_folder, load_sample_image, make_nuclei
+from psmlearn.datasets import load_label_folder, make_nuclei
 from psmlearn.io import write_image, write_labels
 
 
@@ -156,20 +154,3 @@ def test_groups_of_names(folder):
         load_label_folder(folder, group_pattern=r"(\d)")
     with pytest.raises(ValueError, match="no regular expression"):
         load_label_folder(folder, group_pattern="(")
-
-
-def test_the_sample_image_needs_no_download():
-    image = load_sample_image()
-    assert image.shape == (512, 512, 3) and image.dtype == np.uint8
-    assert 100 < image.mean() < 220
-    code = (
-        "import sys, socket\n"
-        "sys.modules['pooch'] = None\n"
-        "socket.socket.connect = None\n"
-        "from psmlearn.datasets import load_sample_image\n"
-        "assert load_sample_image().shape == (512, 512, 3)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
