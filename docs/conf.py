@@ -54,11 +54,14 @@ sphinx_gallery_conf = {
     "subsection_order": ExplicitOrder(
         [
             "../examples/segmentation",
-            "../examples/ki67",
-            "../examples/activation",
+            "../examples/preprocessing",
             "../examples/cluster",
+            "../examples/activation",
+            "../examples/ki67",
             "../examples/weak_labels",
             "../examples/metrics",
+            "../examples/inspection",
+            "../examples/files",
         ]
     ),
     "within_subsection_order": "FileNameSortKey",
