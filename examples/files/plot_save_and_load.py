@@ -73,7 +73,10 @@ assert (nuclei == model.predict(data.images[2:])[0]).all()
 
 _, ax = plt.subplots(figsize=(7, 5.8), layout="constrained")
 SegmentationDisplay.from_predictions(
-    data.images[2], nuclei, ax=ax, title=f"{nuclei.max()} nuclei in a field not trained on"
+    data.images[2],
+    nuclei,
+    ax=ax,
+    title=f"{nuclei.max()} nuclei in a field not trained on",
 )
 plt.show()
 folder.cleanup()

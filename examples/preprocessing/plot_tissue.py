@@ -25,7 +25,7 @@ image[60:572, 120:632] = load_sample_image()
 for step in np.linspace(0, 1, 400):
     centre = (90 + 380 * step, 400 + 330 * step + 40 * np.sin(6 * step))
     rows, columns = disk(centre, 11, shape=image.shape[:2])
-    image[rows, columns] = (36, 128, 84)
+    image[rows, columns] = (20, 110, 60)
 
 
 def show_steps(image, pixel_size):

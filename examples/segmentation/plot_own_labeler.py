@@ -73,8 +73,10 @@ for name, masks in (("labeler", taught), ("segmenter", found)):
 # %%
 # The true nuclei, which only score, show what each of the two finds on the last field.
 
-figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
-for ax, name, masks in zip(axes, ("labeler", "segmenter"), (taught, found), strict=True):
+figure, axes = plt.subplots(1, 2, figsize=(10, 5.3), layout="constrained")
+for ax, name, masks in zip(
+    axes, ("labeler", "segmenter"), (taught, found), strict=True
+):
     SegmentationComparisonDisplay.from_predictions(
         data.images[2], data.masks[2], masks[2], ax=ax
     )
