@@ -10,8 +10,8 @@ nuclei score each choice; they are never learned from.
 # %%
 # Number of clusters
 # ------------------
-# K-means sorts pixels by their amount of haematoxylin. With two clusters one is nuclear;
-# with more, those above Otsu's threshold of the pixels' scores are.
+# K-means sorts pixels by their amount of haematoxylin. Of two clusters one is nuclear;
+# with more, those above Otsu's threshold of all scores are.
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -66,5 +66,5 @@ ax.set_axis_off()
 plt.show()
 
 area = first["measurements"]["Nucleus: Area µm^2"]
-assert np.isclose(area, (labels == 1).sum() * size**2)
+print("the same area:", np.isclose(area, (labels == 1).sum() * size**2))
 folder.cleanup()

@@ -29,7 +29,7 @@ results = {
 # %%
 # Curves
 # ------
-# Thin lines are single images, thick ones their mean. A curve that starts high and falls
+# Thin lines are images, thick ones their mean. A curve that starts high and falls
 # early: nuclei are found, outlines differ. One that starts low: they are not found.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained", sharey=True)

@@ -64,5 +64,5 @@ plt.show()
 # For immunohistochemistry give the stains,
 # ``StainNormalizer(stains=("haematoxylin", "dab"))``: an image without any brown has
 # nothing to estimate brown from. And measure intensities (H-score) on the images as
-# they came, since the normalizer changes how strong a stain is. Images of one laboratory
+# they came, since the normalizer changes how strong a stain is. Images of one lab
 # need no normalizer.

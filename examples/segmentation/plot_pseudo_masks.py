@@ -32,8 +32,8 @@ contours = SemanticClusterer(objects="contours", **settings).fit(data.images)
 # Clusters and contours
 # ---------------------
 # ``objects="clusters"`` cleans and splits the nuclear cluster: one threshold for the
-# whole image. ``objects="contours"`` draws each nucleus at a level of its own, where its
-# outline is the most even and the steepest.
+# whole image. ``objects="contours"`` draws each nucleus at a level of its own, where
+# its outline is the most even and the steepest.
 
 figure, axes = plt.subplots(2, 2, figsize=(9, 7.6), layout="constrained")
 axes[0, 0].imshow(image)
