@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The command line: ``psmlearn segment``, ``train``, ``apply``, ``evaluate``,
-``info``.
+``report``, ``info``.
 
 ``_options.py`` holds what they share, ``_chain.py`` goes from images to a trained
 chain, ``_results.py`` from a chain to files, ``_model_path.py`` to and from models.
@@ -17,6 +17,7 @@ import psmlearn
 from psmlearn._cli._apply import apply
 from psmlearn._cli._evaluate import evaluate
 from psmlearn._cli._info import info
+from psmlearn._cli._report import report
 from psmlearn._cli._segment import segment
 from psmlearn._cli._train import train
 
@@ -29,5 +30,5 @@ def main() -> None:
     """Label-free nuclei segmentation for histology."""
 
 
-for command in (segment, train, apply, evaluate, info):
+for command in (segment, train, apply, evaluate, report, info):
     main.add_command(command)

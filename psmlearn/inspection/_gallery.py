@@ -16,6 +16,7 @@ from psmlearn._parameters import (
     shown,
 )
 from psmlearn._typing import Image, Images, Mask, Masks
+from psmlearn.inspection._columns import canonical, describe_column
 from psmlearn.inspection._crops import OUTLINE, crop_nucleus, draw_tile
 from psmlearn.inspection._figures import get_axes, get_image, require_fitted_method
 from psmlearn.inspection._overlay import _check_color, as_rgb
@@ -89,7 +90,7 @@ class NucleiGalleryDisplay:
     >>> len(display.cells)
     3
     >>> display.ax_.get_title()
-    'eccentricity: the 3 highest of 6 nuclei'
+    'Eccentricity: the 3 highest of 6 nuclei'
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class NucleiGalleryDisplay:
         n_cells = len(self.cells)
         if n_columns is None:
             n_columns = max(1, min(8, n_cells))
-        check_number(n_columns, "n_columns", 1, _MOST, whole=True)
+        check_number(n_columns, "n_columns", 1, _MOST, whole=True, inclusive=True)
         n_rows = max(1, -(-n_cells // n_columns))
         size = self.tiles.shape[1] if n_cells else _TILE
         across, down = size + _GAP, size + _GAP + _TEXT
@@ -176,9 +177,9 @@ class NucleiGalleryDisplay:
     def _describe(self) -> str:
         n_cells = len(self.cells)
         n_all = n_cells if self.n_all is None else self.n_all
+        name = self.value_name
         if not n_cells:
-            return f"{self.value_name}: no nuclei"
-        name = self.value_name.replace("_", " ")
+            return f"{name}: no nuclei"
         nuclei = "nucleus" if n_all == 1 else "nuclei"
         if n_cells == n_all:
             return (
@@ -218,7 +219,7 @@ class NucleiGalleryDisplay:
             each image, by ascending id: an array for one image, a list of arrays for
             several. Nuclei whose value is NaN are left out.
         value_name : str, default=None
-            What to call the values; the column, or "value", if None.
+            What to call the values; the column with its unit, or "value", if None.
         select : {"lowest", "highest", "quantiles"}, default="lowest"
             Which nuclei to show: those of the lowest values, lowest first; of the
             highest, highest first; or evenly from the lowest to the highest.
@@ -246,14 +247,14 @@ class NucleiGalleryDisplay:
             such column, or a parameter makes no sense.
         """
         check_choice(select, "select", _SELECTS)
-        check_number(n_nuclei, "n_nuclei", 1, _MOST, whole=True)
-        check_number(width, "width", 1, 1000)
+        check_number(n_nuclei, "n_nuclei", 1, _MOST, whole=True, inclusive=True)
+        check_number(width, "width", 1, 1000, inclusive=True)
         pixel_size = check_pixel_size(pixel_size)
         color = _check_color(color)
         images, labels = _as_lists(X, y)
         of_image = _list_values(values, images, labels, pixel_size)
         if value_name is None:
-            value_name = values if isinstance(values, str) else "value"
+            value_name = _title(values) if isinstance(values, str) else "value"
         cells = [
             Cell(index, int(number), float(value))
             for index, (numbers, found) in enumerate(of_image)
@@ -335,7 +336,7 @@ class NucleiGalleryDisplay:
             images,
             labels,
             values=found,
-            value_name=values,
+            value_name=_title(values),
             select=select,
             n_nuclei=n_nuclei,
             width=width,
@@ -344,6 +345,11 @@ class NucleiGalleryDisplay:
             ax=ax,
             **plot_options,
         )
+
+
+def _title(column: str) -> str:
+    text, unit = describe_column(column)
+    return f"{text} ({unit})" if unit else text
 
 
 def _as_images(X: Any) -> list[Any]:
@@ -413,8 +419,6 @@ def _column(
     name: str, mask: Mask, image: Image, pixel_size: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ids and a column of the table of nuclei; the image only for its stain."""
-    from psmlearn.inspection._columns import canonical
-
     stain = name.startswith("mean_")
     stains = ("haematoxylin", "dab") if "dab" in name else ("haematoxylin",)
     table = canonical(

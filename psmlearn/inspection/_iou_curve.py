@@ -181,7 +181,7 @@ class PrecisionRecallIoUDisplay:
             marker="o",
             markersize=4,
             label=label,
-            zorder=3,
+            zorder=2 if metric == "f1" else 3,  # it may be all of them
         )
 
     @classmethod

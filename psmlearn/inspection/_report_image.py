@@ -7,14 +7,11 @@ handed on as text, and dropped.
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
 import json
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -24,50 +21,35 @@ import numpy as np
 from psmlearn._images._staining import guess_staining
 from psmlearn.exceptions import PsmlearnWarning
 from psmlearn.inspection._columns import (
-    canonical,
     describe_column,
     measured_columns,
 )
-from psmlearn.inspection._crops import crop_nucleus, draw_tile
 from psmlearn.inspection._overlay import as_rgb
 from psmlearn.inspection._report_checks import Finding, look_at_light
+from psmlearn.inspection._report_jpeg import (
+    MOST_SIDE,
+    data_uri,
+    fit_picture,
+    thumbnail,
+)
 from psmlearn.inspection._report_svg import outline_paths
+from psmlearn.inspection._report_tables import Source, table_of
 from psmlearn.io import check_mask, read_pixel_size
 from psmlearn.io._batch import ImageBatch, check_one_image
 from psmlearn.io._paths import as_path, is_path, printable
-from psmlearn.measure import nuclei_table
 from psmlearn.metrics._checks import check_pairs
 from psmlearn.metrics._objects import ObjectMatches, match_objects
 from psmlearn.metrics._report import ImageCounts, count_image
 
 DEFAULT_PIXEL = 0.25
 RADIUS = 10.0
-_MOST_SIDE = 2000
-_LEAST_SIDE = 160
-_QUALITY = 85
-_TILE, _TILE_UM = 112, 30.0
-_THUMBNAIL = 96
 # Parts of what a page may spend on an image.
 _FOR_OUTLINES, _FOR_ROWS = 0.25, 0.2
+_FOR_THE_REST = 12_000  # numbers, small histograms, and a thumbnail
 _TOLERANCE = 0.1  # by which pixel sizes may differ, as everywhere
 
 
-@dataclass(frozen=True)
-class Source:
-    """What came of one image."""
-
-    index: int
-    name: str
-    image: Any
-    labels: Any
-    table: Any = None
-    truth: Any = None
-    pixel_size: float | None = None
-    # Whether the pixel size was given, or is what somebody has assumed.
-    is_assumed: bool = False
-
-
-@dataclass
+@dataclass(eq=False)
 class Record:
     """What is kept of one image."""
 
@@ -102,163 +84,17 @@ class Record:
         return f"image-{self.index + 1}"
 
 
-@dataclass(frozen=True)
-class Oddity:
-    """A nucleus at the end of an order."""
-
-    key: float
-    value: float
-    record: int
-    name: str
-    label: int
-    row: float
-    column: float
-    tile: str
-
-
-class Oddities:
-    """The most unusual nuclei of all images, with their crops."""
-
-    # Title, column, whether high values are unusual, whether nuclei that the border
-    # cuts are left out.
-    ORDERS = (
-        ("Largest", "area_um2", True, False),
-        ("Smallest", "area_um2", False, True),
-        ("Most elongated", "eccentricity", True, True),
-        ("Least convex", "solidity", False, True),
-        ("Least confident", "confidence", False, False),
-    )
-
-    def __init__(self, n_kept: int = 10) -> None:
-        self.n_kept = n_kept
-        self.found: dict[str, list[Oddity]] = {}
-
-    def look(self, record: Record, picture: np.ndarray, ids: np.ndarray) -> None:
-        """Take those of an image that go before what was seen so far."""
-        for title, column, high, whole in self.ORDERS:
-            if column in record.table:
-                self._look(title, column, high, whole, record, picture, ids)
-
-    def _look(
-        self,
-        title: str,
-        column: str,
-        high: bool,
-        whole: bool,
-        record: Record,
-        picture: np.ndarray,
-        ids: np.ndarray,
-    ) -> None:
-        table = record.table
-        values = np.asarray(table[column], dtype=np.float64)
-        keys = -values if high else values
-        usable = np.isfinite(values) & np.isfinite(table["centroid_row"])
-        if whole:
-            usable &= ~_is_cut(table, record.shape)
-        kept = self.found.setdefault(title, [])
-        order = np.argsort(np.where(usable, keys, np.inf), kind="stable")
-        side = max(5, round(_TILE_UM / record.pixel_size))
-        for place in order[: self.n_kept]:
-            worst = kept[-1].key if len(kept) == self.n_kept else np.inf
-            if not usable[place] or keys[place] >= worst:
-                break
-            label = int(table["label"][place])
-            centre = (
-                float(table["centroid_row"][place]),
-                float(table["centroid_column"][place]),
-            )
-            tile = draw_tile(
-                *crop_nucleus(picture, ids, label, centre, side), _TILE, thickness=1
-            )
-            kept.append(
-                Oddity(
-                    float(keys[place]),
-                    float(values[place]),
-                    record.index,
-                    record.name,
-                    label,
-                    *centre,
-                    data_uri(encode(tile, 80)),
-                )
-            )
-            kept.sort(key=lambda each: each.key)
-            del kept[self.n_kept :]
-
-
-def _is_cut(table: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
-    """Tell nuclei that touch the border of their image."""
-    if "bbox_min_row" not in table:
-        return np.zeros(len(table["label"]), bool)
-    return (
-        (np.asarray(table["bbox_min_row"]) <= 0)
-        | (np.asarray(table["bbox_min_column"]) <= 0)
-        | (np.asarray(table["bbox_max_row"]) >= shape[0])
-        | (np.asarray(table["bbox_max_column"]) >= shape[1])
-    )
-
-
-def encode(picture: np.ndarray, quality: int = _QUALITY) -> bytes:
-    """Write a picture as JPEG."""
-    from PIL import Image
-
-    target = io.BytesIO()
-    Image.fromarray(picture).save(target, "JPEG", quality=quality, optimize=True)
-    return target.getvalue()
-
-
-def data_uri(jpeg: bytes) -> str:
-    """Write JPEG data as an address that holds them."""
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-
-
-def _thumbnail(picture: np.ndarray) -> str:
-    """Draw the middle of an image, a square, small."""
-    from PIL import Image, ImageOps
-
-    size = (_THUMBNAIL, _THUMBNAIL)
-    small = ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.LANCZOS)
-    return data_uri(encode(np.asarray(small), 70))
-
-
-def fit_picture(picture: np.ndarray, max_bytes: int) -> tuple[bytes, float]:
-    """Write a picture as JPEG that is no larger than it may be.
-
-    Returns
-    -------
-    jpeg : bytes
-    scale : float
-        Its side over that of the picture, at most 1.
-    """
-    from PIL import Image
-
-    height, width = picture.shape[:2]
-    longest = max(height, width)
-    side = min(longest, _MOST_SIDE)
-    while True:
-        small = picture
-        if side < longest:
-            size = [max(1, round(each * side / longest)) for each in (width, height)]
-            small = np.asarray(
-                Image.fromarray(picture).resize(
-                    (size[0], size[1]), Image.Resampling.LANCZOS
-                )
-            )
-        jpeg = encode(small)
-        if len(jpeg) <= max_bytes or side <= _LEAST_SIDE:
-            return jpeg, side / longest
-        shrunk = side * math.sqrt(max_bytes / len(jpeg)) * 0.95
-        side = max(_LEAST_SIDE, min(side - 1, int(shrunk)))
-
-
 def look_at(
     source: Source,
-    oddities: Oddities,
+    look_closer: Callable[[Record, np.ndarray, np.ndarray], None],
     *,
     max_bytes: int,
     iou_threshold: float,
-    class_texts: Mapping[int, str] | None,
 ) -> Record:
-    """Measure one image, draw it, and say what is wrong with it."""
+    """Measure one image, draw it, and say what is wrong with it.
+
+    `look_closer` is given the picture and the ids, where there is a picture.
+    """
     labels = check_mask(source.labels, name=f"labels[{source.index}]")
     ids = labels[..., 0] if labels.ndim == 3 else labels
     findings: list[Finding] = []
@@ -274,7 +110,7 @@ def look_at(
         shown_part = 1.0 if seen is None else float(seen.mean())
         findings += look_at_light(colours, seen, staining, size)
         del colours
-    table = _table_of(source, labels, batch, size, staining, findings)
+    table = table_of(source, labels, batch, size, staining, findings)
     record = Record(
         source.index,
         source.name,
@@ -289,10 +125,10 @@ def look_at(
     true_ids = _compare(record, source, ids, iou_threshold)
     picture = None if batch is None else as_rgb(batch._as_came(0))
     if picture is not None:
-        oddities.look(record, picture, ids)
-        record.thumbnail = _thumbnail(picture)
+        look_closer(record, picture, ids)
+        record.thumbnail = thumbnail(picture)
+    record.rows = _write_rows(record, int(max_bytes * _FOR_ROWS))
     record.left = _draw_view(record, picture, ids, true_ids, max_bytes)
-    record.rows = _write_rows(record, class_texts, int(max_bytes * _FOR_ROWS))
     return record
 
 
@@ -363,104 +199,6 @@ def _pixel_size(source: Source, findings: list[Finding]) -> float:
     return given
 
 
-def read_table(path: str | os.PathLike) -> dict[str, Any]:
-    """Read a table of nuclei from CSV; what is no number stays text."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file))
-    if not rows:
-        raise ValueError(f"{printable(str(path))!r} is an empty file, and no table.")
-    columns: dict[str, Any] = {}
-    for index, name in enumerate(rows[0]):
-        cells = [row[index] if index < len(row) else "" for row in rows[1:]]
-        try:
-            numbers = np.array([float(cell or "nan") for cell in cells])
-        except ValueError:
-            columns[name] = np.array(cells)
-            continue
-        whole = numbers.size and np.isfinite(numbers).all() and name in _WHOLE
-        columns[name] = numbers.astype(np.int64) if whole or not cells else numbers
-    return columns
-
-
-_WHOLE = {"label", "class", "region"}
-
-
-def _table_of(
-    source: Source,
-    labels: np.ndarray,
-    batch: ImageBatch | None,
-    size: float,
-    staining: str | None,
-    findings: list[Finding],
-) -> dict[str, Any]:
-    """Return the table of an image by today's names; measured where none came."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PsmlearnWarning)
-        if source.table is None:
-            if batch is None or batch.n_channels < 3 or staining not in ("he", "hdab"):
-                return nuclei_table(labels, pixel_size=size)
-            two = labels.ndim == 3 or staining == "hdab"
-            stains = ("haematoxylin", "dab") if two else ("haematoxylin",)
-            return nuclei_table(
-                labels,
-                batch,  # type: ignore[arg-type]
-                pixel_size=size,
-                stains=stains,
-            )
-        own = nuclei_table(labels, pixel_size=size)
-    table = _given_table(source)
-    if "class" in table and np.asarray(table["class"]).dtype.kind not in "iu":
-        del table["class"]
-    known = np.searchsorted(own["label"], table["label"])
-    known = np.minimum(known, max(len(own["label"]) - 1, 0))
-    there = (
-        own["label"][known] == table["label"]
-        if len(own["label"])
-        else np.zeros(len(table["label"]), bool)
-    )
-    n_lacking = len(own["label"]) - int(np.count_nonzero(there))
-    if n_lacking or not there.all():
-        findings.append(
-            Finding(
-                "table",
-                f"The table has {len(table['label'])} nuclei and the label image "
-                f"{len(own['label'])}; numbers are those of the table.",
-            )
-        )
-    for name in ("class", "centroid_row", "centroid_column"):
-        if name not in table and name in own:
-            column = np.full(len(there), 0 if name == "class" else np.nan)
-            column[there] = own[name][known[there]]
-            table[name] = column.astype(own[name].dtype)
-    return table
-
-
-def _given_table(source: Source) -> dict[str, Any]:
-    """Check a table that came, or read it."""
-    given = source.table
-    name = f"tables[{source.index}]"
-    if is_path(given):
-        given = read_table(as_path(given))
-        name += f" ({printable(str(source.table))})"
-    try:
-        columns = {str(key): np.asarray(given[key]) for key in given}
-    except (TypeError, KeyError, IndexError):
-        raise TypeError(
-            f"{name} must be a dict of columns, a pandas table or the path of a CSV "
-            f"file, got {type(given).__name__}."
-        ) from None
-    lengths = {column.shape for column in columns.values()}
-    if "label" not in columns or len(lengths) != 1 or len(lengths.pop()) != 1:
-        raise ValueError(
-            f"{name} must have a column 'label', and columns of one length; it has "
-            f"{list(columns)}."
-        )
-    if columns["label"].dtype.kind not in "iu" and len(columns["label"]):
-        raise ValueError(f"{name}: the column 'label' must hold whole numbers.")
-    columns["label"] = columns["label"].astype(np.int64)
-    return canonical(columns)
-
-
 def _compare(
     record: Record, source: Source, ids: np.ndarray, iou_threshold: float
 ) -> np.ndarray | None:
@@ -487,12 +225,15 @@ def _draw_view(
     """Write the picture with its outlines as SVG, and what is to be said of it."""
     height, width = record.shape
     note = ""
+    smallest = 0.5 * max(1.0, max(height, width) / MOST_SIDE)
+    paths, unit = _outlines(record, ids, true_ids, smallest, max_bytes)
+    drawn = "".join(f'<path class="{group}" d="{d}"/>' for group, d in paths.items())
     if picture is None:
-        scale = min(1.0, _MOST_SIDE / max(height, width))
+        scale = min(1.0, MOST_SIDE / max(height, width))
         ground = f'<rect width="{width}" height="{height}" fill="#3d3947"/>'
     else:
-        left = max_bytes * (1 - _FOR_OUTLINES - _FOR_ROWS) * 3 / 4
-        jpeg, scale = fit_picture(picture, int(left))
+        left = max_bytes - len(drawn) - len(record.rows) - _FOR_THE_REST
+        jpeg, scale = fit_picture(picture, int(left * 3 / 4))  # in base 64
         ground = (
             f'<image width="{width}" height="{height}" href="{data_uri(jpeg)}" '
             'preserveAspectRatio="none"/>'
@@ -502,8 +243,6 @@ def _draw_view(
             f'<p class="soft small">Shown at {100 * scale:.0f} % of its size, '
             f"{width} × {height} pixels.</p>"
         )
-    paths, unit = _outlines(record, ids, true_ids, 0.5 / scale, max_bytes)
-    drawn = "".join(f'<path class="{group}" d="{d}"/>' for group, d in paths.items())
     name = escape(printable(record.name), quote=True)
     return (
         f'<div class="view" data-mode="{"compare" if record.matches else "nuclei"}" '
@@ -575,9 +314,7 @@ def _tools(record: Record) -> str:
     return f'<div class="tools">{"".join(buttons)}</div>'
 
 
-def _write_rows(
-    record: Record, class_texts: Mapping[int, str] | None, max_chars: int
-) -> str:
+def _write_rows(record: Record, max_chars: int) -> str:
     """Write the numbers of all nuclei as JSON, from which the page makes a table."""
     table = record.table
     names = ["label", *(["class"] if "class" in table else [])]
@@ -590,11 +327,10 @@ def _write_rows(
         text, unit = describe_column(name)
         titles.append(f"{text} ({unit})" if unit else text)
         column = np.asarray(table[name])[:n_rows].tolist()
-        if name == "class" and class_texts:
-            values.append([class_texts.get(each, each) for each in column])
-        else:
-            values.append([_short(each) for each in column])
+        values.append([_short(each) for each in column])
     data = {
+        # Which column are classes: the page knows their names.
+        "class": names.index("class") if "class" in names else None,
         "titles": titles,
         "values": values,
         "rows": [_place(each) for each in table["centroid_row"][:n_rows]],

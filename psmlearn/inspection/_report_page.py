@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +18,12 @@ from typing import Any
 import numpy as np
 
 from psmlearn.inspection._columns import describe_column, measured_columns
-from psmlearn.inspection._report_checks import KINDS, SHORT_STAININGS
-from psmlearn.inspection._report_image import Oddities, Record
+from psmlearn.inspection._report_checks import KINDS
+from psmlearn.inspection._report_image import Record
+from psmlearn.inspection._report_oddities import Oddities
 from psmlearn.inspection._report_style import SCRIPT, STYLE
 from psmlearn.inspection._report_svg import (
-    count_bins,
-    draw_histogram,
     escaped_number,
-    histogram_edges,
 )
 from psmlearn.io._paths import printable
 from psmlearn.measure import LabellingIndex
@@ -32,7 +31,7 @@ from psmlearn.measure import LabellingIndex
 # Of these areas tell enough.
 _NOT_DRAWN = {"equivalent_diameter_um", "perimeter_um", "minor_axis_um"}
 _FIRST_DRAWN = ("area_um2", "eccentricity", "solidity", "major_axis_um")
-_MOST_DRAWN, _MINIS = 12, 4
+_MOST_DRAWN = 12
 _MOST_NAMED = 12
 _MOST_LISTED = 50
 # Scores of the table of images, and what they are called.
@@ -89,6 +88,7 @@ def head(page: Page) -> str:
         f"style-src '{_digest(style)}'; script-src '{_digest(SCRIPT)}'; "
         "base-uri 'none'; form-action 'none'"
     )
+    names = json.dumps({str(key): text for key, text in page.class_texts.items()})
     sections = [("summary", "Summary"), ("warnings", "Warnings"), ("images", "Images")]
     if page.scores is not None:
         sections.append(("scores", "Scores"))
@@ -102,7 +102,8 @@ def head(page: Page) -> str:
         '<meta name="referrer" content="no-referrer">\n'
         f"<title>{told(page.title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
         f'<header><h1>{told(page.title)}</h1><p class="soft">{told(page.made)}</p>'
-        f'</header>\n<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n'
+        f'</header>\n<nav aria-label="Sections"><ul>{links}</ul></nav>\n'
+        f'<main data-classes="{told(names)}">\n'
     )
 
 
@@ -139,7 +140,7 @@ def together(records: Iterable[Record], name: str) -> np.ndarray:
     return np.concatenate(columns) if columns else np.empty(0)
 
 
-def _median(values: np.ndarray) -> float:
+def median(values: np.ndarray) -> float:
     known = values[np.isfinite(values)]
     return float(np.median(known)) if known.size else math.nan
 
@@ -155,12 +156,12 @@ def summary(page: Page) -> str:
     ]
     if area:
         tiles.append((f"{n_nuclei / area:,.0f}", "nuclei on a mm²"))
-    middle = _median(together(records, "area_um2"))
+    middle = median(together(records, "area_um2"))
     if math.isfinite(middle):
         tiles.append((f"{middle:.3g} µm²", "median area of a nucleus"))
     for number in page.classes:
-        n_of_class = sum(_n_of_class(record, number) for record in records)
-        tiles.append((f"{n_of_class:,}", page.class_texts[number]))
+        total = sum(n_of_class(record, number) for record in records)
+        tiles.append((f"{total:,}", page.class_texts[number]))
     if page.index is not None and math.isfinite(page.index.index):
         low, high = (100 * each for each in page.index.interval)
         tiles.append(
@@ -169,13 +170,13 @@ def summary(page: Page) -> str:
                 f"labelling index, 95 % interval {low:.1f} to {high:.1f} %",
             )
         )
-    confidence = _median(together(records, "confidence"))
+    confidence = median(together(records, "confidence"))
     if math.isfinite(confidence):
         tiles.append((f"{confidence:.2f}", "median confidence"))
     if page.scores is not None:
-        for name, text in _score_names(page):
+        for name, text in score_names(page):
             mean = page.scores["scores"][name]["macro"]
-            tiles.append((_share(mean), f"{text}, mean of images"))
+            tiles.append((as_share(mean), f"{text}, mean of images"))
     boxes = "".join(
         f'<div class="tile"><b>{told(value)}</b><span>{told(text)}</span></div>'
         for value, text in tiles
@@ -192,11 +193,11 @@ def summary(page: Page) -> str:
     )
 
 
-def _n_of_class(record: Record, number: int) -> int:
+def n_of_class(record: Record, number: int) -> int:
     return 0 if record.classes is None else int((record.classes == number).sum())
 
 
-def _score_names(page: Page) -> list[tuple[str, str]]:
+def score_names(page: Page) -> list[tuple[str, str]]:
     return [
         (name.format(iou=f"{page.iou_threshold:g}"), text)
         for name, text in SCORES.items()
@@ -284,7 +285,7 @@ def image_table(page: Page) -> str:
     for name in columns:
         text, unit = describe_column(name)
         titles.append((f"{text}, median" + (f" ({unit})" if unit else ""), True))
-    names = _score_names(page) if page.scores is not None else []
+    names = score_names(page) if page.scores is not None else []
     titles += [(text, False) for _, text in names]
     titles += [("Width × height (px)", True), ("Pixel (µm)", False)]
     rows = []
@@ -296,15 +297,15 @@ def image_table(page: Page) -> str:
         cells.append(_cell(record.n_nuclei, f"{record.n_nuclei:,}"))
         cells.append(_cell(record.density))
         for number in page.classes:
-            n_of_class = _n_of_class(record, number)
-            cells.append(_cell(n_of_class, f"{n_of_class:,}"))
+            number_of = n_of_class(record, number)
+            cells.append(_cell(number_of, f"{number_of:,}"))
         if page.index is not None:
             share = page.index.per_image["index"][place]
-            cells.append(_cell(share, _percent(share)))
-        cells += [_cell(_median(together([record], name))) for name in columns]
+            cells.append(_cell(share, as_percent(share)))
+        cells += [_cell(median(together([record], name))) for name in columns]
         for name, _ in names:
-            score = _score(page, name, record)
-            cells.append(_cell(score, _share(score)))
+            score = score_of(page, name, record)
+            cells.append(_cell(score, as_share(score)))
         height, width = record.shape
         cells.append(_cell(width * height, f"{width} × {height}"))
         cells.append(_cell(record.pixel_size, f"{record.pixel_size:.4g}"))
@@ -327,15 +328,15 @@ def _thumbnail(record: Record) -> str:
     )
 
 
-def _percent(share: float) -> str:
+def as_percent(share: float) -> str:
     return f"{100 * share:.1f} %" if math.isfinite(share) else "–"
 
 
-def _share(score: float) -> str:
+def as_share(score: float) -> str:
     return f"{score:.3f}" if math.isfinite(score) else "–"
 
 
-def _score(page: Page, name: str, record: Record) -> float:
+def score_of(page: Page, name: str, record: Record) -> float:
     if page.scores is None or record.index not in page.scored:
         return math.nan
     return page.scores["scores"][name]["per_image"][page.scored[record.index]]
@@ -343,12 +344,12 @@ def _score(page: Page, name: str, record: Record) -> float:
 
 def _shared_columns(page: Page) -> list[str]:
     """Columns of which the table of images tells the median."""
-    drawn = _drawn_columns(page.records)
+    drawn = drawn_columns(page.records)
     chosen = [name for name in drawn if name == "area_um2" or name.startswith("mean_")]
     return (chosen + [name for name in drawn if name == "confidence"])[:5]
 
 
-def _drawn_columns(records: Iterable[Record]) -> list[str]:
+def drawn_columns(records: Iterable[Record]) -> list[str]:
     """Columns of numbers that are drawn, in the order of interest."""
     names: dict[str, None] = {}
     for record in records:
@@ -386,7 +387,7 @@ def score_table(page: Page) -> str:
         rows.append(
             f'<tr><th scope="row">{told(text)}</th>'
             + "".join(
-                _cell(score[kind], _share(score[kind]))
+                _cell(score[kind], as_share(score[kind]))
                 for kind in ("macro", "micro", "std", "worst")
             )
             + f'<td class="name">{worst}</td></tr>'
@@ -411,291 +412,3 @@ def score_table(page: Page) -> str:
         f'<div class="scroll"><table><thead><tr>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></section>\n"
     )
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """The histogram of a column over all images."""
-
-    name: str
-    title: str
-    edges: np.ndarray
-    counts: np.ndarray
-
-
-def make_distributions(page: Page) -> list[Distribution]:
-    """Bin all columns that are drawn, over all images."""
-    made = []
-    for name in _drawn_columns(page.records):
-        values = together(page.records, name)
-        edges = histogram_edges(values, whole=name in ("area_um2", "major_axis_um"))
-        if edges is not None:
-            text, unit = describe_column(name)
-            title = f"{text} ({unit})" if unit else text
-            made.append(Distribution(name, title, edges, count_bins(values, edges)))
-    return made
-
-
-def _parts(
-    page: Page, records: Sequence[Record], each: Distribution
-) -> list[tuple[str, np.ndarray]]:
-    """Split counts by class, where there are classes."""
-    if not page.classes:
-        return [("", count_bins(together(records, each.name), each.edges))]
-    parts = []
-    for number in page.classes:
-        values = [
-            np.asarray(record.table[each.name], dtype=np.float64)[
-                np.asarray(record.classes) == number
-            ]
-            for record in records
-            if each.name in record.table and record.classes is not None
-        ]
-        joined = np.concatenate(values) if values else np.empty(0)
-        parts.append((f"c{number}", count_bins(joined, each.edges)))
-    return parts
-
-
-def distributions(page: Page, made: Sequence[Distribution]) -> str:
-    """Write the histograms over all images."""
-    plots = []
-    for each in made:
-        values = together(page.records, each.name)
-        known = values[np.isfinite(values)]
-        low, middle, high = np.percentile(known, [25, 50, 75])
-        svg = draw_histogram(
-            _parts(page, page.records, each),
-            each.edges,
-            middle=float(middle),
-            label=f"Histogram of {told(each.title)}",
-        )
-        quartiles = f"{escaped_number(low)} to {escaped_number(high)}"
-        plots.append(
-            f'<figure class="plot"><figcaption>{told(each.title)}<span>median '
-            f"{escaped_number(middle)}, half of all {quartiles}</span></figcaption>"
-            f"{svg}</figure>"
-        )
-    if not plots:
-        body = '<p class="ok">There is no nucleus to draw.</p>'
-    else:
-        body = _class_key(page) + f'<div class="plots">{"".join(plots)}</div>'
-        body += (
-            '<p class="soft small">Dashed: the median. The first and the last bar hold '
-            "what lies beyond.</p>"
-        )
-    return f'<section id="distributions"><h2>Distributions</h2>{body}</section>\n'
-
-
-def _class_key(page: Page) -> str:
-    if not page.classes:
-        return ""
-    keys = "".join(
-        f'<li><i class="c{number}"></i>{told(page.class_texts[number])}</li>'
-        for number in page.classes
-    )
-    return f'<ul class="key">{keys}</ul>'
-
-
-def unusual(page: Page) -> str:
-    """Write the nuclei at the ends of all orders."""
-    parts = []
-    for title, column, _, whole in Oddities.ORDERS:
-        found = page.oddities.found.get(title, [])
-        if not found:
-            continue
-        text, unit = describe_column(column)
-        tiles = "".join(
-            f'<li><button type="button" data-card="image-{each.record + 1}" '
-            f'data-go="{each.row:.1f} {each.column:.1f} {each.label}" '
-            f'title="{told(each.name)}, nucleus {each.label}">'
-            f'<img src="{each.tile}" alt="" width="104" height="104" loading="lazy">'
-            f"{escaped_number(each.value)} {unit}"
-            f"<span>{told(each.name)}</span></button></li>"
-            for each in found
-        )
-        cut = ", without those that the border cuts" if whole else ""
-        parts.append(
-            f'<h4>{told(title)} <span class="soft small">by {told(text.lower())}{cut}'
-            f'</span></h4><ul class="odd">{tiles}</ul>'
-        )
-    body = "".join(parts) or '<p class="ok">There is none to show.</p>'
-    note = (
-        '<p class="soft small">Crops are 30 µm wide; a click shows the place.</p>'
-        if parts
-        else ""
-    )
-    return f'<section id="unusual"><h2>Unusual nuclei</h2>{body}{note}</section>\n'
-
-
-def card_head(record: Record) -> str:
-    """Write what goes before the picture of an image."""
-    warned = "".join(
-        f"<li><b>{told(KINDS[finding.kind])}.</b> {told(finding.text)}</li>"
-        for finding in record.findings
-    )
-    warned = f'<ul class="findings">{warned}</ul>' if warned else ""
-    return (
-        f'<article class="card" id="{record.anchor}"><h3>{told(record.name)}</h3>'
-        f'{warned}<div class="cols"><div>'
-    )
-
-
-def card_side(page: Page, record: Record, made: Sequence[Distribution]) -> str:
-    """Write what goes beside the picture of an image: its numbers and histograms."""
-    height, width = record.shape
-    pairs = [
-        ("Nuclei", f"{record.n_nuclei:,}"),
-        ("Nuclei on a mm²", escaped_number(record.density)),
-        ("Shown", f"{record.area:.3g} mm²"),
-    ]
-    for number in page.classes:
-        pairs.append((page.class_texts[number], f"{_n_of_class(record, number):,}"))
-    if page.index is not None:
-        share = page.index.per_image["index"][list(page.records).index(record)]
-        pairs.append(("Labelling index", _percent(share)))
-    for name in _drawn_columns([record])[:8]:
-        text, unit = describe_column(name)
-        middle = escaped_number(_median(together([record], name)))
-        pairs.append((f"{text}, median", f"{middle} {unit}".strip()))
-    if record.index in page.scored:
-        pairs += [
-            (text, _share(_score(page, name, record)))
-            for name, text in _score_names(page)
-        ]
-    pairs.append(("Size", f"{width} × {height} px"))
-    pairs.append(("Pixel", f"{record.pixel_size:.4g} µm"))
-    if record.staining is not None:
-        pairs.append(("Looks like", SHORT_STAININGS[record.staining]))
-    listed = "".join(f"<dt>{told(a)}</dt><dd>{told(b)}</dd>" for a, b in pairs)
-    minis = ""
-    if record.n_nuclei:
-        minis = "".join(
-            _mini(page, record, each)
-            for each in _of_interest(made)
-            if each.name in record.table
-        )
-        minis = f'<div class="minis">{minis}</div>' if minis else ""
-        if minis and len(page.records) > 1:
-            minis += '<p class="soft small">Line: all images, at the same total.</p>'
-    return f"</div><div>{_keys(page, record)}<dl>{listed}</dl>{minis}</div></div>"
-
-
-def _of_interest(made: Sequence[Distribution]) -> list[Distribution]:
-    """Choose the few histograms of each image: size, shape, stain and confidence."""
-    wanted = ("area_um2", "eccentricity", "mean_dab_od", "mean_haematoxylin_od")
-    order = [
-        each for name in (*wanted, "confidence") for each in made if each.name == name
-    ]
-    rest = [each for each in made if each not in order]
-    return (order + rest)[:_MINIS]
-
-
-def _mini(page: Page, record: Record, each: Distribution) -> str:
-    svg = draw_histogram(
-        _parts(page, [record], each),
-        each.edges,
-        behind=each.counts if len(page.records) > 1 else None,
-        label=f"Histogram of {told(each.title)} in {told(record.name)}",
-    )
-    return f"<figure><figcaption>{told(each.title)}</figcaption>{svg}</figure>"
-
-
-def _keys(page: Page, record: Record) -> str:
-    """Write what the colours of the outlines are."""
-    lists = []
-    if record.matches is not None:
-        parts = (
-            ("find", "found", record.matches.found.size),
-            ("miss", "missed", record.matches.missed.size),
-            ("fals", "false", record.matches.false.size),
-        )
-        keys = "".join(
-            f'<li><i class="{style}"></i>{text} ({number:,})</li>'
-            for style, text, number in parts
-        )
-        lists.append(f'<ul class="key" data-legend="compare">{keys}</ul>')
-    if page.classes:
-        keys = "".join(
-            f'<li><i class="c{number}"></i>{told(page.class_texts[number])} '
-            f"({_n_of_class(record, number):,})</li>"
-            for number in page.classes
-        )
-    else:
-        keys = f'<li><i class="plain"></i>nuclei ({record.n_nuclei:,})</li>'
-    hidden = " hidden" if lists else ""
-    lists.append(f'<ul class="key" data-legend="nuclei"{hidden}>{keys}</ul>')
-    return "".join(lists)
-
-
-def pictures_head() -> str:
-    """Write what goes before the first picture."""
-    return (
-        '<section id="pictures"><h2>Pictures</h2><p class="soft small">Zoom with the '
-        "buttons, a double click, a pinch, Ctrl and the wheel, or + and − (0 shows the "
-        "whole); move by dragging or with the arrow keys; o changes the outlines, f "
-        "fills the window.</p>\n"
-    )
-
-
-def settings(page: Page) -> str:
-    """Write parameters and versions."""
-    parts = []
-    if page.parameters:
-        parts.append(_settings(page.parameters))
-    parts.append(f"<h4>Versions</h4>{_settings(page.versions)}")
-    return (
-        '<section id="parameters"><h2>Parameters and versions</h2>'
-        f"{''.join(parts)}</section>\n"
-    )
-
-
-def _settings(values: Mapping[Any, Any]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{told(key)}</th><td>{_setting(value)}</td></tr>'
-        for key, value in values.items()
-    )
-    return f'<div class="scroll"><table class="settings">{rows}</table></div>'
-
-
-def _setting(value: Any, depth: int = 0) -> str:
-    """Write a value from JSON, or of a parameter."""
-    if isinstance(value, Mapping) and value and depth < 5:
-        if len(value) > 8:
-            inner = "".join(_setting_row(k, v, depth) for k, v in value.items())
-            return (
-                f"<details><summary>{len(value):,} entries</summary>"
-                f"<table>{inner}</table></details>"
-            )
-        inner = "".join(_setting_row(key, each, depth) for key, each in value.items())
-        return f"<table>{inner}</table>"
-    if isinstance(value, list | tuple) and value and depth < 5:
-        if all(not isinstance(each, Mapping | list | tuple) for each in value):
-            text = ", ".join(_plain(each) for each in value[:200])
-            more = f" and {len(value) - 200:,} more" if len(value) > 200 else ""
-            if len(value) > 8:
-                return (
-                    f"<details><summary>{len(value):,} entries</summary>{text}{more}"
-                    "</details>"
-                )
-            return text
-        items = "".join(_setting_row(n, each, depth) for n, each in enumerate(value, 1))
-        return (
-            f"<details><summary>{len(value):,} entries</summary><table>{items}</table>"
-            "</details>"
-        )
-    return _plain(value)
-
-
-def _setting_row(key: Any, value: Any, depth: int) -> str:
-    told_value = _setting(value, depth + 1)
-    return f'<tr><th scope="row">{told(key)}</th><td>{told_value}</td></tr>'
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return told(value)

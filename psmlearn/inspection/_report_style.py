@@ -361,6 +361,10 @@ const FIRST = 100;
 function nuclei(card, holder) {
   const data = JSON.parse(card.querySelector("script[type='application/json']")
     .textContent);
+  if (data.class !== null) {
+    const names = JSON.parse(document.querySelector("main").dataset.classes);
+    data.values[data.class] = data.values[data.class].map(n => names[n] || n);
+  }
   const order = data.values[0].map((_, i) => i);
   const table = document.createElement("table");
   table.className = "nuclei";

@@ -10,7 +10,7 @@ import numpy as np
 
 from psmlearn._images._outlines import trace_outlines
 
-_N_BINS = 36
+_LEAST_BINS, _MOST_BINS = 8, 36
 _HEIGHT = 92
 _WIDTH = 260
 _LEFT, _BASE = 4, 76
@@ -40,7 +40,8 @@ def histogram_edges(values: np.ndarray, whole: bool = False) -> np.ndarray | Non
     if high <= low:
         reach = abs(low) * 0.1 or 0.5
         low, high = low - reach, high + reach
-    step = _nice_step((high - low) / _N_BINS)
+    n_bins = np.clip(2 * math.sqrt(known.size), _LEAST_BINS, _MOST_BINS)
+    step = _nice_step((high - low) / n_bins)
     first = math.floor(low / step)
     last = max(math.ceil(high / step), first + 1)
     return step * np.arange(first, last + 1)

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""``psmlearn report``: one HTML file of a folder of results."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from psmlearn._cli._evaluate import _masks
+from psmlearn._cli._ledger import LEDGER_NAME, read_ledger
+from psmlearn._cli._options import NamedPath, quiet_option
+from psmlearn._cli._outputs import SAMPLE
+from psmlearn._cli._sources import fold_name
+from psmlearn._cli._terminal import Terminal, count, tell_some
+from psmlearn.io._paths import printable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from psmlearn.inspection._report_tables import Source
+
+_LABELS, _TABLE = "_labels.tif", "_nuclei.csv"
+_RUN = "run.json"
+_SIZES = "pixel_sizes"
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a run wrote of one image."""
+
+    name: str
+    labels: Path
+    table: Path | None
+    # Path of the image, SAMPLE, or None where that is not known.
+    source: str | None
+
+    @property
+    def shown_name(self) -> str:
+        if self.source in (None, SAMPLE):
+            return self.name
+        return os.path.basename(str(self.source))
+
+
+@click.command()
+@click.argument("folder", type=NamedPath(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--truth",
+    type=NamedPath(exists=True, file_okay=False, path_type=Path),
+    help="Folder of true label images, found by the names of the images: adds scores.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=NamedPath(dir_okay=False, path_type=Path),
+    help="File to write, ending in .html.  [default: report.html in FOLDER]",
+)
+@click.option(
+    "--max-size",
+    type=click.FloatRange(min=1),
+    default=100.0,
+    show_default=True,
+    help="Megabytes that the file keeps to; pictures are made smaller to meet it.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file.")
+@quiet_option
+def report(
+    folder: Path,
+    truth: Path | None,
+    output: Path | None,
+    max_size: float,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Write one HTML file of the results in FOLDER, which segment or apply wrote.
+
+    It shows counts, densities, histograms, unusual nuclei, warnings, and each image
+    with outlines that can be zoomed into. The file holds all that it shows and loads
+    nothing, so that it can be sent. Images are looked up where they were; the labels
+    of one that is gone are shown alone.
+
+    \b
+    Examples:
+      psmlearn report results/
+      psmlearn report results/ --truth masks/ --output scored.html
+    """
+    from psmlearn.inspection._report import write_report
+
+    terminal = Terminal()
+    with terminal.listening(messages=False), terminal.plain_errors():
+        target = folder / "report.html" if output is None else output
+        _check_target(target, overwrite=overwrite)
+        run = _read_run(folder)
+        results = _find_results(folder, terminal)
+        true = _find_truth(results, truth, terminal)
+        sources = [
+            _as_source(index, result, run, true.get(result.name))
+            for index, result in enumerate(results)
+        ]
+        with _progress(len(sources), quiet=quiet) as watch:
+            records = write_report(
+                target,
+                sources,
+                parameters=run,
+                title=f"{count(len(sources), 'image')} in {folder.resolve().name}",
+                max_bytes=int(max_size * 1e6),
+                watch=watch,
+            )
+        n_nuclei = sum(record.n_nuclei for record in records)
+        n_warned = sum(bool(record.findings) for record in records)
+        nuclei = count(n_nuclei, "nucleus", "nuclei")
+        images = count(len(records), "image")
+        terminal.say(f"{nuclei} in {images}, warnings on {n_warned}")
+        terminal.say(f"written to {target}")
+
+
+def _check_target(target: Path, *, overwrite: bool) -> None:
+    """Refuse a file that cannot be written, or may not be replaced."""
+    told = printable(str(target))
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--output {told!r} has to end in .html.")
+    if os.path.lexists(target) and not overwrite:
+        raise FileExistsError(f"{told!r} is there; --overwrite replaces it.")
+
+
+def _read_run(folder: Path) -> dict[str, Any] | None:
+    """Read what a run wrote of itself; None where it wrote nothing."""
+    try:
+        text = (folder / _RUN).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        run = json.loads(text)
+    except (ValueError, RecursionError):
+        run = None
+    if not isinstance(run, dict):
+        told = printable(str(folder / _RUN))
+        raise ValueError(f"{told!r} is no JSON object; move it away.")
+    return run
+
+
+def _find_results(folder: Path, terminal: Terminal) -> list[_Result]:
+    """List the images whose results lie in a folder, by name.
+
+    Raises
+    ------
+    click.UsageError
+        If there are none.
+    """
+    ledger = read_ledger(folder)
+    results, changed = [], []
+    for labels in sorted(folder.glob(f"*{_LABELS}")):
+        if labels.name not in ledger:
+            continue
+        record = ledger.match(str(labels), labels.name)
+        if record is None:
+            changed.append(labels.name)
+            continue
+        name = labels.name.removesuffix(_LABELS)
+        table: Path | None = folder / (name + _TABLE)
+        if table is not None and not (table.name in ledger and table.is_file()):
+            table = None
+        source = record.source
+        if source is not None and source != SAMPLE:
+            source = os.path.normpath(os.path.join(os.path.realpath(folder), source))
+        results.append(_Result(name, labels, table, source))
+    if changed:
+        terminal.say(
+            f"left out, changed since psmlearn wrote them: {tell_some(changed)}",
+            err=True,
+        )
+    if not results:
+        raise click.UsageError(
+            f"{printable(str(folder))!r} holds no results: no label images that "
+            f"{LEDGER_NAME} lists. Name a folder that `psmlearn segment` or `psmlearn "
+            "apply` wrote."
+        )
+    terminal.know(result.shown_name for result in results)
+    return results
+
+
+def _find_truth(
+    results: list[_Result], truth: Path | None, terminal: Terminal
+) -> dict[str, str]:
+    """Return the path of the true label image of each result that has one."""
+    if truth is None:
+        return {}
+    masks = _masks(truth)
+    found = {}
+    for result in results:
+        for name in (Path(result.shown_name).stem, result.name):
+            if fold_name(name) in masks:
+                found[result.name] = masks[fold_name(name)]
+                break
+    alone = [result.shown_name for result in results if result.name not in found]
+    if not found:
+        raise click.UsageError(
+            f"No mask in {printable(str(truth))!r} has the name of an image: there are "
+            f"{tell_some(masks) or 'none'}, and images {tell_some(alone)}."
+        )
+    if alone:
+        terminal.say(f"not scored, without truth: {tell_some(alone)}", err=True)
+    return found
+
+
+def _as_source(
+    index: int, result: _Result, run: Mapping[str, Any] | None, truth: str | None
+) -> Source:
+    """Put together what is known of an image."""
+    from psmlearn.datasets import load_sample_image
+    from psmlearn.inspection._report_tables import Source
+
+    image: np.ndarray | str | None = result.source
+    if result.source == SAMPLE:
+        image = load_sample_image()
+    size = _size_of_run(run, result)
+    is_assumed = size is None
+    if size is None:
+        size = _size_of_labels(result)
+    if size is None and result.table is not None:
+        size = _size_of_table(result)
+    return Source(
+        index,
+        result.shown_name,
+        image,
+        str(result.labels),
+        None if result.table is None else str(result.table),
+        truth,
+        size,
+        is_assumed,
+    )
+
+
+def _size_of_run(run: Mapping[str, Any] | None, result: _Result) -> float | None:
+    """Look up the pixel size that a run says it used."""
+    sizes = None if run is None else run.get(_SIZES)
+    if isinstance(sizes, int | float):
+        return _plausible(sizes)
+    if not isinstance(sizes, Mapping):
+        return None
+    for key in (result.source, result.shown_name, result.name):
+        value = sizes.get(key)
+        if isinstance(value, Mapping):
+            value = next((v for v in value.values() if _plausible(v) is not None), None)
+        if _plausible(value) is not None:
+            return _plausible(value)
+    return None
+
+
+def _plausible(value: Any) -> float | None:
+    from psmlearn._parameters import check_pixel_size
+
+    try:
+        return check_pixel_size(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _size_of_labels(result: _Result) -> float | None:
+    """Read the pixel size that was written into the label image."""
+    from psmlearn.io import read_pixel_size
+
+    try:
+        return read_pixel_size(result.labels)
+    except ValueError:
+        return None
+
+
+def _size_of_table(result: _Result) -> float | None:
+    """Tell the pixel size from the areas of nuclei in micrometres and in pixels."""
+    import numpy as np
+
+    from psmlearn.inspection._columns import canonical
+    from psmlearn.inspection._report_tables import read_table
+    from psmlearn.io import read_labels
+
+    table = canonical(read_table(str(result.table)))
+    if "area_um2" not in table or not len(table["label"]):
+        return None
+    labels = read_labels(result.labels)
+    ids = labels[..., 0] if labels.ndim == 3 else labels
+    numbers, n_pixels = np.unique(ids[ids > 0], return_counts=True)
+    areas = dict(zip(table["label"].tolist(), table["area_um2"].tolist(), strict=True))
+    ratios = [
+        areas[number] / n
+        for number, n in zip(numbers.tolist(), n_pixels.tolist(), strict=True)
+        if number in areas
+    ]
+    if not ratios:
+        return None
+    # As it was given: areas are rounded in the last digits.
+    return _plausible(float(f"{np.sqrt(np.median(ratios)):.6g}"))
+
+
+@contextmanager
+def _progress(n_images: int, *, quiet: bool) -> Iterator[Any]:
+    """Show how far it is, where somebody looks."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    with click.progressbar(length=n_images, label="images", file=sys.stderr) as bar:
+        yield lambda: bar.update(1)
