@@ -50,7 +50,10 @@ from sklearn.pipeline import Pipeline
 
 labeler = Pipeline(
     [
-        ("maps", SelfActivationMapper(max_epochs=1)),
+        (
+            "maps",
+            SelfActivationMapper(max_epochs=2, steps_per_epoch=60, patch_size=64),
+        ),
         ("clusters", SemanticClusterer(pixel_size=data.pixel_size, unsure="unknown")),
     ]
 )
@@ -62,9 +65,9 @@ segmenter = NucleiSegmenter(
     min_prominence=0.45,
     max_epochs=5,
     steps_per_epoch=20,
-    batch_size=4,
     patch_size=128,
     early_stopping=False,
+    appearance_randomisation=0.0,
 )
 model = PseudoLabelSegmenter(labeler, segmenter, random_state=0)
 model.fit(data.images)
