@@ -9,8 +9,8 @@ alone can be misleading.
 """
 
 # %%
-# Six faults
-# ----------
+# Five faults
+# -----------
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -62,8 +62,8 @@ for ax, (name, mask) in zip(axes.flat, spoilt.items(), strict=True):
 plt.show()
 
 # %%
-# Six faults, five scores
-# -----------------------
+# Five faults, five scores
+# ------------------------
 # Dice hardly notices merged and halved nuclei: it sees pixels, not objects. F1 of
 # objects counts a nucleus as right whether its outline is exact or just above the
 # threshold; detection F1 forgives any outline whose centre is near. AJI and PQ
@@ -89,6 +89,8 @@ for (row, column), value in np.ndenumerate(table):
 ax.set_xticks(range(len(scores)), list(scores))
 ax.set_yticks(range(len(spoilt)), list(spoilt))
 plt.show()
+
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # Nothing to find
