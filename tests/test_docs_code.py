@@ -225,7 +225,7 @@ def _marked(page: Path):
     return pytest.param(page, marks=marks, id=_name(page))
 
 
-@pytest.mark.parametrize("page", map(_marked, _with_python(PAGES)))
+@pytest.mark.parametrize("page", [_marked(page) for page in _with_python(PAGES)])
 def test_python_blocks_run(page, namespace):
     n_run = 0
     for block in _blocks(page):
