@@ -123,5 +123,5 @@ oracles: $(READY)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis demo
-	rm -rf docs/_build docs/auto_examples docs/generated benchmarks/.asv
+	rm -rf docs/_build docs/auto_examples docs/generated docs/commands benchmarks/.asv
 	find psmlearn tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

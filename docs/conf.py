@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 import warnings
+from pathlib import Path
 
 from sphinx.util.inspect import stringify_signature
 from sphinx.util.typing import stringify_annotation
@@ -13,6 +15,7 @@ from sphinx_gallery.sorting import ExplicitOrder
 
 import psmlearn
 
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 project = "psmlearn"
@@ -21,6 +24,7 @@ copyright = "2026, psmlearn developers"  # noqa: A001
 version = release = psmlearn.__version__
 
 extensions = [
+    "command_pages",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -38,6 +42,8 @@ autosummary_generate = True
 # A signature that does not fit one line has a line for each parameter.
 python_maximum_signature_line_length = 100
 python_trailing_comma_in_multi_line_signatures = False
+# The list of what is on a page names methods without their class, which is its title.
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
@@ -48,11 +54,14 @@ sphinx_gallery_conf = {
     "subsection_order": ExplicitOrder(
         [
             "../examples/segmentation",
-            "../examples/ki67",
-            "../examples/activation",
+            "../examples/preprocessing",
             "../examples/cluster",
+            "../examples/activation",
+            "../examples/ki67",
             "../examples/weak_labels",
             "../examples/metrics",
+            "../examples/inspection",
+            "../examples/files",
         ]
     ),
     "within_subsection_order": "FileNameSortKey",
@@ -60,6 +69,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "remove_config_comments": True,
     "show_memory": False,
+    "write_computation_times": False,
     "abort_on_example_error": True,
 }
 
@@ -67,8 +77,15 @@ html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_title = "psmlearn"
 html_show_sourcelink = False
+html_sidebars = {page: [] for page in ("index", "install", "first_steps")}
+html_css_files = ["psmlearn.css"]
 html_theme_options = {
     "navigation_with_keys": False,
+    "header_links_before_dropdown": 8,
+    "navbar_align": "left",
+    "navbar_persistent": ["search-button"],
+    "navigation_depth": 3,
+    "show_toc_level": 1,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],

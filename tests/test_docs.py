@@ -4,18 +4,27 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 import psmlearn
+from psmlearn._cli import main
 
 ROOT = Path(psmlearn.__file__).parents[1]
 API = ROOT / "docs" / "api.rst"
 CONF = ROOT / "docs" / "conf.py"
 EXAMPLES = ROOT / "examples"
-PROSE = sorted([*(ROOT / "docs").glob("*.rst"), *EXAMPLES.glob("*/plot_*.py")])
+PROSE = sorted(
+    [
+        *(ROOT / "docs").glob("*.rst"),
+        *(ROOT / "docs" / "guide").glob("*.rst"),
+        *EXAMPLES.glob("*/plot_*.py"),
+    ]
+)
 MODULES = [
     "psmlearn",
     *(f"psmlearn.{room}" for room in psmlearn._SUBMODULES),
@@ -69,11 +78,68 @@ def test_every_folder_of_examples_is_in_the_gallery():
     assert all((path / "GALLERY_HEADER.rst").is_file() for path in folders)
 
 
+def _command_pages():
+    """Load the extension of Sphinx, which needs no Sphinx before it is set up."""
+    path = ROOT / "docs" / "_ext" / "command_pages.py"
+    spec = importlib.util.spec_from_file_location("command_pages", path)
+    assert spec is not None and spec.loader is not None
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    return pages
+
+
+def test_there_is_a_page_for_each_command():
+    """What ``--help`` tells is on the page: usage, text, and every option."""
+    pages = _command_pages()
+    found = pages.commands(main)
+    assert set(found) == {f"psmlearn {name}" for name in main.commands}
+    for name, command in found.items():
+        page = pages.render(name, command)
+        assert page.startswith(f"{name}\n===")
+        for option in (
+            each for each in command.params if isinstance(each, click.Option)
+        ):
+            assert f"{option.opts[-1]}" in page
+            words = re.findall(r"\w+", option.help or "")
+            assert all(word in page for word in words), (name, option.name)
+        for word in re.findall(r"\w+", command.help or ""):
+            assert word in page.replace("\\", ""), (name, word)
+
+
+def test_pages_of_commands_follow_the_commands(tmp_path):
+    pages = _command_pages()
+
+    @click.group()
+    def tool(): ...
+
+    @tool.command()
+    @click.option("--size", default=3, show_default=True, help="How many *stars*.")
+    def shine(size):
+        """Shine by `size` of a_b.
+
+        \b
+        Examples:
+          psmlearn shine --size 4
+        """
+
+    tool.add_command(click.Command("old", help="Gone soon."))
+    pages.write_pages(tmp_path, tool)
+    assert sorted(page.name for page in tmp_path.iterdir()) == ["old.rst", "shine.rst"]
+    text = (tmp_path / "shine.rst").read_text(encoding="utf-8")
+    assert ".. option:: --size INTEGER\n\n   How many \\*stars\\*." in text
+    assert "[default: 3]" in text
+    assert "Shine by ``size`` of a\\_b." in text
+    assert ".. code-block:: console\n\n   $ psmlearn shine --size 4" in text
+    del tool.commands["old"]
+    pages.write_pages(tmp_path, tool)
+    assert [page.name for page in tmp_path.iterdir()] == ["shine.rst"]
+
+
 @pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
 def test_what_prose_points_at_is_there(page):
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r":(?:class|func):`~?(psmlearn[\w.]*)`", text):
         module, _, name = target.rpartition(".")
         assert hasattr(importlib.import_module(module), name), target
-    for target in re.findall(r"<auto_examples/([\w/]+)>", text):
+    for target in re.findall(r"</?auto_examples/([\w/]+)>", text):
         assert (EXAMPLES / f"{target}.py").is_file(), target

@@ -5,9 +5,9 @@ What the maps show, by pretext and layer
 
 A self-activation map asks a network that was trained without labels which pixels its
 answer came from. What the network was asked (its *pretext*) and the layer at which it
-is asked decide what the map shows. The images are synthetic, so each map can be
-compared with the true nuclei by the area under the ROC curve over pixels: 0.5 is no
-better than chance.
+is asked decide what the map shows. The fields of H&E are real, and their true nuclei
+known, so each map can be compared with them by the area under the ROC curve over
+pixels: 0.5 is no better than chance.
 """
 
 # %%
@@ -17,17 +17,17 @@ import matplotlib.pyplot as plt
 from sklearn.metrics import roc_auc_score
 
 from psmlearn import SelfActivationMapper
-from psmlearn.datasets import make_nuclei
+from psmlearn.datasets import load_sample_images
 from psmlearn.inspection import ActivationMapDisplay, SegmentationDisplay
 
-data = make_nuclei(n_images=2, shape=(192, 192), random_state=0)
+data = load_sample_images()
 image, truth = data.images[0], data.masks[0] > 0
 SMALL = {
     "network": "resnet18",
     "max_epochs": 2,
     "steps_per_epoch": 10,
     "batch_size": 8,
-    "patch_size": 64,
+    "patch_size": 96,
     "output": "maps",
     "random_state": 0,
 }
@@ -58,7 +58,7 @@ def draw_map(ax, name, *, pretext="mean_value", layer="layer1", method="gradcam"
 # order.
 
 PRETEXTS = ["mean_value", "similarity", "contrastive", "rotation", "simsiam"]
-figure, axes = plt.subplots(2, 3, figsize=(10, 7), layout="constrained")
+figure, axes = plt.subplots(2, 3, figsize=(11, 6.4), layout="constrained")
 SegmentationDisplay.from_predictions(
     image, data.masks[0], ax=axes.flat[0], title="image, true nuclei"
 )
@@ -74,7 +74,7 @@ plt.show()
 # it.
 
 layers = ["layer1", "layer2", "layer3", "layer4"]
-figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(13, 3.1), layout="constrained")
 for ax, layer in zip(axes, layers, strict=True):
     draw_map(ax, layer, layer=layer)
 plt.show()
@@ -88,7 +88,7 @@ plt.show()
 # they carry nearly all of the gradient, which is why ``layercam`` shows a grid of dots.
 
 methods = ["gradcam", "layercam", "gradcam++", "eigencam"]
-figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(13, 3.1), layout="constrained")
 for ax, method in zip(axes, methods, strict=True):
     draw_map(ax, method, method=method)
 plt.show()

@@ -98,3 +98,4 @@ SegmentationDisplay.from_predictions(
     title="found (yellow) over true (cyan)",
 )
 plt.show()
+# sphinx_gallery_thumbnail_number = 2

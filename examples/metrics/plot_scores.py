@@ -74,5 +74,5 @@ for name in ("outline", "stability", "silhouette"):
     print(f"{name}: rank correlation with AJI {rank.statistic:.2f}")
 
 # %%
-# On real images the agreement is looser: :doc:`/model_selection` has the figures, and
+# On real images the agreement is looser: :doc:`/guide/model_selection` has figures and
 # says how far to trust them.
