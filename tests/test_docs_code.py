@@ -265,6 +265,7 @@ def _parse(words: list[str]) -> None:
 def any_path(monkeypatch):
     """Let paths pass that are not there."""
     monkeypatch.setattr(click.Path, "convert", lambda self, value, *_: value)
+    monkeypatch.setattr("psmlearn._cli._config.read_config", lambda path: ({}, {}))
 
 
 def _check_command(words: list[str], extras: set[str], targets: set[str]) -> None:
@@ -305,7 +306,6 @@ def test_commands_are_understood(page, any_path, capsys):
 def test_examples_of_help_are_understood(name, any_path):
     lines = (main.commands[name].help or "").replace("\\\n", " ").splitlines()
     examples = [line.split() for line in lines if line.strip().startswith("psmlearn ")]
-    assert examples, f"psmlearn {name} --help shows no example"
+    assert any(words[1] == name for words in examples), f"{name} --help has no example"
     for words in examples:
-        assert words[1] == name
         _parse(words[1:])
