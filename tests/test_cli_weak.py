@@ -41,6 +41,10 @@ def small(monkeypatch):
         chain = "segmenter" in made[-1].get_params(deep=False)
         for part in (made[-1].labeler, made[-1].segmenter) if chain else made[-1:]:
             part.set_params(**SMALL, patch_size=32)
+        if chain:
+            made[-1].segmenter.set_params(
+                early_stopping=False, steps_per_epoch=1, batch_size=2, tile_size=64
+            )
         return made[-1]
 
     monkeypatch.setattr(_weak, "_make_model", make)
@@ -204,7 +208,8 @@ def test_a_segmenter_learns_the_regions(small, images, labels, tmp_path):
     kept = load_model(model)
     (expected,) = kept.predict([images / "s1.tif"])
     assert_array_equal(read_labels(out / "s1_labels.tif"), expected)
-    done = run(images, "-m", model, "-o", tmp_path / "b", command="apply")
+    one = images / "s1.tif"
+    done = run(one, "-m", model, "-o", tmp_path / "b", command="apply")
     assert done.exit_code == 0, done.output
     assert_array_equal(read_labels(tmp_path / "b" / "s1_labels.tif"), expected)
     mapper = kept.labeler_
