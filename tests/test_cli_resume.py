@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.testing import assert_array_equal
 from skimage.io import imsave
+from small_estimators import TinyBackbone, TinyPixelNetwork
 
 import psmlearn
 from psmlearn import _cli, load_model
@@ -25,10 +26,12 @@ from psmlearn._cli._terminal import Terminal
 from psmlearn._engine import _train
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import read_labels
+from psmlearn.networks import register_network
 from psmlearn.segmentation import _defaults
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SMALL = {"steps_per_epoch": 3, "batch_size": 2, "patch_size": 32}
+NETWORKS = {"NucleiSegmenter": "resume_pixels", "SelfActivationMapper": "resume_maps"}
 SHORT = ("--max-epochs", "2", "--device", "cpu", "--pixel-size", "0.5")
 
 
@@ -46,9 +49,11 @@ def run(*arguments):
 @pytest.fixture
 def small_training(monkeypatch):
     """Make trainings small; the returned function breaks them off after some steps."""
-    for name in ("NucleiSegmenter", "SelfActivationMapper"):
+    register_network("resume_pixels", TinyPixelNetwork)
+    register_network("resume_maps", TinyBackbone)
+    for name, network in NETWORKS.items():
         real = getattr(_defaults, name)
-        own = SMALL | ({"min_prominence": 0.0} if name[0] == "N" else {})
+        own = SMALL | {"network": network}
         monkeypatch.setattr(
             _defaults,
             name,

@@ -176,9 +176,20 @@ ODD = [
 
 @POSIX
 @pytest.mark.parametrize(
-    "stem", [*ODD, os.fsdecode(b"M\xfcller"), os.fsdecode(b"\xff")]
+    ("stem", "classes"),
+    [
+        pytest.param(
+            stem,
+            classes,
+            # Of the sweep a few in the plain suite.
+            marks=[] if place % 4 == (0 if classes else 2) else [pytest.mark.slow],
+        )
+        for classes in (None, "ki67")
+        for place, stem in enumerate(
+            [*ODD, os.fsdecode(b"M\xfcller"), os.fsdecode(b"\xff")]
+        )
+    ],
 )
-@pytest.mark.parametrize("classes", [None, "ki67"])
 def test_odd_names_have_results_and_are_safe_to_show(
     model, images, tmp_path, stem, classes
 ):

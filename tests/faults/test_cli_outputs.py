@@ -55,23 +55,35 @@ def put_fifo(path):
     os.mkfifo(path)
 
 
+KINDS_IN_THE_WAY = [
+    *((f"b_{kind}", None) for kind in KINDS),
+    *((f"c_{kind}", "ki67") for kind in KINDS_OF_CLASSES),
+    ("labelling_index.csv", "ki67"),
+    ("run.json", None),
+]
+PUTS = [
+    (put_text, "not written by psmlearn"),
+    (put_folder, "a folder"),
+    (put_link, "no regular file"),
+    (put_dead_link, "no regular file"),
+    (put_fifo, "no regular file"),
+]
+
+
 @pytest.mark.parametrize(
-    ("put", "why"),
+    ("put", "why", "kind", "classes"),
     [
-        (put_text, "not written by psmlearn"),
-        (put_folder, "a folder"),
-        pytest.param(put_link, "no regular file", marks=POSIX),
-        pytest.param(put_dead_link, "no regular file", marks=POSIX),
-        pytest.param(put_fifo, "no regular file", marks=POSIX),
-    ],
-)
-@pytest.mark.parametrize(
-    ("kind", "classes"),
-    [
-        *((f"b_{kind}", None) for kind in KINDS),
-        *((f"c_{kind}", "ki67") for kind in KINDS_OF_CLASSES),
-        ("labelling_index.csv", "ki67"),
-        ("run.json", None),
+        pytest.param(
+            *put,
+            *kind,
+            # Of the sweep one in five in the plain suite.
+            marks=[
+                *([] if (i + j) % 5 == 0 else [pytest.mark.slow]),
+                *([] if i < 2 else [POSIX]),
+            ],
+        )
+        for i, put in enumerate(PUTS)
+        for j, kind in enumerate(KINDS_IN_THE_WAY)
     ],
 )
 def test_what_is_not_ours_is_refused_before_training(

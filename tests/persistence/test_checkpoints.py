@@ -158,7 +158,17 @@ def _assert_equal(first, second):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", CASES)
+# What others show, too, with smaller networks.
+SLOW = {"segmenter", "detector", "regions", "mapper", "rounds"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name in CASES
+    ],
+)
 def test_broken_off_training_goes_on_bit_by_bit(name, tmp_path, monkeypatch):
     estimator, fit = CASES[name]
     unbroken = fit(clone(estimator))
