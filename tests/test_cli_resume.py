@@ -239,6 +239,26 @@ def test_apply_adds_images_that_have_come(small_training, folder, tmp_path):
     assert results_of(out) == after
 
 
+def test_an_image_that_has_changed_is_done_again(small_training, folder, tmp_path):
+    model, out = tmp_path / "m.psm", tmp_path / "out"
+    small_training(-1)
+    assert run("train", folder, "--model", model, *SHORT).exit_code == 0
+    options = ["--model", model, "-o", out, "--pixel-size", "0.5", "--resume"]
+    assert run("apply", folder, *options).exit_code == 0
+    before = results_of(out)
+    (folder / "b.png").write_bytes((folder / "c.png").read_bytes())
+    done = run("apply", folder, *options)
+    assert done.exit_code == 1 and "b_labels.tif (of an earlier run)" in done.output
+    done = run("apply", folder, *options, "--overwrite")
+    assert done.exit_code == 0, done.output
+    assert "2 images of 3 were done before" in done.output
+    after = results_of(out)
+    assert after["b_labels.tif"] == after["c_labels.tif"]
+    assert {n: after[n] for n in before if n[0] != "b"} == {
+        n: before[n] for n in before if n[0] != "b"
+    }
+
+
 def test_missing_files_of_a_finished_image_are_made_again(
     small_training, folder, tmp_path
 ):

@@ -38,12 +38,17 @@ def small(monkeypatch):
 
     def make(*given):
         made.append(real(*given))
-        chain = "segmenter" in made[-1].get_params(deep=False)
-        for part in (made[-1].labeler, made[-1].segmenter) if chain else made[-1:]:
-            part.set_params(**SMALL, patch_size=32)
-        if chain:
-            made[-1].segmenter.set_params(
-                early_stopping=False, steps_per_epoch=1, batch_size=2, tile_size=64
+        mapper, segmenter = made[-1], None
+        if "segmenter" in made[-1].get_params(deep=False):
+            mapper, segmenter = made[-1].labeler, made[-1].segmenter
+        mapper.set_params(**SMALL, base_channels=4)
+        if segmenter is not None:
+            segmenter.set_params(
+                early_stopping=False,
+                steps_per_epoch=1,
+                batch_size=2,
+                patch_size=32,
+                tile_size=64,
             )
         return made[-1]
 

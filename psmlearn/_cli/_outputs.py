@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -74,6 +75,7 @@ class OutputFolder:
         # What this run is known by, once that is clear.
         self.run: str | None = None
         self._keeps: frozenset[str] = frozenset()
+        self._contents: dict[str, str] = {}
 
     def __enter__(self) -> OutputFolder:
         with ExitStack() as stack:
@@ -110,7 +112,11 @@ class OutputFolder:
         return fitting
 
     def look(
-        self, files: Mapping[str, str | None], images: Iterable[str], run: str
+        self,
+        files: Mapping[str, str | None],
+        images: Iterable[str],
+        run: str,
+        contents: Mapping[str, str] | None = None,
     ) -> set[str]:
         """Learn what this run is about; return those of its files that are done.
 
@@ -123,12 +129,22 @@ class OutputFolder:
             All images of this run.
         run : str
             What this run is known by: files of the same are there already.
+        contents : mapping of str to str, default=None
+            Checksums of images: one that has changed since is not done.
         """
         self._inputs = _Files(images)
         places = {self._relative(source) for source in files.values() if source}
         self._sources = {place for place in places if place}
         self.run = run
+        self._contents = dict(contents or {})
         return {name for name, source in files.items() if self._is_done(name, source)}
+
+    def _run_of(self, source: str | None) -> str | None:
+        """Return what the results of an image as it is now are known by."""
+        content = None if source is None else self._contents.get(source)
+        if self.run is None or content is None:
+            return self.run
+        return hashlib.sha256(f"{self.run} {content}".encode()).hexdigest()[:32]
 
     def _is_done(self, name: str, source: str | None) -> bool:
         path = str(self.path / name)
@@ -137,7 +153,7 @@ class OutputFolder:
         if os.path.islink(path):
             return False
         record = self._ledger.match(path, name)
-        if record is None or record.run != self.run:
+        if record is None or record.run != self._run_of(source):
             return False
         return source is None or record.source == self._relative(source)
 
@@ -192,7 +208,7 @@ class OutputFolder:
         record = self._ledger.match(path, name)
         if record is None:
             return "changed since psmlearn wrote it"
-        if self.resume and self.run is not None and record.run == self.run:
+        if self.resume and self.run is not None and record.run == self._run_of(source):
             return None
         if name in self._keeps:
             return None
@@ -246,7 +262,7 @@ class OutputFolder:
         place = self._relative(source)
         if place is None:
             place = "\0".join(sorted(self._sources))
-        record = Record(name, size, digest(temporary), place, self.run)
+        record = Record(name, size, digest(temporary), place, self._run_of(source))
         if self._ledger.add(record):
             write_record(self._descriptor, record)
 

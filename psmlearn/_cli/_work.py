@@ -133,7 +133,10 @@ class Work:
         targets: dict[str, str | None] = {
             file: job.path for job in self.jobs for file in job.files
         }
-        finished = self.folder.look({**targets, **shared}, paths, identity.name)
+        contents = {j.path: j.stamp.sha256 for j in self.jobs if j.stamp is not None}
+        finished = self.folder.look(
+            {**targets, **shared}, paths, identity.name, contents
+        )
         if self.folder.resume:
             self.done = {j.name for j in self.jobs if finished.issuperset(j.files)}
         wanted: dict[str, str | None] = {
