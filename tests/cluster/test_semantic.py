@@ -369,7 +369,8 @@ def test_grid_search_and_pipeline(bunch, stacked):
     )
 
 
-def test_progress_bar(images, capsys):
+def test_progress_bar(images, capsys, monkeypatch):
+    monkeypatch.setattr("psmlearn._progress._DELAY", 0)  # not of what takes seconds
     SemanticClusterer(verbose=1, random_state=0).fit(images)
     assert "SemanticClusterer" in capsys.readouterr().err
     SemanticClusterer(random_state=0).fit(images)
