@@ -171,7 +171,9 @@ def namespace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in TRAINED:
         cls = getattr(psmlearn, name)
-        monkeypatch.setattr(cls, "fit", _short(cls.fit))
+        for method in ("fit", "fit_predict", "fit_transform", "partial_fit"):
+            if hasattr(cls, method):
+                monkeypatch.setattr(cls, method, _short(getattr(cls, method)))
     monkeypatch.setattr(_maps, "_N_CROPS", 2)
     monkeypatch.setattr(_mapper, "_N_SAMPLE", 4)
     tiny = {"resnet18": _TinyBackbone, "unet": partial(networks.UNet, base_channels=2)}
