@@ -272,7 +272,10 @@ def run_on_synthetic_images(folder, *arguments, **options):
 
 
 def test_it_trains_on_the_images_and_finds_nuclei(small_training, tmp_path):
-    data, out, output = run_on_synthetic_images(tmp_path)
+    (tmp_path / "one.toml").write_text("[chain]\nn_rounds = 1\n")
+    data, out, output = run_on_synthetic_images(
+        tmp_path, "--config", tmp_path / "one.toml"
+    )
     assert small_training() == ["NucleiSegmenter", "SelfActivationMapper"]
     labels = read_labels(out / "0_labels.tif")
     found, true = labels > 0, data.masks[0] > 0
