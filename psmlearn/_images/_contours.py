@@ -16,6 +16,13 @@ from scipy import ndimage as ndi
 from psmlearn._images._ellipses import fit_ellipses, moment_sums
 from psmlearn._images._instances import relabel, remove_small
 from psmlearn._images._lengths import within_image
+from psmlearn._images._prominence import (
+    SIDES,
+    Neighbourhood,
+    inner_edge,
+    measure_objects,
+    ring_reach,
+)
 from psmlearn._images._sizes import (
     NUCLEUS_DIAMETER,
     ONE_STAIN_TOO_WIDE,
@@ -27,20 +34,16 @@ from psmlearn._images._splitting import grow_from_peaks
 __all__ = [
     "ComponentTree",
     "ContourObjects",
-    "Neighbourhood",
     "component_tree",
     "contour_objects",
     "find_diameter",
-    "inner_edge",
-    "prominence",
 ]
 
 # All below was chosen on the 15 odd-numbered training images of MoNuSeg.
 # Levels go up by one part each, from pale counterstain to nearly black.
 _LOWEST, _HIGHEST, _N_LEVELS = 0.05, 1.4, 48
-# In typical diameters: radius of the opening, reach of the ring around an object, side
-# of the three running means that are a neighbourhood.
-_OPENING, _RING, _NEIGHBOURHOOD = 0.2, 0.25, 15.0
+# In typical diameters: radius of the opening.
+_OPENING = 0.2
 # In squares of the typical diameter.
 _SMALLEST, _LARGEST, _LARGEST_HOLE = 0.15, 6.25, 2.25
 # A gradient as steep as outlines are, in root mean squares of the neighbourhood.
@@ -52,13 +55,9 @@ _LEAST_QUALITY = 0.3
 _SUPPORT = 0.5
 # Parts of the neighbourhood's means that an object's area, contrast and gradient reach.
 _LEAST_AREA, _LEAST_CONTRAST, _LEAST_GRADIENT = 0.15, 0.45, 0.4
-# Of finished objects: deviation of the gradient in diameters, least share of what is
-# usual that counts.
-_SLOPE, _LEAST_SHARE = 0.035, 1e-3
 # An inner boundary counts fewer pixels than the outline's length.
 _PIXELS_PER_LENGTH = 1.1
 _N_BINS, _BINS_PER_STEEP = 12, 8
-_COARSE = 8
 # Objects of fewer pixels across are not looked at, at half the resolution.
 _SMALLEST_TO_HALVE = 8.0
 
@@ -216,18 +215,12 @@ def open_levels(levels: np.ndarray, radius: int) -> np.ndarray:
     for extreme in (np.minimum, np.maximum):
         for _ in range(radius):
             before, levels = levels, levels.copy()
-            for here, there in _SIDES:
+            for here, there in SIDES:
                 extreme(levels[here], before[there], out=levels[here])
     return levels
 
 
 # Places of pixels, and of their neighbours below, above, right and left.
-_SIDES = (
-    (np.s_[:-1], np.s_[1:]),
-    (np.s_[1:], np.s_[:-1]),
-    (np.s_[:, :-1], np.s_[:, 1:]),
-    (np.s_[:, 1:], np.s_[:, :-1]),
-)
 
 
 def contour_objects(
@@ -292,7 +285,7 @@ def contour_objects(
     ids[chosen] = np.arange(1, len(chosen) + 1)
     labels = np.append(np.where(owner >= 0, ids[owner], 0), 0)[tree.node]
     labels = labels.reshape(height.shape).astype(np.int32)
-    reach = max(1, round(_RING * diameter))
+    reach = ring_reach(diameter)
     kept, contrast = _stand_out(labels, height, gradient, around, reach, min_contrast)
     labels = np.where(kept[labels], labels, 0)
     parts = _split(labels, diameter)
@@ -335,53 +328,6 @@ def find_diameter(
     return diameter * nuclear_zoom(found, step, too_wide=ONE_STAIN_TOO_WIDE)
 
 
-class Neighbourhood:
-    """Means over wide surroundings, on a coarse grid."""
-
-    def __init__(self, shape: tuple[int, ...], diameter: float) -> None:
-        self.shape = shape
-        self.side = max(1, round(_NEIGHBOURHOOD * diameter / _COARSE)) | 1
-
-    def mean(self, plane: np.ndarray) -> np.ndarray:
-        """Return the mean around each pixel."""
-        padding = [(0, -side % _COARSE) for side in self.shape]
-        padded = np.pad(plane, padding, mode="edge")
-        height, width = (side // _COARSE for side in padded.shape)
-        blocks = padded.reshape(height, _COARSE, width, _COARSE).mean((1, 3))
-        return self._spread(self._blur(blocks))
-
-    def weighted(
-        self, rows: np.ndarray, columns: np.ndarray, weight: np.ndarray, *values
-    ) -> list[np.ndarray]:
-        """Return the weighted means of the values of points around each of them."""
-        shape = [-(-side // _COARSE) for side in self.shape]
-        place = rows.astype(int) // _COARSE, columns.astype(int) // _COARSE
-        sums = []
-        for value in (np.ones(len(weight)), *values):
-            grid = np.zeros(shape)
-            np.add.at(grid, place, weight * value)
-            sums.append(self._blur(grid)[place])
-        return [each / np.maximum(sums[0], 1e-12) for each in sums[1:]]
-
-    def _blur(self, blocks: np.ndarray) -> np.ndarray:
-        for _ in range(3):
-            blocks = ndi.uniform_filter(blocks, self.side, mode="reflect")
-        return blocks
-
-    def _spread(self, blocks: np.ndarray) -> np.ndarray:
-        """Interpolate from the middles of blocks to pixels."""
-        for axis, side in enumerate(self.shape):
-            n_blocks = blocks.shape[axis]
-            place = (np.arange(side) + 0.5) / _COARSE - 0.5
-            place = np.clip(place, 0, n_blocks - 1)
-            lower = np.minimum(place.astype(int), max(n_blocks - 2, 0))
-            part = np.expand_dims((place - lower).astype(np.float32), 1 - axis)
-            upper = np.minimum(lower + 1, n_blocks - 1)
-            low, high = (np.take(blocks, at, axis=axis) for at in (lower, upper))
-            blocks = low + part * (high - low)
-        return blocks
-
-
 def _judge(
     tree: ComponentTree,
     levels: np.ndarray,
@@ -420,7 +366,7 @@ def _outline_sums(
     it is added at its own node, and taken away where that neighbour's begins.
     """
     lowest = levels.copy()
-    for here, there in _SIDES:
+    for here, there in SIDES:
         np.minimum(lowest[here], levels[there], out=lowest[here])
     places = np.flatnonzero((lowest < levels).ravel())
     rows, columns = np.divmod(places, levels.shape[1])
@@ -455,56 +401,6 @@ def _share_below(histogram: np.ndarray, limit: np.ndarray) -> np.ndarray:
     return until[each, index] - own + own * (place - index)
 
 
-def prominence(
-    labels: np.ndarray, height: np.ndarray, *, diameter: float
-) -> np.ndarray:
-    """Tell how much objects stand out, as those around them usually do.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (height, width), int32
-        Objects 1..n.
-    height : ndarray of shape (height, width), float32
-        High in objects, such as an amount of stain.
-    diameter : float
-        Typical diameter of an object in pixels.
-
-    Returns
-    -------
-    prominence : ndarray of shape (n,), float64
-        In the order of ids: geometric mean of the object's area, of its mean height
-        above that of the ring around it, and of the gradient on its outline, each by
-        the mean of the neighbourhood, in which objects weigh by their area. About 1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from psmlearn._images._contours import prominence
-    >>> labels = np.zeros((60, 90), np.int32)
-    >>> for number, left in enumerate((10, 40, 70), start=1):
-    ...     labels[20:35, left:left + 15] = number
-    >>> height = np.choose(labels, [0, 1, 1, 0.1]).astype(np.float32)
-    >>> prominence(labels, height, diameter=15).round(1).tolist()
-    [1.3, 1.3, 0.3]
-    """
-    diameter = within_image(diameter, height.shape)
-    if not labels.any():
-        return np.empty(0)
-    gradient = ndi.gaussian_gradient_magnitude(height, max(0.5, _SLOPE * diameter))
-    measures, usual = _measures(
-        labels,
-        height,
-        gradient,
-        Neighbourhood(height.shape, diameter),
-        max(1, round(_RING * diameter)),
-    )
-    shares = [
-        np.maximum(each / np.maximum(mean, 1e-6), _LEAST_SHARE)
-        for each, mean in zip(measures, usual, strict=True)
-    ]
-    return np.prod(shares, axis=0) ** (1 / len(shares))
-
-
 def _stand_out(
     labels: np.ndarray,
     height: np.ndarray,
@@ -516,62 +412,13 @@ def _stand_out(
     """Tell which ids stand out (0 does not), and each object's contrast."""
     if not labels.any():
         return np.zeros(1, bool), np.empty(0)
-    measures, usual = _measures(labels, height, gradient, around, reach)
-    area, contrast, slope = measures
+    found = measure_objects(labels, height, gradient, reach)
+    area, contrast, slope = found.area, found.contrast, found.slope
+    usual = found.usual(around)
     kept = area >= _LEAST_AREA * usual[0]
     kept &= contrast >= np.maximum(_LEAST_CONTRAST * usual[1], min_contrast)
     kept &= slope >= _LEAST_GRADIENT * usual[2]
     return np.append(False, kept), contrast
-
-
-def _measures(
-    labels: np.ndarray,
-    height: np.ndarray,
-    gradient: np.ndarray,
-    around: Neighbourhood,
-    reach: int,
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return area, contrast and gradient of each object, and their usual values."""
-    n_ids = labels.max() + 1
-    flat = labels.ravel()
-    places = np.flatnonzero(flat)
-    own = flat[places]
-    area = np.bincount(own, minlength=n_ids)[1:]
-    rows, columns = np.divmod(places, labels.shape[1])
-    centre = [np.bincount(own, side, n_ids)[1:] / area for side in (rows, columns)]
-
-    def mean(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
-        count = np.bincount(ids, minlength=n_ids)[1:]
-        return np.bincount(ids, values, n_ids)[1:] / np.maximum(count, 1)
-
-    ring = _grown(labels, reach)
-    ring[labels > 0] = 0
-    outside = np.flatnonzero(ring)
-    contrast = mean(own, height.ravel()[places]) - mean(
-        ring.ravel()[outside], height.ravel()[outside]
-    )
-    on_edge = np.flatnonzero(inner_edge(labels))
-    slope = mean(flat[on_edge], gradient.ravel()[on_edge])
-    usual = around.weighted(*centre, area.astype(float), area, contrast, slope)
-    return [area, contrast, slope], usual
-
-
-def inner_edge(labels: np.ndarray) -> np.ndarray:
-    """Pixels of objects with a neighbour of another label."""
-    edge = np.zeros(labels.shape, bool)
-    for here, there in _SIDES:
-        edge[here] |= labels[here] != labels[there]
-    return edge & (labels > 0)
-
-
-def _grown(labels: np.ndarray, reach: int) -> np.ndarray:
-    """Let ids grow into the background, by city blocks."""
-    for _ in range(reach):
-        before, labels = labels, labels.copy()
-        for here, there in _SIDES:
-            near = before[there]
-            np.copyto(labels[here], near, where=(labels[here] == 0) & (near > 0))
-    return labels
 
 
 def _split(labels: np.ndarray, diameter: float) -> np.ndarray:

@@ -14,6 +14,10 @@ from psmlearn._images._splitting import (
     split_by_distance,
 )
 
+HOLE = 0.4
+"""Squares of the diameter: a pale inside up to half a nucleus is filled; larger gaps
+may be tissue."""
+
 # A dip between two peaks splits them if it is deeper than this part of the lower
 # peak: two equal discs are split where their centres are a radius or so apart.
 _SPLIT_DIP = 0.1
@@ -117,6 +121,40 @@ def relabel(labels: np.ndarray) -> np.ndarray:
     return out
 
 
+def number_by_place(labels: np.ndarray) -> np.ndarray:
+    """Number the objects 1..n, row by row as their first pixels come; 0 and -1 stay.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn._images._instances import number_by_place
+    >>> number_by_place(np.array([[7, 7, 0, 2, -1]])).tolist()
+    [[1, 1, 0, 2, -1]]
+    """
+    labels = _check_labels(labels)
+    _, places, numbers = _dense(labels)
+    out = np.minimum(labels, 0).astype(np.int32)
+    out.ravel()[places] = place_order(numbers)[numbers]
+    return out
+
+
+def place_order(numbers: np.ndarray) -> np.ndarray:
+    """Return the rank, from 1, of each object by its first pixel.
+
+    Parameters
+    ----------
+    numbers : ndarray of shape (n_pixels,), int
+        The object, 0..n-1, of each pixel of any object, row by row; all n occur.
+    """
+    n = int(numbers.max()) + 1 if len(numbers) else 0
+    first = np.empty(n, np.int64)
+    # Written from the last to the first, so that the first stays.
+    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    rank = np.empty(n, np.int32)
+    rank[np.argsort(first)] = np.arange(1, n + 1)
+    return rank
+
+
 def remove_small(labels: np.ndarray, min_area: float) -> np.ndarray:
     """Set objects of fewer than `min_area` pixels to background; other ids stay.
 
@@ -142,7 +180,7 @@ def _touching_border(labels: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate(sides))
 
 
-def _fill_small_holes(mask: np.ndarray, max_area: float) -> np.ndarray:
+def fill_small_holes(mask: np.ndarray, max_area: float) -> np.ndarray:
     """Fill enclosed background of `max_area` pixels or fewer."""
     if max_area < 1:
         return mask
@@ -200,7 +238,7 @@ def clean_mask(
            [1, 1, 1, 0, 0],
            [1, 1, 1, 0, 0]])
     """
-    mask = _open(_fill_small_holes(_check_mask(mask), max_hole_area), opening_radius)
+    mask = _open(fill_small_holes(_check_mask(mask), max_hole_area), opening_radius)
     if min_area > 1:
         objects, n_objects = ndi.label(mask)
         keep = np.bincount(objects.ravel(), minlength=n_objects + 1) >= min_area
@@ -355,8 +393,7 @@ def decode_instances(
             f"expected, got {probability.shape} and {distance.shape}"
         )
     diameter = _positive(diameter, "diameter")
-    # A pale inside up to half a nucleus is filled; larger gaps may be tissue.
-    max_hole_area = 0.4 * diameter**2
+    max_hole_area = HOLE * diameter**2
     mask = clean_mask(
         probability > threshold, min_area=min_area, max_hole_area=max_hole_area
     )

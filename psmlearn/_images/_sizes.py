@@ -51,7 +51,20 @@ def typical_diameter(labels: np.ndarray) -> float:
     >>> round(typical_diameter(labels), 1)
     11.3
     """
-    sizes = np.sort(areas(labels))
+    return diameter_of_areas(areas(labels))
+
+
+def diameter_of_areas(sizes: np.ndarray) -> float:
+    """Return the same from the areas of all objects, in pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn._images._sizes import diameter_of_areas
+    >>> round(diameter_of_areas(np.array([1, 100])), 1)
+    11.3
+    """
+    sizes = np.sort(sizes)
     if not len(sizes):
         return 0.0
     area = sizes[np.searchsorted(np.cumsum(sizes), sizes.sum() / 2)]
@@ -84,7 +97,22 @@ def nuclear_zoom(
     >>> nuclear_zoom(np.eye(8, dtype=int), 0.25)
     1.0
     """
-    if np.count_nonzero(np.bincount(labels.ravel())[1:]) < _FEWEST_NUCLEI:
+    return zoom_of_areas(areas(labels), pixel_size, too_wide=too_wide)
+
+
+def zoom_of_areas(
+    sizes: np.ndarray, pixel_size: float, *, too_wide: float = FOUND_TOO_WIDE
+) -> float:
+    """Return the same from the areas of all objects, in pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn._images._sizes import zoom_of_areas
+    >>> round(zoom_of_areas(np.full(30, 400), 0.25), 3)
+    0.987
+    """
+    if len(sizes) < _FEWEST_NUCLEI:
         return 1.0
-    zoom = too_wide * typical_diameter(labels) * pixel_size / NUCLEUS_DIAMETER
+    zoom = too_wide * diameter_of_areas(sizes) * pixel_size / NUCLEUS_DIAMETER
     return float(np.clip(zoom, 1 / LARGEST_ZOOM, LARGEST_ZOOM))

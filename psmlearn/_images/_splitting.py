@@ -10,6 +10,8 @@ from skimage.measure import label
 from psmlearn._images._ellipses import fit_ellipses, moment_sums
 from psmlearn._images._lengths import within_image
 
+_EIGHT = np.ones((3, 3), bool)
+
 # Regions that together outgrow this many typical nuclei are split by shallower dips,
 # falling with this power of their area. Measured on the outlines and on thresholded
 # stain of 15 images of MoNuSeg.
@@ -19,9 +21,9 @@ _FULL_POWER = 4
 # The rest was chosen on the networks' answers on 15 images of MoNuSeg. Where an inner
 # distance is predicted: its smoothing in diameters, and the least valley.
 _SMOOTHING, _DIP, _LEAST, _FULL_PREDICTED = 0.07, 0.25, 0.01, 2.0
-# A part counts by its area times this power of its area over that of the ellipse of
-# the same moments; one below this share of a nucleus counts for less.
-_ELLIPSE_POWER, _SMALL = 8, 0.3
+# A part counts by its area times a power (squared so often) of its area over that of
+# the ellipse of the same moments; one below this share of a nucleus counts for less.
+_ELLIPSE_DOUBLINGS, _SMALL = 3, 0.3
 # Parts stay apart where together they count more than so much of the whole: the more,
 # the higher the pass between them, from no pass at all to none below the lower peak.
 _AT_NO_PASS, _AT_FULL_PASS = 0.6, 1.2
@@ -143,13 +145,35 @@ def grow_from_peaks(
     full_area = full_nuclei * np.pi / 4 * diameter**2
     n_apart = max(1, round(diameter / 12))
     height = np.where(mask, height, np.float32(0))
-    top = ndi.maximum_filter(height, size=2 * n_apart + 1, mode="constant")
-    markers, n_markers = ndi.label((height == top) & mask, np.ones((3, 3)))
+    peaks = _find_peaks(height, mask, n_apart)
+    markers, n_markers = ndi.label(peaks, _EIGHT)
     regions = watershed(-height, markers, mask=mask)
-    # A small object close to a large one may have no peak of its own.
+    # What hangs on by a corner only may have no peak of its own.
     missed, n_missed = ndi.label(mask & (regions == 0))
     regions = np.where(missed > 0, missed + n_markers, regions)
     return _merge_shallow(regions, n_markers + n_missed, height, dip, least, full_area)
+
+
+def _find_peaks(height: np.ndarray, mask: np.ndarray, apart: int) -> np.ndarray:
+    """Tell the pixels that none of their clump within so many pixels is higher than."""
+    top = ndi.maximum_filter(height, size=3, mode="constant")
+    peaks = (height == top) & mask
+    if apart < 2:
+        return peaks
+    clumps, _ = ndi.label(mask, _EIGHT)
+    rows, columns = np.nonzero(peaks)
+    level, own = height[rows, columns], clumps[rows, columns]
+    kept = np.ones(len(rows), bool)
+    for down in range(-apart, apart + 1):
+        for right in range(-apart, apart + 1):
+            if max(abs(down), abs(right)) < 2:
+                continue
+            # Beyond the border it is one of the pixels nearer by, again.
+            row = np.clip(rows + down, 0, mask.shape[0] - 1)
+            column = np.clip(columns + right, 0, mask.shape[1] - 1)
+            kept &= (height[row, column] <= level) | (clumps[row, column] != own)
+    peaks[rows, columns] = kept
+    return peaks
 
 
 def split_by_distance(
@@ -253,7 +277,11 @@ def _ellipse_values(
     n_regions = int(regions.max())
     rows, columns = np.nonzero(regions)
     ids = regions[rows, columns]
-    own = moment_sums(ids, rows.astype(float), columns.astype(float), n_regions + 1)
+    clump = _clumps(n_regions, parts)
+    # Counted from the clump's own corner: the last bit must not hang on where in the
+    # image a clump lies.
+    sides = [_from_corner(side, clump[ids]) for side in (rows, columns)]
+    own = moment_sums(ids, *sides, n_regions + 1)
     sums = np.zeros((n_regions + 1 + len(parts), len(own)))
     sums[: n_regions + 1] = np.column_stack(own)
     sums[0, 0] = 1  # the background, which nobody asks for
@@ -262,7 +290,28 @@ def _ellipse_values(
     fill, _ = fit_ellipses(*sums.T)
     area = sums[:, 0]
     whole = np.minimum(area / (_SMALL * nucleus_area), 1)
-    return area * np.clip(fill, 0, 1) ** _ELLIPSE_POWER * whole
+    likeness = np.clip(fill, 0, 1)
+    for _ in range(_ELLIPSE_DOUBLINGS):
+        likeness = likeness * likeness
+    return area * likeness * whole
+
+
+def _clumps(n_regions: int, parts: list[tuple[int, int]]) -> np.ndarray:
+    """Return a table from regions to the largest region that holds them."""
+    root = list(range(n_regions + 1 + len(parts)))
+    for place in range(len(root) - 1, n_regions, -1):
+        for part in parts[place - n_regions - 1]:
+            root[part] = root[place]
+    return np.array(root[: n_regions + 1])
+
+
+def _from_corner(side: np.ndarray, clump: np.ndarray) -> np.ndarray:
+    """Return rows, or columns, from the first that each clump has."""
+    if not len(side):
+        return side.astype(float)
+    first = np.full(clump.max() + 1, side.max())
+    np.minimum.at(first, clump, side)
+    return (side - first[clump]).astype(float)
 
 
 def _best_cut(

@@ -88,9 +88,15 @@ def _stain(image: np.ndarray, index: int) -> np.ndarray:
     weights = _unmixing()[:, index]
     pixels = np.ascontiguousarray(image).reshape(-1, 3)
     amount = np.empty(height * width, np.float32)
-    for start in range(0, len(pixels), _CHUNK):  # pieces that stay in the cache
+    # Pieces that stay in the cache. By a matrix product the last bit of a pixel would
+    # hang on its place in the image.
+    for start in range(0, len(pixels), _CHUNK):
         part = slice(start, start + _CHUNK)
-        np.matmul(_density(pixels[part]), weights, out=amount[part])
+        density = _density(pixels[part])
+        own = amount[part]
+        np.multiply(density[:, 0], weights[0], out=own)
+        for channel in (1, 2):
+            own += density[:, channel] * weights[channel]
     np.maximum(amount, 0, out=amount)
     return amount.reshape(height, width)
 

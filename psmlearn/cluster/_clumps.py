@@ -8,13 +8,10 @@ from scipy import ndimage as ndi
 from skimage.measure import regionprops
 from skimage.segmentation import watershed
 
-from psmlearn._images._contours import (
-    Neighbourhood,
-    contour_objects,
-    inner_edge,
-)
+from psmlearn._images._contours import contour_objects
 from psmlearn._images._instances import clean_mask, remove_small, split_touching
 from psmlearn._images._lengths import within_image
+from psmlearn._images._prominence import Neighbourhood, inner_edge
 
 __all__ = ["drop_slivers", "drop_small_among", "split_clumps"]
 

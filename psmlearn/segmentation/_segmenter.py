@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from psmlearn._images._contours import prominence
 from psmlearn._images._instances import relabel
+from psmlearn._images._prominence import prominence
 from psmlearn._images._sizes import NUCLEUS_DIAMETER, nuclear_zoom
 from psmlearn._images._stains import optical_density, stain_amount
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
@@ -28,9 +28,10 @@ from psmlearn.base import (
 from psmlearn.io._batch import ImageBatch, check_range
 from psmlearn.segmentation._appearance import vary_channels, vary_stains
 from psmlearn.segmentation._classes import ids_of
+from psmlearn.segmentation._decoding import Decoding
 from psmlearn.segmentation._detector import NucleiDetector
 from psmlearn.segmentation._pixels import MaskSegmenter
-from psmlearn.segmentation._targets import Distance, Targets, Voronoi, decode_nuclei
+from psmlearn.segmentation._targets import Distance, Targets, Voronoi
 
 __all__ = ["NucleiSegmenter"]
 
@@ -320,8 +321,11 @@ class NucleiSegmenter(MaskSegmenter):
         return images
 
     def _decode(self, output: np.ndarray, pixel_size: float) -> np.ndarray:
-        return decode_nuclei(
-            output,
+        return self._decoding(pixel_size).read_image(output)
+
+    def _decoding(self, pixel_size: float) -> Decoding:
+        """Return what nuclei are read by from the network's answer."""
+        return Decoding(
             self._frozen.targets,
             classes=self.classes_,
             threshold=self.threshold,

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy import ndimage as ndi
 from sklearn.base import BaseEstimator, clone
 
 from psmlearn._images._instances import (
@@ -23,14 +22,6 @@ from psmlearn._images._instances import (
     relabel,
     remove_small,
     split_touching,
-)
-from psmlearn._images._lengths import within_image
-from psmlearn._images._sizes import (
-    LARGEST_ZOOM,
-    NUCLEUS_DIAMETER,
-    ONE_STAIN_TOO_WIDE,
-    halved,
-    nuclear_zoom,
 )
 from psmlearn._sklearn_compat import HasMethods
 from psmlearn.base import AT_LEAST_0, Option
@@ -67,7 +58,6 @@ __all__ = [
     "Regions",
     "Targets",
     "Voronoi",
-    "decode_nuclei",
 ]
 
 Loss = Callable[..., torch.Tensor]
@@ -368,89 +358,6 @@ class Regions(Targets):
     def loss(self) -> Loss:
         """Cross entropy, and 1 less the Dice coefficient."""
         return region_loss
-
-
-def decode_nuclei(
-    output: np.ndarray,
-    targets: Targets,
-    *,
-    classes: np.ndarray | None,
-    threshold: float,
-    nucleus_diameter: float | str,
-    min_area: float,
-    pixel_size: float,
-) -> np.ndarray:
-    """Return the mask of an image from the activated outputs of the network.
-
-    Parameters
-    ----------
-    output : ndarray of shape (height, width, n_channels), float32
-        Background, the classes (one where there are none), and what else there is.
-    targets : Targets
-        What the network was taught.
-    classes : ndarray of shape (n_classes,) or None
-    nucleus_diameter : float or "auto"
-        In micrometres; "auto" looks it up in what is found first, and `min_area`
-        follows it.
-    min_area : float
-        In square micrometres.
-    pixel_size : float
-        Micrometres per pixel.
-
-    Returns
-    -------
-    mask : ndarray of shape (height, width), or (height, width, 2) with classes, int32
-    """
-    is_known = nucleus_diameter != "auto"
-    diameter = float(nucleus_diameter) if is_known else NUCLEUS_DIAMETER
-
-    def decode(
-        step: float, seen: np.ndarray = output, least: float = min_area
-    ) -> np.ndarray:
-        how: dict[str, Any] = {
-            "threshold": threshold,
-            "diameter": diameter / step,
-            "min_area": round(least / step**2),
-        }
-        if classes is None:
-            return targets.find_objects(seen, seen[..., 1], **how)
-        return _decode_classes(seen, targets, classes, **how)
-
-    if is_known:
-        return decode(pixel_size)
-    if classes is not None:
-        mask = decode(pixel_size)
-        zoom = nuclear_zoom(ids_of(mask), pixel_size)
-        return mask if zoom == 1 else decode(pixel_size / zoom)
-    zoom = 1.0
-    if min(output.shape[:2]) > 1:  # a first look, at half the resolution
-        # The smallest nuclei that are looked for count in it.
-        first = decode(2 * pixel_size, halved(output), min_area / LARGEST_ZOOM**2)
-        zoom = nuclear_zoom(first, 2 * pixel_size, too_wide=ONE_STAIN_TOO_WIDE)
-    return decode(pixel_size / zoom)
-
-
-def _decode_classes(
-    output: np.ndarray, targets: Targets, classes: np.ndarray, **how: Any
-) -> np.ndarray:
-    """Return ids and classes, for nuclei of one size; lengths in pixels."""
-    scores = output[..., 1 : 1 + len(classes)]
-    probability = scores.sum(axis=-1)
-    planes = np.moveaxis(scores, -1, 0)
-    sigma = within_image(how["diameter"] / 10, probability.shape)
-    smooth = [ndi.gaussian_filter(plane, sigma) for plane in planes]
-    likeliest = np.argmax(smooth, axis=0)
-    mask = np.zeros((*probability.shape, 2), np.int32)
-    # Class by class: touching nuclei of two classes are two, whatever their outline.
-    for place, value in enumerate(classes):
-        own = np.where(likeliest == place, probability, np.float32(0))
-        labels = targets.find_objects(output, own, **how)
-        # A hole that is filled may be another's nucleus, which comes before.
-        free = (labels > 0) & (mask[..., 0] == 0)
-        mask[free, 0] = labels[free] + mask[..., 0].max()
-        mask[free, 1] = value
-    mask[..., 0] = relabel(mask[..., 0])
-    return mask
 
 
 def voronoi_planes(

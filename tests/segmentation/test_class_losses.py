@@ -13,6 +13,7 @@ from psmlearn.segmentation._classes import (
     known_classes,
     mask_points,
 )
+from psmlearn.segmentation._decoding import decode_nuclei
 from psmlearn.segmentation._losses import (
     class_loss,
     heatmap_loss,
@@ -22,7 +23,7 @@ from psmlearn.segmentation._losses import (
     voronoi_loss,
 )
 from psmlearn.segmentation._pixels import activate
-from psmlearn.segmentation._targets import Distance, decode_nuclei
+from psmlearn.segmentation._targets import Distance
 
 WEIGHTS = torch.tensor([1.0, 3.0])
 

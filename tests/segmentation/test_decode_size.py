@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from psmlearn._images._sizes import halved
+from psmlearn.segmentation._decoding import decode_nuclei
 from psmlearn.segmentation._rasters import distance_target
-from psmlearn.segmentation._targets import Distance, decode_nuclei
+from psmlearn.segmentation._targets import Distance
 
 
 def outputs(radius, n_side=6, gap=8):

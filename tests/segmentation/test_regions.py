@@ -18,9 +18,10 @@ from psmlearn.segmentation import (
     _region_segmenter,
 )
 from psmlearn.segmentation._appearance import channel_jitter
+from psmlearn.segmentation._decoding import decode_nuclei
 from psmlearn.segmentation._rasters import distance_target
 from psmlearn.segmentation._region_segmenter import decode_regions
-from psmlearn.segmentation._targets import Distance, decode_nuclei
+from psmlearn.segmentation._targets import Distance
 from psmlearn.utils.estimator_checks import parametrize_with_image_checks
 
 
