@@ -3,13 +3,15 @@
 
 What a pixel is made of depends on its place in the whole image alone. Weights are
 multiples of 1/4096 that add up to 1, so that sums of integers are exact, in whatever
-order they are taken; those of floats are taken tap by tap.
+order they are taken: those of 8 bits stay below 2**24, so that float32 holds them, those
+of 16 bits below 2**40. Sums of floats are taken in the order of pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -100,45 +102,54 @@ def resample(
         stop = min(bottom, start + step)
         low, high = rows.span(start, stop)
         source = read(low, first, high, last)
-        band = _reduce(source, rows.taps(start, stop), low, 0)
-        band = _reduce(band, columns.taps(left, right), first, 1)
-        parts.append(_finish(band, source.dtype))
+        taps = rows.taps(start, stop), columns.taps(left, right)
+        parts.append(_reduce(source, taps[0], low, taps[1], first))
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _reduce(
-    source: np.ndarray, taps: tuple[np.ndarray, np.ndarray], offset: int, axis: int
+    source: np.ndarray,
+    row_taps: tuple[np.ndarray, np.ndarray],
+    low: int,
+    column_taps: tuple[np.ndarray, np.ndarray],
+    first: int,
 ) -> np.ndarray:
-    """Add up what each tap gives along an axis, in units of 1/4096 (floats: of 1)."""
-    first, weights = taps
-    kind = np.dtype(np.float64)
+    """Reduce rows, then columns, by sparse matrices."""
+    n_rows, n_columns, n_channels = source.shape
+    small = source.dtype == np.uint8
+    kind = np.float32 if small else np.float64
+    matrix = _matrix(row_taps, low, n_rows, kind)
+    reduced = matrix @ source.reshape(n_rows, -1).astype(kind)
+    if small:
+        # 4 bits below a grey level are kept, and the next sums stay below 2**24.
+        reduced *= np.float32(2.0 ** (4 - _BITS))
+        np.rint(reduced, out=reduced)
+    # Columns become rows, which sparse matrices take as they lie.
+    n_out = len(column_taps[0])
+    turned = reduced.reshape(len(reduced), n_columns, n_channels).transpose(1, 2, 0)
+    turned = np.ascontiguousarray(turned).reshape(n_columns, -1)
+    total = _matrix(column_taps, first, n_columns, kind) @ turned
+    total *= kind(2.0 ** -((4 if small else _BITS) + _BITS))
     if source.dtype.kind in "iu":
-        # The first pass of 8 and 16 bits fits in 32.
-        kind = np.dtype(np.int32 if source.dtype.itemsize <= 2 else np.int64)
-        kind = kind if axis == 0 else np.dtype(np.int64)
-    last = source.shape[axis] - 1
-    shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
-    total = None
-    for tap in range(weights.shape[1]):
-        place = (first + (tap - offset)).clip(0, last)
-        weight = weights[:, tap].astype(kind)
-        if kind.kind == "f":
-            weight = weight / _UNIT
-        part = source.take(place, axis=axis).astype(kind, copy=False)
-        part *= weight.reshape(shape)
-        if total is None:
-            total = part
-        else:
-            total += part
-    if total is None:
-        raise ValueError("no taps")
-    return total
+        np.rint(total, out=total)
+    total = total.astype(source.dtype).reshape(n_out, n_channels, -1)
+    return np.ascontiguousarray(total.transpose(2, 0, 1))
 
 
-def _finish(total: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Round sums to the dtype of the source."""
-    if dtype.kind not in "iu":
-        return np.ascontiguousarray(total.astype(dtype))
-    total += 1 << (2 * _BITS - 1)
-    total >>= 2 * _BITS
-    return np.ascontiguousarray(total.astype(dtype))
+def _matrix(
+    taps: tuple[np.ndarray, np.ndarray], offset: int, n_in: int, kind: type
+) -> Any:
+    """Return the matrix (pixels of the result, of the source) of some taps.
+
+    No weight that is 0 is in it, so that what a row holds depends on its place alone.
+    """
+    from scipy.sparse import csr_matrix
+
+    firsts, weights = taps
+    n_out, n_taps = weights.shape
+    places = (firsts[:, np.newaxis] - offset) + np.arange(n_taps)
+    there = weights != 0
+    rows = np.broadcast_to(np.arange(n_out)[:, np.newaxis], weights.shape)
+    columns = places.clip(0, n_in - 1)
+    data = weights[there].astype(kind), (rows[there], columns[there])
+    return csr_matrix(data, shape=(n_out, n_in))
