@@ -172,11 +172,11 @@ class _Looks:
         self._scene = scene
 
     def labels(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
-        """Return the true ids of a box, int32 of shape (bottom - top, right - left)."""
+        """Return the true ids of a box, int32."""
         return self._scene.labels(self._check((top, left, bottom, right)))
 
     def tissue(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
-        """Return where a box shows tissue, bool of shape (bottom - top, right - left)."""
+        """Return where a box shows tissue, bool."""
         return self._scene.tissue(self._check((top, left, bottom, right)))
 
     def _check(self, box: Box) -> Box:

@@ -366,9 +366,9 @@ class Scene:
             table[ids] = np.arange(base + 1, base + 1 + len(ids))
             table[-1] = -1  # unknown
             seen = np.where(self.tissue(part), own, 0)
-            out[
-                part[0] - top : part[2] - top, part[1] - left : part[3] - left
-            ] = table[seen]
+            out[part[0] - top : part[2] - top, part[1] - left : part[3] - left] = table[
+                seen
+            ]
         return out
 
     def _count(self) -> None:

@@ -136,9 +136,7 @@ def write_svs(
         names_target(path),
         atomic_path(path) as temporary,
         Pyramid(paint, shape, n_levels, folder) as pyramid,
-        tifffile.TiffWriter(
-            temporary, bigtiff=height * width > _BIG_PIXELS
-        ) as writer,
+        tifffile.TiffWriter(temporary, bigtiff=height * width > _BIG_PIXELS) as writer,
     ):
         for level, size in enumerate(pyramid.shapes):
             text = f"{told} -> {size[1]}x{size[0]} JPEG/RGB Q=90"
@@ -333,7 +331,8 @@ def atomic_folder(path: str) -> Iterator[str]:
     marks = [os.path.join(target, mark) for mark in (".zgroup", "zarr.json")]
     if os.path.lexists(target) and not any(map(os.path.isfile, marks)):
         raise FileExistsError(
-            f"Cannot write {target!r}: it is there, and is no zarr; choose another name."
+            f"Cannot write {target!r}: it is there, and is no zarr; choose another "
+            "name."
         )
     clear_leftovers_once(folder)
     temporary = os.path.join(folder, temporary_name(".zarr"))

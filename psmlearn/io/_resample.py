@@ -3,8 +3,8 @@
 
 What a pixel is made of depends on its place in the whole image alone. Weights are
 multiples of 1/4096 that add up to 1, so that sums of integers are exact, in whatever
-order they are taken: those of 8 bits stay below 2**24, so that float32 holds them, those
-of 16 bits below 2**40. Sums of floats are taken in the order of pixels.
+order they are taken: those of 8 bits stay below 2**24, so that float32 holds them,
+those of 16 bits below 2**40. Sums of floats are taken in the order of pixels.
 """
 
 from __future__ import annotations

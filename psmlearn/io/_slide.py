@@ -156,7 +156,11 @@ class Slide:
         mapped = map_of(origin) if isinstance(origin, np.ndarray) else None
         if isinstance(origin, str):
             origin = os.path.abspath(origin)
-        return {"origin": mapped or origin, "mapped": bool(mapped), "given": self._given}
+        return {
+            "origin": mapped or origin,
+            "mapped": bool(mapped),
+            "given": self._given,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         origin = state["origin"]

@@ -114,7 +114,7 @@ class ArraySource(SlideSource):
 
 
 def map_of(array: np.ndarray) -> dict[str, Any] | None:
-    """Return what opens a memory map again; None for other arrays, and parts of maps."""
+    """Return what opens a memory map again; None for other arrays, parts of maps."""
     if not isinstance(array, np.memmap) or not isinstance(array.base, mmap.mmap):
         return None
     if array.filename is None:
@@ -175,4 +175,8 @@ class DaskSource(SlideSource):
         return np.array(as_tile(np.asarray(part)), dtype=self.dtype, order="C")
 
     def fingerprint(self) -> dict[str, Any]:
-        return {"size": int(self._array.nbytes), "mtime_ns": None, "name": self._array.name}
+        return {
+            "size": int(self._array.nbytes),
+            "mtime_ns": None,
+            "graph": self._array.name,
+        }

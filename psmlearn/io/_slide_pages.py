@@ -11,6 +11,7 @@ import numpy as np
 from psmlearn.io._decoded import Decoded, white_of
 from psmlearn.io._limits import RefusedError
 from psmlearn.io._segment_heads import HEAD_BYTES, declared_segment_size
+from psmlearn.io._slide_arrays import tile_dtype
 from psmlearn.io._slide_sources import (
     MAX_TILE_BYTES,
     DamagedTileError,
@@ -67,7 +68,7 @@ class PageGrid:
         self._check_segments(rows, columns)
         shape, dtype = self._probe()
         self.n_channels = 1 if len(shape) == 2 else shape[2]
-        self.dtype = np.dtype(np.uint8) if dtype == bool else np.dtype(dtype)
+        self.dtype = tile_dtype(dtype)
         if self.n_channels not in (1, 3):
             raise RefusedError(
                 f"has {self.n_channels} channels; a slide has 1 or 3: save the channel "
@@ -251,7 +252,8 @@ class PageGrid:
             size[0] > -(-tall // 16) * 16 or size[1] > -(-wide // 16) * 16
         ):
             raise DamagedTileError(
-                f"it declares {size[0]} x {size[1]} pixels, and the file {tall} x {wide}"
+                f"it declares {size[0]} x {size[1]} pixels, and the file {tall} x "
+                f"{wide}"
             )
 
     def _arrange(self, page: Any, array: np.ndarray) -> np.ndarray:

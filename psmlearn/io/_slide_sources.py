@@ -246,6 +246,6 @@ def fitting_levels(shapes: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def downsample(full: tuple[int, int], reduced: tuple[int, int]) -> float:
-    """Return how many pixels become one, by the longer side, which rounding hurts less."""
+    """Return how many pixels become one, by the longer side, the more exact one."""
     axis = 0 if full[0] >= full[1] else 1
     return full[axis] / reduced[axis]

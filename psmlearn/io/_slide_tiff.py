@@ -13,8 +13,6 @@ import warnings
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
 from psmlearn._parameters import LARGEST_PIXEL, SMALLEST_PIXEL
 from psmlearn.io._limits import RefusedError
 from psmlearn.io._logs import silenced
@@ -84,7 +82,7 @@ class TiffSource(SlideSource):
                 Piece(top, left, grid.row_edges, grid.column_edges, grid.fetch)
                 for top, left, grid in placed
             ]
-            self.levels.append(Level(*shape, tuple(pieces)))
+            self.levels.append(Level(shape[0], shape[1], tuple(pieces)))
         self.pixel_size = self._pixel_size(path)
 
     def _main_series(self) -> tuple[int, list]:
@@ -154,13 +152,14 @@ class TiffSource(SlideSource):
     def _grid(self, level: Any) -> PageGrid:
         """Return the tiles of one level, whose channels may be pages of their own."""
         axes, shape = level.axes, level.shape
-        extra = [a for a, n in zip(axes, shape, strict=True) if a not in "YXSC" if n > 1]
+        sides = zip(axes, shape, strict=True)
+        extra = [axis for axis, n in sides if axis not in "YXSC" and n > 1]
         if extra or "Y" not in axes or "X" not in axes:
             raise RefusedError(
                 f"holds a stack of axes {axes} and shape {tuple(shape)}; a slide is "
                 "one plane: save the one you need, as with tifffile.imread(path, key=0)"
             )
-        pages = [page for page in level.pages]
+        pages = list(level.pages)
         if any(page is None for page in pages):
             raise RefusedError("lacks pages that its header tells of")
         return PageGrid([page.aspage() for page in pages], self._lock)

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from psmlearn._parameters import LARGEST_PIXEL, SMALLEST_PIXEL
+from psmlearn.io._paths import ZARR_MARKS
 from psmlearn.io._slide_arrays import as_tile, check_layout, tile_dtype
 from psmlearn.io._slide_sources import (
     MAX_TILE_BYTES,
@@ -31,13 +32,11 @@ _MICROMETRES = {
     "centimeter": 1e4,
     "meter": 1e6,
 }
-# What of a folder says that zarr wrote it.
-MARKS = (".zgroup", ".zarray", "zarr.json")
 
 
 def is_zarr_folder(path: str) -> bool:
     """Tell a folder that holds a zarr group or array."""
-    return any(os.path.isfile(os.path.join(path, mark)) for mark in MARKS)
+    return any(os.path.isfile(os.path.join(path, mark)) for mark in ZARR_MARKS)
 
 
 class ZarrSource(SlideSource):
@@ -176,8 +175,8 @@ def _open(path: str) -> Any:
         ) from error
     if not is_zarr_folder(path):
         raise ValueError(
-            f"{path!r} is a folder without zarr metadata ({', '.join(MARKS)}): it is "
-            "no zarr, or not its root folder."
+            f"{path!r} is a folder without {', '.join(ZARR_MARKS)}: it is no zarr, or "
+            "not its root folder."
         )
     old = int(zarr.__version__.split(".")[0]) < 3
     if old and os.path.isfile(os.path.join(path, "zarr.json")):
@@ -215,9 +214,9 @@ def _find_levels(node: Any, what: str) -> tuple[list, list[str], list]:
         raise ValueError(f"{what} tells of no level (multiscales without datasets).")
     axes, units = [], []
     for axis in told.get("axes") or _guess_axes(arrays[0].shape):
-        known = isinstance(axis, dict)
-        axes.append(str(axis.get("name") if known else axis).lower())
-        units.append(axis.get("unit") if known else None)
+        named = axis if isinstance(axis, dict) else {"name": axis}
+        axes.append(str(named.get("name")).lower())
+        units.append(named.get("unit"))
     # Those of all levels come after those of each.
     transforms = [datasets[0], told]
     return arrays, axes, [_scale(each, len(axes)) for each in transforms] + [units]
@@ -291,9 +290,10 @@ def _chunk_key(array: Any, place: list[int]) -> str | None:
     return None
 
 
-def _walk(folder: str, depth: int):
+def _walk(folder: str, depth: int) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walk through a folder, no deeper than told."""
-    names, folders = [], []
+    names: list[str] = []
+    folders: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             (folders if entry.is_dir() else names).append(entry.name)
