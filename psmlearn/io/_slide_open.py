@@ -66,7 +66,8 @@ def _by_openslide(path: str, error: ValueError) -> SlideSource:
     try:
         import openslide
 
-        if openslide.OpenSlide.detect_format(path) is not None:
+        # Of TIFF without a vendor it takes the first three channels, and no 16 bits.
+        if openslide.OpenSlide.detect_format(path) not in (None, "generic-tiff"):
             return OpenSlideSource(path)
     except (ImportError, OSError):  # not installed, or its library is missing
         raise error from None
