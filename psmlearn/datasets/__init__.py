@@ -15,6 +15,7 @@ from psmlearn.datasets._monuseg import load_monuseg
 from psmlearn.datasets._pannuke import load_pannuke
 from psmlearn.datasets._point_folder import load_point_folder
 from psmlearn.datasets._sample import load_sample_image, load_sample_images
+from psmlearn.datasets._slide import make_slide
 from psmlearn.datasets._synthetic import make_nuclei
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "load_sample_images",
     "make_lesions",
     "make_nuclei",
+    "make_slide",
 ]

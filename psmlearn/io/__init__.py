@@ -11,16 +11,20 @@ from psmlearn.io._point_checks import check_points
 from psmlearn.io._points import read_points, write_points
 from psmlearn.io._read import read_image, read_labels
 from psmlearn.io._rois import write_rois
+from psmlearn.io._slide import Slide
+from psmlearn.io._slide_open import is_slide
 from psmlearn.io._write import write_image, write_labels, write_table
 
 __all__ = [
     "ImageBatch",
+    "Slide",
     "atomic_path",
     "check_image",
     "check_images",
     "check_mask",
     "check_masks",
     "check_points",
+    "is_slide",
     "read_image",
     "read_labels",
     "read_pixel_size",

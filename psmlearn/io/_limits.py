@@ -19,12 +19,21 @@ class RefusedError(ValueError):
 
 
 def check_declared_size(
-    height: int, width: int, max_pixels: int, pixel_bytes: float = 1
+    height: int,
+    width: int,
+    max_pixels: int,
+    pixel_bytes: float = 1,
+    *,
+    tiff: bool = False,
 ) -> None:
-    """Refuse a picture whose header declares no pixels, or more than the limits."""
+    """Refuse a picture whose header declares no pixels, or more than the limits.
+
+    Of a `tiff` boxes can be read.
+    """
     if height < 1 or width < 1:
         raise RefusedError(f"declares {height} x {width} pixels, so it has none")
-    advice = "cut it into tiles, or raise max_pixels if you trust the file"
+    read = "read boxes of it with psmlearn.io.Slide, " if tiff else ""
+    advice = f"{read}cut it into tiles, or raise max_pixels if you trust the file"
     if height * width > max_pixels:
         raise RefusedError(
             f"declares {height} x {width} pixels, above max_pixels={max_pixels}; "

@@ -18,6 +18,8 @@ IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif"),
     *(".bmp", ".dib", ".webp"),
 )
+# What of a folder says that zarr wrote it.
+ZARR_MARKS = (".zgroup", ".zarray", "zarr.json")
 # Of the disk, not of anything else that a block may be about.
 _DISK_ERRORS = {
     errno.ENOSPC,

@@ -13,7 +13,7 @@ from psmlearn._warnings import warn_user
 from psmlearn.exceptions import NoDataWarning, OrientationWarning
 from psmlearn.io._decoded import Decoded
 from psmlearn.io._limits import MAX_LABEL_PIXELS, MAX_PIXELS, RefusedError
-from psmlearn.io._paths import as_path
+from psmlearn.io._paths import ZARR_MARKS, as_path
 from psmlearn.io._pillow import read_pillow_size, read_with_pillow
 from psmlearn.io._tiff import read_tiff, read_tiff_size
 
@@ -50,8 +50,11 @@ def sniff_format(path: str) -> str:
     except ValueError as error:  # such as a null character in the name
         raise ValueError(f"{path!r} is no path: {error}.") from error
     if stat.S_ISDIR(mode):
+        zarr = any(os.path.isfile(os.path.join(path, mark)) for mark in ZARR_MARKS)
         raise ValueError(
-            f"{path!r} is a folder; give its image files, as with "
+            f"{path!r} is a folder of zarr; read it with psmlearn.io.Slide."
+            if zarr
+            else f"{path!r} is a folder; give its image files, as with "
             f"sorted(pathlib.Path(folder).glob('*.png'))."
         )
     if not stat.S_ISREG(mode):

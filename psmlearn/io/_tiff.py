@@ -42,7 +42,9 @@ def read_tiff(path: str, *, as_labels: bool, max_pixels: int) -> Decoded:
     with silenced("tifffile"), tifffile.TiffFile(path) as tiff:
         page = _only_page(tiff)
         pixel_bytes = page.samplesperpixel * _bits(page) / 8
-        check_declared_size(page.imagelength, page.imagewidth, max_pixels, pixel_bytes)
+        check_declared_size(
+            page.imagelength, page.imagewidth, max_pixels, pixel_bytes, tiff=True
+        )
         _check_page(page, as_labels)
         _check_segments(page, os.path.getsize(path))
         _check_own_sizes(page)
@@ -96,7 +98,8 @@ def _only_page(tiff: Any) -> Any:
             holds = f"holds one page, and its description tells of {n_pages} planes"
         raise RefusedError(
             f"{holds}; an image is one page: save the one you need, channels last, as "
-            "with tifffile.imread(path, key=0)"
+            "with tifffile.imread(path, key=0); a slide is read with "
+            "psmlearn.io.Slide(path)"
         )
     return pages[0]
 
