@@ -271,6 +271,7 @@ def run_on_synthetic_images(folder, *arguments, **options):
     return data, out, done.output
 
 
+@pytest.mark.slow
 def test_it_trains_on_the_images_and_finds_nuclei(small_training, tmp_path):
     (tmp_path / "one.toml").write_text("[chain]\nn_rounds = 1\n")
     data, out, output = run_on_synthetic_images(

@@ -145,6 +145,7 @@ def make_search(memory=None, mapper=None, n_jobs=None, grid=GRID) -> GridSearchC
     )
 
 
+@pytest.mark.slow
 def test_cached_search_trains_the_mapper_once_per_fold_and_refit(monuseg, tmp_path):
     mapper = CountingMapper(**SMALL[SelfActivationMapper], random_state=0)
     CountingMapper.n_fits = 0
@@ -167,6 +168,7 @@ def test_cached_search_trains_the_mapper_once_per_fold_and_refit(monuseg, tmp_pa
     "backend",
     ["threading", pytest.param("loky", marks=pytest.mark.slow)],  # two load torch
 )
+@pytest.mark.slow
 def test_search_with_two_jobs_scores_the_same(monuseg, tmp_path, backend):
     memory = joblib.Memory(tmp_path / "maps", verbose=0)
     grid = {"clusters__min_area": [2.0, 100.0]}
@@ -362,6 +364,7 @@ def test_html_repr_and_clone_of_fitted(estimator_class, data):
     assert copied.get_params().keys() == estimator.get_params().keys()
 
 
+@pytest.mark.slow
 def test_search_over_networks_and_layers(data):
     grid = {
         "maps__network": [TinyBackbone, lambda n: TinyBackbone(n, 2)],

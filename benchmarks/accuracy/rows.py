@@ -27,6 +27,8 @@ from psmlearn import (
     SelfActivationMapper,
     SemanticClusterer,
 )
+from psmlearn.io import check_images
+from psmlearn.segmentation._defaults import default_chain
 
 N_FOLDS = 5
 # Progress bars are for those who watch.
@@ -104,14 +106,15 @@ def run_classical(function: Callable, dataset: DataSet, seed: int, quick: bool):
 def run_default(dataset: DataSet, seed: int, quick: bool):
     """Train the defaults on the images, without labels."""
     train = dataset.train or dataset
-    segmenter = None
+    size = one_or_all(train.pixel_size)
+    labeler, segmenter = None, None
     if quick:
-        segmenter = NucleiSegmenter(
-            max_epochs=5, batch_size=4, pixel_size=train.pixel_size
-        )
+        images = check_images(train.images)
+        labeler, segmenter = default_chain(images, pixel_size=size, quick=True)
     model = PseudoLabelSegmenter(
-        segmenter=segmenter,
-        pixel_size=one_or_all(train.pixel_size),
+        labeler,
+        segmenter,
+        pixel_size=size,
         random_state=seed,
         verbose=VERBOSE,
     )

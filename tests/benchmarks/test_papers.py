@@ -117,6 +117,7 @@ def small_unet(in_channels, out_channels):
     return UNet(in_channels, out_channels, base_channels=4, depth=3)
 
 
+@pytest.mark.slow
 def test_crs_runs_in_quick_mode(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "run_in_process", runner.run_row)
     # The rows beside the paper's are there to be compared with: smaller ones will do.

@@ -89,6 +89,7 @@ def slow_scores(dataset, masks, chosen):
     }
 
 
+@pytest.mark.slow
 def test_numbers_of_the_table_are_those_of_the_masks(lgg_folder, tmp_path, monkeypatch):
     output = tmp_path / "out"
     rows = ["flair-label", "cam-plain", "cam-crs", "crs-unet", "supervised-regions"]
@@ -198,6 +199,7 @@ def read_masks(folder):
     return {path.name: read_labels(path) for path in (folder / "masks").glob("*.tif")}
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_next_fold(lgg_folder, tmp_path, monkeypatch):
     options = ["--rows", "cam-crs", "--seeds", 1]
     run_command(monkeypatch, lgg_folder, tmp_path / "whole", *options)

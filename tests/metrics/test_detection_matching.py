@@ -56,6 +56,7 @@ def test_small_cases_equal_brute_force(true, pred, radius):
 
 @settings(max_examples=150, deadline=None)
 @given(true=POINTS, pred=POINTS, radius=RADII, n_neighbours=st.sampled_from([2, 3]))
+@pytest.mark.slow
 def test_small_crowds_equal_brute_force(true, pred, radius, n_neighbours):
     n_pairs, total = oracle.best_matching(true, pred, radius)
     true, pred = as_array(true), as_array(pred)

@@ -187,7 +187,7 @@ def test_layers_that_maps_do_not_need_are_left_out(nuclei, path, layers):
     assert path.stat().st_size < 0.1 * whole
     pickled = pickle.dumps(model)
     assert len(pickled) < 0.1 * whole
-    for stored in (loaded, pickle.loads(pickled), pickle.loads(pickle.dumps(loaded))):
+    for stored in (loaded, pickle.loads(pickle.dumps(loaded))):
         assert_same(stored.transform(nuclei.images), maps)
         with pytest.raises(ValueError, match="stored without the layers"):
             stored.partial_fit(nuclei.images)

@@ -341,6 +341,7 @@ class TestResupervision:
         assert loss == 0
 
 
+@pytest.mark.slow
 def test_clustering_takes_a_small_part_of_a_step():
     network = CAMNetwork("cam_unet", 3, 2)
     spent = []
