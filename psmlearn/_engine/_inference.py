@@ -19,6 +19,7 @@ from psmlearn._engine._train import autocast
 from psmlearn._images._tiles import pad_to_multiple, tile_boxes
 
 __all__ = [
+    "TileNetwork",
     "TiledImage",
     "predict_images",
     "refuse_non_finite_answer",
@@ -205,8 +206,7 @@ def predict_images(
     FloatingPointError
         If the network or its answer is not finite.
     """
-    network = working_copy(network, device)
-    draws, numbers = own_draws_of(network, 0), count()
+    answer, numbers = TileNetwork(network, activate, device, precision), count()
 
     def cut(image: np.ndarray) -> _Answered:
         answered = _Answered(image, tile_size, halo, stride)
@@ -215,15 +215,8 @@ def predict_images(
 
     def run(waiting: list[_Answered]) -> Iterator[np.ndarray]:
         for tiles in tile_batches(waiting, batch_pixels):
-            batch = stack_tiles(tiles).to(device)
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            with torch.inference_mode(), draws:
-                with autocast(device, precision):
-                    outputs = network(batch)
-                answers = activate(outputs.float()).float()
-            for (image, index), values in zip(
-                tiles, answers.cpu().numpy(), strict=True
-            ):
+            answers = answer(stack_tiles(tiles))
+            for (image, index), values in zip(tiles, answers, strict=True):
                 what = f"image {image.number}: the network's answer"
                 refuse_non_finite_answer(values, what)
                 image.put(index, values)
@@ -236,3 +229,37 @@ def predict_images(
         run,
         max(_CHUNK_PIXELS, batch_pixels),
     )
+
+
+class TileNetwork:
+    """A frozen copy of a network, which answers for batches of tiles.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        It is not changed.
+    activate : callable
+        Turns the network's output into what is returned, such as a softmax.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        activate: Callable[[torch.Tensor], torch.Tensor],
+        device: torch.device,
+        precision: str = "float32",
+    ) -> None:
+        self.network = working_copy(network, device)
+        self.activate = activate
+        self.device = device
+        self.precision = precision
+        self._draws = own_draws_of(self.network, 0)
+
+    def __call__(self, batch: torch.Tensor) -> np.ndarray:
+        """Return the activated answer, (n, n_outputs, height, width) float32."""
+        batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), self._draws:
+            with autocast(self.device, self.precision):
+                outputs = self.network(batch)
+            answers = self.activate(outputs.float()).float()
+        return answers.cpu().numpy()

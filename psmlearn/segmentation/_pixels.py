@@ -15,7 +15,7 @@ from torch import nn
 
 from psmlearn._engine._augment import random_dihedral
 from psmlearn._engine._crops import PatchSampler, to_batch
-from psmlearn._engine._inference import predict_images
+from psmlearn._engine._inference import TileNetwork, predict_images
 from psmlearn._engine._modes import plain_torch
 from psmlearn._engine._plan import TrainingPlan, check_stride, own_number
 from psmlearn._engine._train import ComputeLoss, DrawBatch
@@ -337,22 +337,43 @@ class PixelNetworkEstimator(NetworkEstimator):
             yield output
 
     def _network_outputs(self, images: ImageBatch) -> Iterator[np.ndarray]:
-        weights = self._frozen.weights
-        activation = partial(
-            activate,
-            n_channels=1 + self._n_foreground(),
-            weights=None if weights is None else torch.tensor(weights),
-        )
+        halo, stride = self._halo_and_stride
         return predict_images(
             ScaledNetwork(self.network_, self._frozen.channels),
             images,
-            activation,
+            self._activation(),
             tile_size=self.tile_size,
             batch_pixels=self.batch_size * self.patch_size**2,
             device=self._resolve_predict_device(),
             precision=self.precision,
-            halo=own_number(self.network_, "halo", _TILE_HALO),
-            stride=own_number(self.network_, "stride", _STRIDE),
+            halo=halo,
+            stride=stride,
+        )
+
+    def _activation(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return what makes probabilities of the network's output."""
+        weights = self._frozen.weights
+        return partial(
+            activate,
+            n_channels=1 + self._n_foreground(),
+            weights=None if weights is None else torch.tensor(weights),
+        )
+
+    def _tile_network(self) -> TileNetwork:
+        """Return the network that answers for tiles of images in [0, 1]."""
+        return TileNetwork(
+            ScaledNetwork(self.network_, self._frozen.channels),
+            self._activation(),
+            self._resolve_predict_device(),
+            self.precision,
+        )
+
+    @property
+    def _halo_and_stride(self) -> tuple[int, int]:
+        """What tiles need around them, and are multiples of, in pixels."""
+        return (
+            own_number(self.network_, "halo", _TILE_HALO),
+            own_number(self.network_, "stride", _STRIDE),
         )
 
     def _n_foreground(self) -> int:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from psmlearn._images._instances import relabel
+from psmlearn._images._instances import areas, relabel
 from psmlearn._images._prominence import prominence
-from psmlearn._images._sizes import NUCLEUS_DIAMETER, nuclear_zoom
+from psmlearn._images._sizes import NUCLEUS_DIAMETER, zoom_of_areas
 from psmlearn._images._stains import optical_density, stain_amount
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, RandomState
@@ -342,21 +342,29 @@ class NucleiSegmenter(MaskSegmenter):
         if not self.min_prominence or not ids.any():
             return mask
         self._refuse_prominence(self._frozen.value_range)
-        light = images[index][..., self._frozen.channels]
-        if self.classes_ is None:
-            height = stain_amount(light)
-        else:
-            height = optical_density(light).mean(axis=-1)
-        diameter = self.nucleus_diameter
-        if diameter == "auto":
-            diameter = NUCLEUS_DIAMETER * nuclear_zoom(ids, pixel_size)
-        found = prominence(ids, height, diameter=float(diameter) / pixel_size)
+        height = self._stain(images[index])
+        diameter = self._usual_diameter(areas(ids), pixel_size)
+        found = prominence(ids, height, diameter=diameter)
         kept = np.append(False, found >= self.min_prominence)
         mask = np.where(kept[ids] if mask.ndim == 2 else kept[ids][..., None], mask, 0)
         if mask.ndim == 2:
             return relabel(mask)
         mask[..., 0] = relabel(mask[..., 0])
         return mask
+
+    def _stain(self, image: np.ndarray) -> np.ndarray:
+        """Return what nuclei stand out in, (height, width) float32."""
+        light = image[..., self._frozen.channels]
+        if self.classes_ is None:
+            return stain_amount(light)
+        return optical_density(light).mean(axis=-1)
+
+    def _usual_diameter(self, sizes: np.ndarray, pixel_size: float) -> float:
+        """Return the diameter in pixels of nuclei of so many pixels."""
+        diameter = self.nucleus_diameter
+        if diameter == "auto":
+            diameter = NUCLEUS_DIAMETER * zoom_of_areas(sizes, pixel_size)
+        return float(diameter) / pixel_size
 
     def _refuse_prominence(self, value_range: tuple[float, float] | None) -> None:
         if self.min_prominence and value_range is None:

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is to be done of a slide, and where what is done so far lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from psmlearn._images._clumps import Box
+from psmlearn._images._tiles import tile_boxes
+from psmlearn.io import Slide, atomic_path
+
+__all__ = ["Scratch", "SlidePlan", "Tissue"]
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Where a slide is looked at, on a coarse grid.
+
+    Attributes
+    ----------
+    mask : ndarray of shape (rows, columns), bool
+    shape : tuple of two int
+        Of what is segmented, in pixels.
+    """
+
+    mask: np.ndarray
+    shape: tuple[int, int]
+
+    def shown(self, box: Box) -> np.ndarray | None:
+        """Return which pixels of a box are looked at; None where all are."""
+        rows, columns = (
+            np.arange(first, last) * cells // side
+            for first, last, cells, side in zip(
+                box[:2], box[2:], self.mask.shape, self.shape, strict=True
+            )
+        )
+        if self.mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all():
+            return None
+        return self.mask[np.ix_(rows, columns)]
+
+    def any_in(self, box: Box) -> bool:
+        """Tell whether any pixel of a box is looked at."""
+        (top, left), (bottom, right) = (
+            [
+                side * cells // whole
+                for side, cells, whole in zip(
+                    corner, self.mask.shape, self.shape, strict=True
+                )
+            ]
+            for corner in (box[:2], (box[2] - 1, box[3] - 1))
+        )
+        return bool(self.mask[top : bottom + 1, left : right + 1].any())
+
+    @property
+    def share(self) -> float:
+        """The part of the slide that is looked at, from 0 to 1."""
+        return float(self.mask.mean())
+
+
+class Scratch:
+    """A folder of what is done so far; each file is there whole, or not at all."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def path(self, stage: str, name: int | str) -> str:
+        """Return where a stage keeps what it made of a part."""
+        return os.path.join(self.folder, stage, f"{name}.npz")
+
+    def array_path(self, name: int | str) -> str:
+        """Return where an array that is read by parts lies."""
+        return os.path.join(self.folder, f"{name}.npy")
+
+    def has(self, stage: str, name: int | str) -> bool:
+        """Tell whether a part is done."""
+        return os.path.exists(self.path(stage, name))
+
+    def save(self, stage: str, name: int | str, arrays: Mapping[str, Any]) -> None:
+        """Write arrays."""
+        path = self.path(stage, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+
+    def load(self, stage: str, name: int | str) -> dict[str, np.ndarray]:
+        """Read arrays."""
+        with np.load(self.path(stage, name), allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def save_array(self, name: int | str, array: np.ndarray) -> None:
+        """Write an array that is read by parts."""
+        path = self.array_path(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, array, allow_pickle=False)
+
+    def open_array(self, name: int | str) -> np.ndarray:
+        """Open an array, of which only the parts that are used are read."""
+        return np.load(self.array_path(name), mmap_mode="r", allow_pickle=False)
+
+
+@dataclass(frozen=True)
+class SlidePlan:
+    """A slide, cut into tiles for the network and blocks for all else.
+
+    Attributes
+    ----------
+    slide : Slide
+    wished : float or None
+        Micrometres per pixel at which it is read; None is full resolution.
+    pixel_size : float
+        What is read then, in truth.
+    shape : tuple of two int
+        Of that, in pixels.
+    tile_size, halo, stride : int
+        Of the network's tiles, which never change with the blocks.
+    block_size : int
+    first_block : tuple of two int
+        Row and column of the first pixel of a block.
+    tissue : Tissue
+    folder : str
+        Where what is done so far lies.
+    n_outputs : int
+        Planes of the network's answer.
+    """
+
+    slide: Slide
+    wished: float | None
+    pixel_size: float
+    shape: tuple[int, int]
+    tile_size: int
+    halo: int
+    stride: int
+    block_size: int
+    first_block: tuple[int, int]
+    tissue: Tissue
+    folder: str
+    n_outputs: int
+
+    @cached_property
+    def view(self) -> Any:
+        """The slide as it is read."""
+        return self.slide.view(self.wished)
+
+    @cached_property
+    def scratch(self) -> Scratch:
+        """Where what is done so far lies."""
+        return Scratch(self.folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        for name in ("view", "scratch", "tiles", "blocks", "_tile_starts"):
+            state.pop(name, None)
+        return state
+
+    @cached_property
+    def tiles(self) -> list[tuple[Box, Box]]:
+        """The core of each tile, and the tile, as whole images are cut."""
+        height, width = (-(-side // self.stride) * self.stride for side in self.shape)
+        return tile_boxes(height, width, self.tile_size, self.halo, self.stride)
+
+    @cached_property
+    def _tile_starts(self) -> tuple[np.ndarray, np.ndarray]:
+        """First rows, and first columns, of the tiles' cores."""
+        tops = np.unique([core[0] for core, _ in self.tiles])
+        lefts = np.unique([core[1] for core, _ in self.tiles])
+        return tops, lefts
+
+    @cached_property
+    def blocks(self) -> list[Box]:
+        """The blocks, row by row."""
+        spans = []
+        for side, first in zip(self.shape, self.first_block, strict=True):
+            starts = sorted({0, *range(first, side, self.block_size)})
+            spans.append(list(zip(starts, [*starts[1:], side], strict=True)))
+        return [
+            (top, left, bottom, right)
+            for top, bottom in spans[0]
+            for left, right in spans[1]
+        ]
+
+    def tiles_to_answer(self) -> list[int]:
+        """Return the tiles with tissue."""
+        return [
+            number
+            for number, (core, _) in enumerate(self.tiles)
+            if self.tissue.any_in(self.clipped(core))
+        ]
+
+    def blocks_to_read(self) -> list[int]:
+        """Return the blocks with tissue."""
+        return [
+            number
+            for number, block in enumerate(self.blocks)
+            if self.tissue.any_in(block)
+        ]
+
+    def clipped(self, box: Box) -> Box:
+        """Return a box within the slide."""
+        return (*box[:2], min(box[2], self.shape[0]), min(box[3], self.shape[1]))
+
+    def read_outputs(self, box: Box) -> np.ndarray:
+        """Return the network's answers in a box, the background first.
+
+        Where no tile was answered for, nothing is there.
+        """
+        top, left, bottom, right = box
+        shape = (bottom - top, right - left, 1 + self.n_outputs)
+        outputs = np.zeros(shape, np.float32)
+        tops, lefts = self._tile_starts
+        rows = _between(tops, top, bottom)
+        columns = _between(lefts, left, right)
+        for number in (row * len(lefts) + column for row in rows for column in columns):
+            core = self.clipped(self.tiles[number][0])
+            try:
+                answer = self.scratch.open_array(f"answers/{number}")
+            except FileNotFoundError:
+                continue
+            part = _common(core, box)
+            outputs[_slices(part, box)][..., 1:] = answer[_slices(part, core)]
+        return outputs
+
+
+def _between(starts: np.ndarray, first: int, last: int) -> range:
+    """Return the spans, given by their starts, that meet ``first:last``."""
+    return range(
+        int(np.searchsorted(starts, first, "right")) - 1,
+        int(np.searchsorted(starts, last, "left")),
+    )
+
+
+def _common(first: Box, second: Box) -> Box:
+    top, left = (max(sides) for sides in zip(first[:2], second[:2], strict=True))
+    bottom, right = (min(sides) for sides in zip(first[2:], second[2:], strict=True))
+    return top, left, bottom, right
+
+
+def _slices(box: Box, of: Box) -> tuple[slice, slice]:
+    """Return where a box lies in another."""
+    return (
+        slice(box[0] - of[0], box[2] - of[0]),
+        slice(box[1] - of[1], box[3] - of[1]),
+    )

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The stages of a slide, one after the other, on this machine or on many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from psmlearn._images._lengths import within_image
+from psmlearn._images._prominence import Measures, prominence_of
+from psmlearn.slides._model import SlideModel
+from psmlearn.slides._pieces import Pieces, numbers_by_place
+from psmlearn.slides._plan import SlidePlan
+
+__all__ = ["Found", "Workers", "find_nuclei"]
+
+
+class Workers(Protocol):
+    """Who does a stage: this process, or others."""
+
+    def run(
+        self, stage: str, numbers: Sequence[int], describe: str, **options: Any
+    ) -> None:
+        """Do a stage for some parts; returns when all are done."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The nuclei of a slide.
+
+    Attributes
+    ----------
+    pieces : Pieces
+    ids : ndarray of shape (n_objects,), int32
+        The number of each object, by place; 0 for what is no nucleus.
+    blocks : list of int
+        Those with tissue.
+    zoom : float
+        How much larger than usual nuclei are.
+    """
+
+    pieces: Pieces
+    ids: np.ndarray
+    blocks: list[int]
+    zoom: float
+
+    @property
+    def n_nuclei(self) -> int:
+        return int(self.ids.max(initial=0))
+
+
+def find_nuclei(
+    plan: SlidePlan,
+    model: SlideModel,
+    workers: Workers,
+    *,
+    stains: tuple[str, ...] = ("haematoxylin",),
+) -> Found:
+    """Find, number and measure the nuclei of a slide."""
+    workers.run("answer", plan.tiles_to_answer(), "network")
+    blocks, zoom = plan.blocks_to_read(), 1.0
+    if model.decoding.looks_first:
+        workers.run("first_look", blocks, "size of nuclei")
+        sizes = [plan.scratch.load("look", number)["sizes"] for number in blocks]
+        zoom = model.decoding.zoom(np.concatenate([np.empty(0, np.int64), *sizes]))
+    workers.run("read_objects", blocks, "nuclei", zoom=zoom)
+    pieces = Pieces.of(plan.scratch, blocks)
+    objects = _of_objects(plan, blocks, ("first", "sizes"))
+    diameter = model.usual_diameter(objects["sizes"])
+    workers.run(
+        "measure", blocks, "measures", pieces=pieces, diameter=diameter, stains=stains
+    )
+    first = objects["first"]
+    if not model.min_prominence or not len(first):
+        return Found(pieces, numbers_by_place(first), blocks, zoom)
+    kept = _stand_out(plan, model, blocks, first, diameter)
+    return Found(pieces, numbers_by_place(first, kept), blocks, zoom)
+
+
+def _of_objects(
+    plan: SlidePlan, blocks: Sequence[int], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return what was kept of all objects of the slide."""
+    loaded: dict[str, list[np.ndarray]] = {name: [np.empty(0, int)] for name in names}
+    for number in blocks:
+        arrays = plan.scratch.load("objects", number)
+        for name in names:
+            loaded[name].append(arrays[name])
+    return {name: np.concatenate(parts) for name, parts in loaded.items()}
+
+
+def _stand_out(
+    plan: SlidePlan,
+    model: SlideModel,
+    blocks: Sequence[int],
+    first: np.ndarray,
+    diameter: float,
+) -> np.ndarray:
+    """Tell which objects stand out, as those around them usually do."""
+    names = ("rows", "columns", "area", "contrast", "slope")
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for number in blocks:
+        arrays = plan.scratch.load("measures", number)
+        for name in names:
+            if f"measure_{name}" in arrays:
+                parts[name].append(arrays[f"measure_{name}"])
+    # Sums are taken in the order of a whole image, for the sake of their last bits.
+    order = np.argsort(first, kind="stable")
+    values = [np.concatenate(parts[name])[order] for name in names]
+    length = within_image(diameter, plan.shape)
+    prominence = prominence_of(Measures(*values), plan.shape, length)
+    kept = np.empty(len(first), bool)
+    kept[order] = prominence >= model.min_prominence
+    return kept
+
+
+class ThisProcess:
+    """Does one part after the other."""
+
+    def __init__(
+        self, plan: SlidePlan, model: SlideModel, watch: Callable[..., Any]
+    ) -> None:
+        self.plan = plan
+        self.model = model
+        self.watch = watch
+
+    def run(
+        self, stage: str, numbers: Sequence[int], describe: str, **options: Any
+    ) -> None:
+        """Do a stage for some parts."""
+        from psmlearn.slides._stages import STAGES
+
+        todo = remaining(self.plan, stage, numbers)
+        for number in self.watch(todo, describe):
+            STAGES[stage](self.plan, self.model, number, **options)
+
+
+_KEPT = {"first_look": "look", "read_objects": "objects", "measure": "measures"}
+
+
+def remaining(plan: SlidePlan, stage: str, numbers: Sequence[int]) -> list[int]:
+    """Return the parts that a stage has not done yet."""
+    import os
+
+    if stage == "answer":
+        path = plan.scratch.array_path
+        return [n for n in numbers if not os.path.exists(path(f"answers/{n}"))]
+    return [n for n in numbers if not plan.scratch.has(_KEPT[stage], n)]

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is done of each part of a slide: it is kept in files, and can be repeated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from psmlearn._images._clumps import Box, grown_box
+from psmlearn._images._lengths import within_image
+from psmlearn._images._prominence import measure_objects, outline_gradient, ring_reach
+from psmlearn.io import ImageBatch
+from psmlearn.measure import nuclei_table
+from psmlearn.segmentation._blocks import BlockReader
+from psmlearn.slides._model import SlideModel
+from psmlearn.slides._pieces import Pieces, pack_pieces
+from psmlearn.slides._plan import SlidePlan
+
+__all__ = ["STAGES", "answer", "first_look", "measure", "read_objects"]
+
+_FIELDS = ("rows", "columns", "area", "contrast", "slope")
+
+
+def answer(plan: SlidePlan, model: SlideModel, number: int) -> None:
+    """Keep the network's answer for a tile."""
+    name = f"answers/{number}"
+    core, tile = plan.tiles[number]
+    image = _padded(plan, model, tile)
+    answered = model.answer(image)
+    rows = slice(core[0] - tile[0], plan.clipped(core)[2] - tile[0])
+    columns = slice(core[1] - tile[1], plan.clipped(core)[3] - tile[1])
+    kept = np.ascontiguousarray(answered[rows, columns])
+    shown = plan.tissue.shown(plan.clipped(core))
+    if shown is not None:
+        kept[~shown] = 0
+    plan.scratch.save_array(name, kept)
+
+
+def _padded(plan: SlidePlan, model: SlideModel, tile: Box) -> np.ndarray:
+    """Return the pixels of a tile, mirrored where it goes beyond the slide."""
+    image = _read(plan, model, plan.clipped(tile))
+    for axis in (0, 1):
+        missing = tile[2 + axis] - plan.clipped(tile)[2 + axis]
+        if missing:
+            pads = [(0, 0)] * image.ndim
+            pads[axis] = (0, missing)
+            # As a whole image is enlarged; see pad_to_multiple.
+            mode: Any = "reflect" if missing < plan.shape[axis] else "edge"
+            image = np.pad(image, pads, mode=mode)
+    return image
+
+
+def _read(plan: SlidePlan, model: SlideModel, box: Box) -> np.ndarray:
+    """Return pixels in [0, 1], white where the slide is not looked at."""
+    return model.scaled(plan.view.read(*box), plan.tissue.shown(box))
+
+
+def first_look(plan: SlidePlan, model: SlideModel, number: int) -> None:
+    """Keep how large the objects of a block are, at a first look."""
+    step = model.decoding.first_step
+    top, left, bottom, right = plan.blocks[number]
+    reader = BlockReader.of_first_look(plan.read_outputs, plan.shape, model.decoding)
+    height, width = reader.shape
+    core = (
+        -(-top // step),
+        -(-left // step),
+        min(height, -(-bottom // step)),
+        min(width, -(-right // step)),
+    )
+    pieces = (
+        list(reader.objects(core)) if core[0] < core[2] and core[1] < core[3] else []
+    )
+    sizes = pack_pieces(pieces, width)["sizes"]
+    plan.scratch.save("look", number, {"sizes": sizes})
+
+
+def read_objects(plan: SlidePlan, model: SlideModel, number: int, zoom: float) -> None:
+    """Keep the objects of a block."""
+    reader = BlockReader.of_nuclei(plan.read_outputs, plan.shape, model.decoding, zoom)
+    pieces = list(reader.objects(plan.blocks[number]))
+    plan.scratch.save("objects", number, pack_pieces(pieces, plan.shape[1]))
+
+
+def measure(
+    plan: SlidePlan,
+    model: SlideModel,
+    number: int,
+    pieces: Pieces,
+    diameter: float,
+    stains: tuple[str, ...],
+) -> None:
+    """Keep a table of the objects of a block, and how much they stand out.
+
+    Objects are named by their place among those of the slide, from 1.
+    """
+    own = pieces.of_block(number)
+    if not len(own):
+        plan.scratch.save("measures", number, {})
+        return
+    boxes = pieces.boxes[own]
+    box: Box = (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
+    diameter = within_image(diameter, plan.shape)
+    reach = ring_reach(diameter)
+    # The gradient's filter reaches four deviations, of 0.5 pixels at least.
+    part = grown_box(box, reach + 8 + int(0.2 * diameter), plan.shape)
+    names = np.arange(1, pieces.n_objects + 1, dtype=np.int32)
+    labels = pieces.labels(plan.scratch, part, names)
+    image = _read(plan, model, part)
+    mine = pieces.objects_of(number)
+    arrays: dict[str, Any] = {}
+    if model.min_prominence:
+        found, compact = np.unique(labels, return_inverse=True)
+        compact = compact.reshape(labels.shape).astype(np.int32)
+        if found[0] != 0:
+            compact, found = compact + 1, np.append(0, found)
+        height = model.stain(image)
+        gradient = outline_gradient(height, diameter)
+        measures = measure_objects(compact, height, gradient, reach, corner=part[:2])
+        is_mine = (found[1:] > mine.start) & (found[1:] <= mine.stop)
+        for name in _FIELDS:
+            arrays[f"measure_{name}"] = getattr(measures, name)[is_mine]
+    labels[(labels <= mine.start) | (labels > mine.stop)] = 0
+    arrays |= _table(plan, model, labels, image, part, stains)
+    plan.scratch.save("measures", number, arrays)
+
+
+def _table(
+    plan: SlidePlan,
+    model: SlideModel,
+    labels: np.ndarray,
+    image: np.ndarray,
+    part: Box,
+    stains: tuple[str, ...],
+) -> dict[str, np.ndarray]:
+    """Return the table of objects, in pixels of the slide."""
+    # As a batch, in which no black corner of a part is taken for padding.
+    colours = ImageBatch(
+        [image], names=["slide"], shapes=[labels.shape], n_channels=image.shape[2]
+    )
+    table = nuclei_table(
+        labels,
+        colours if stains else None,
+        pixel_size=plan.pixel_size,
+        stains=stains or ("haematoxylin",),
+        probabilities=np.clip(model.decoding.foreground(plan.read_outputs(part)), 0, 1),
+    )
+    for name, values in table.items():
+        if name.endswith("_row"):
+            table[name] = values + part[0]
+        elif name.endswith("_column"):
+            table[name] = values + part[1]
+    return table
+
+
+STAGES = {
+    "answer": answer,
+    "first_look": first_look,
+    "read_objects": read_objects,
+    "measure": measure,
+}
