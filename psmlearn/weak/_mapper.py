@@ -669,7 +669,11 @@ class ClassActivationMapper(  # type: ignore[call-arg]
             return True
         first: Any = next(iter(y), None)
         if isinstance(first, str | os.PathLike):
-            return self._frozen.code.exclusive and self.classes_.dtype.kind == "U" and not os.path.exists(first)
+            return (
+                self._frozen.code.exclusive
+                and self.classes_.dtype.kind == "U"
+                and not os.path.exists(first)
+            )
         return np.ndim(first) < 2
 
 

@@ -169,7 +169,9 @@ def test_labels_that_are_texts_come_back(lesions, path):
     loaded = again(model, path)
     assert loaded.classes_.tolist() == ["läsion", "none"]
     assert loaded.map_classes_.tolist() == ["läsion"]
-    assert_same(model.predict_image(lesions.images), loaded.predict_image(lesions.images))
+    assert_same(
+        model.predict_image(lesions.images), loaded.predict_image(lesions.images)
+    )
 
 
 def test_training_goes_on_after_loading(segmenter, nuclei, path):
