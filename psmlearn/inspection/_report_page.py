@@ -220,7 +220,8 @@ def failed(page: Page) -> str:
         )
     return (
         '<section id="failed"><h2>Images without results</h2><p class="soft">'
-        f"{count(len(rows), 'image', 'images')}, not counted in what follows.</p>"
+        f"{count(len(rows), 'image', 'images')}. What follows is without them, but for "
+        "results of an earlier run.</p>"
         f"{listed}</section>\n"
     )
 
