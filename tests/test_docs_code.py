@@ -322,7 +322,7 @@ OPTIONS = {
     for name in (*each.opts, *each.secondary_opts)
 } | {"-h", "--help"}
 # Options of other programs that the manual names.
-FOREIGN = {"--datasets", "--doctest-modules", "--set", "--write"}
+FOREIGN = {"--datasets", "--doctest-modules", "--rows", "--set", "--write"}
 
 
 def _running_text(page: Path) -> str:
