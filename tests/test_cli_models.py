@@ -11,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 from numpy.testing import assert_array_equal
 from skimage.io import imsave
+from sklearn.pipeline import make_pipeline
 
 from psmlearn import (
     NucleiSegmenter,
+    PseudoLabelSegmenter,
     SelfActivationMapper,
     SemanticClusterer,
     _cli,
@@ -22,7 +24,9 @@ from psmlearn import (
 )
 from psmlearn._cli import _chain
 from psmlearn.datasets import load_geojson, make_nuclei
-from psmlearn.io import read_labels
+from psmlearn.inspection import color_map
+from psmlearn.io import read_image, read_labels
+from psmlearn.preprocessing import StainNormalizer
 from psmlearn.segmentation import _defaults
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -66,6 +70,29 @@ def trained(request, folder, tmp_path_factory):
     assert done.exit_code == 0, done.output
     assert f"model written to {path}" in done.output
     return path, request.param
+
+
+def test_maps_are_of_what_the_steps_before_the_mapper_give(folder, tmp_path):
+    images = [str(folder / "old" / f"{name}.png") for name in "ab"]
+    short = {"max_epochs": 1, "steps_per_epoch": 2, "batch_size": 2, "patch_size": 32}
+    mapper = SelfActivationMapper(**short, network="resnet18", device="cpu")
+    steps = [StainNormalizer(), mapper, SemanticClusterer()]
+    chain = PseudoLabelSegmenter(
+        make_pipeline(*steps),
+        NucleiSegmenter(**short, min_prominence=0.0, device="cpu"),
+        random_state=0,
+    ).fit(images)
+    path, out = tmp_path / "chain.psm", tmp_path / "out"
+    save_model(chain, path)
+    image = folder / "new" / "c.png"
+    done = run("apply", image, "--model", path, "-o", out, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    normalizer, mapper, _ = [step for _, step in chain.labeler_.steps]
+    found = read_image(out / "c_map.png")
+    (expected,) = mapper.transform(normalizer.transform([image]))
+    assert_array_equal(found, color_map(expected[..., -1]))
+    (bare,) = mapper.transform([image])
+    assert (found != color_map(bare[..., -1])).mean() > 0.1
 
 
 def test_apply_gives_what_the_model_predicts(trained, folder, tmp_path):

@@ -159,6 +159,52 @@ def test_changed_results_are_left_out(results):
     assert "changed since psmlearn wrote them: a_labels.tif" in done.output
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert [name for name, _ in rows(text)] == ["b.png", "c.png"]
+    ((name, reason),) = failures(text)
+    assert name == "a" and "changed since" in reason
+    assert "1 without results" in done.output
+
+
+def failures(text):
+    """What the page says of images without results."""
+    section = re.search(r'<section id="failed">.*?</section>', text, re.S)
+    return [] if section is None else re.findall(r"<li><b>(.*?)</b> (.*?)<", section[0])
+
+
+def test_images_that_failed_are_listed_with_reasons(results):
+    tmp_path, images, _ = results
+    done = run(tmp_path / "out")
+    assert "without results" not in done.output
+    page = tmp_path / "out" / "report.html"
+    text = page.read_text(encoding="utf-8")
+    assert failures(text) == [] and 'href="#failed"' not in text
+    bad = {"name": "d", "path": str(tmp_path / "in" / "d<b>.png"), "error": "no <PNG>"}
+    inputs = [
+        {"name": "a", "path": str(images[0]), "n_nuclei": 3},
+        {"name": "b", "path": str(images[1]), "error": "cut off"},
+        bad,
+        bad | {"name": "d-2", "error": "empty"},
+        {"name": "e", "path": None, "n_nuclei": 2},
+        {"name": "f", "path": "/x/f.png"},
+        "odd",
+    ]
+    told = {"results": ["_labels.tif"], "status": "stopped", "inputs": inputs}
+    (tmp_path / "out" / "run.json").write_text(json.dumps(told))
+    done = run(tmp_path / "out", "--overwrite")
+    assert done.exit_code == 0 and "5 without results" in done.output
+    text = page.read_text(encoding="utf-8")
+    found = dict(failures(text))
+    assert found.keys() == {
+        *("b.png", "d&lt;b&gt;.png", "d&lt;b&gt;.png (d-2)", "e", "f.png")
+    }
+    assert found["b.png"].startswith("cut off (what is shown of it is of an earlier")
+    assert found["d&lt;b&gt;.png"] == "no &lt;PNG&gt;"
+    assert "gone from the folder" in found["e"] and "--resume" in found["f.png"]
+    assert 'href="#failed"' in text and "images without results" in text
+    # Of a run that wrote no label images nothing is missing.
+    told["results"] = ["_map.tif"]
+    (tmp_path / "out" / "run.json").write_text(json.dumps(told))
+    run(tmp_path / "out", "--overwrite")
+    assert failures(page.read_text(encoding="utf-8")) == []
 
 
 def test_help_has_examples():

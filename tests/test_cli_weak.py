@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from psmlearn import ClassActivationMapper, _cli, load_model
+from psmlearn import ClassActivationMapper, _cli, load_model, save_model
 from psmlearn._cli import _weak
 from psmlearn._cli._image_labels import read_image_labels
 from psmlearn._cli._ledger import LEDGER_NAME
@@ -199,10 +199,31 @@ def test_classes_have_a_map_each(small, images, tmp_path):
     assert read_labels(out / "s1_labels.tif").ndim == 3
     done = run(images, "-m", model, "-o", tmp_path / "b", command="apply")
     assert done.exit_code == 0, done.output
+    # The model knows what its classes are called.
+    assert load_model(model).map_classes_.tolist() == ["grau/weiß", "ß", "grau weiß"]
     row = read_rows(tmp_path / "b" / "image_probabilities.csv")[0]
-    assert float(row["probability_class 1"]) == pytest.approx(
-        float(first["probability_ß"])
+    assert row.keys() == first.keys()
+    for key, value in first.items():
+        if key.startswith("probability_"):
+            assert float(row[key]) == pytest.approx(float(value))
+    assert {path.name for path in (tmp_path / "b").glob("s0_map*.png")} == maps
+    told = json.loads((tmp_path / "b" / "run.json").read_text(encoding="utf-8"))
+    names = {"grau/weiß", "ß", "grau weiß"}
+    assert all(set(each["probabilities"]) == names for each in told["inputs"])
+
+
+def test_classes_of_a_model_without_names_are_numbered(images, tmp_path, data):
+    values = [np.asarray(image[..., 0], np.float32) for image in data.images]
+    mapper = ClassActivationMapper(
+        **SMALL, base_channels=4, max_epochs=1, patch_size=32, device="cpu"
     )
+    mapper.fit(values[:4], np.array([[0, 1], [1, 0], [1, 1], [0, 0]]))
+    save_model(mapper, tmp_path / "w.psm")
+    done = run(images, "-m", tmp_path / "w.psm", "-o", tmp_path / "b", command="apply")
+    assert done.exit_code == 0, done.output
+    row = read_rows(tmp_path / "b" / "image_probabilities.csv")[0]
+    assert {"probability_class 0", "probability_class 1"} < row.keys()
+    assert (tmp_path / "b" / "s0_map_class_1.png").is_file()
 
 
 def test_a_segmenter_learns_the_regions(small, images, labels, tmp_path):

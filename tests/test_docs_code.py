@@ -311,3 +311,103 @@ def test_examples_of_help_are_understood(name, any_path):
     assert any(words[1] == name for words in examples), f"{name} --help has no example"
     for words in examples:
         _parse(words[1:])
+
+
+# -- Commands in running text ----------------------------------------------------------
+
+OPTIONS = {
+    name
+    for command in (main, *main.commands.values())
+    for each in command.params
+    for name in (*each.opts, *each.secondary_opts)
+} | {"-h", "--help"}
+# Options of other programs that the manual names; these pages speak of benchmarks.
+FOREIGN = {"--doctest-modules", "--set", "--write"}
+OF_BENCHMARKS = {"accuracy.md", "accuracy_ki67.md", "accuracy_weak.md"}
+
+
+def _running_text(page: Path) -> str:
+    """Return the text of a page without its blocks of code."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".md":
+        return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines = text.splitlines()
+    for block in _rst_blocks(text):
+        n_lines = block.code.count("\n") + 1
+        lines[block.line : block.line + n_lines] = [""] * n_lines
+    return "\n".join(lines)
+
+
+def _quoted(text: str, mark: str) -> list[str]:
+    """Return what stands between marks, on one line."""
+    found = re.findall(rf"(?<!`){mark}([^`]+){mark}(?!`)", text)
+    return [" ".join(each.split()) for each in found]
+
+
+def _check_mention(text: str) -> None:
+    """Look up the command, options and values that a text in code style names."""
+    words = shlex.split(text)
+    if words[0].startswith("-"):
+        known = {word.partition("=")[0] for word in words if word.startswith("-")}
+        assert known <= OPTIONS | FOREIGN, f"no command has an option {text!r}"
+        return
+    if words[:1] != ["psmlearn"] or len(words) == 1 or words[1] == "COMMAND":
+        return
+    rest = [word for word in words[1:] if word not in ("...", "…", "[OPTIONS]")]
+    if rest[0].startswith("-"):
+        assert rest[0] in OPTIONS, f"psmlearn has no option {rest[0]}"
+        return
+    command = main.commands.get(rest[0])
+    assert command is not None, f"psmlearn has no command {rest[0]!r}"
+    context = click.Context(command, info_name=rest[0])
+    given = [word for word in rest[1:] if word not in ("-h", "--help")]
+    if given[-1:] and given[-1].startswith("--"):  # named without a value
+        own = {name for each in command.params for name in each.opts}
+        assert given.pop() in own, f"psmlearn {rest[0]} has no such option: {text}"
+    values, left, seen = command.make_parser(context).parse_args(given)
+    assert not left, f"psmlearn {rest[0]} takes no {left}"
+    for each in seen:
+        if isinstance(each, click.Option) and not each.is_flag:
+            each.type_cast_value(context, values[each.name])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_commands_in_running_text_are_there(page, any_path):
+    mark = "`" if page.suffix == ".md" else "``"
+    starts = ("psmlearn ",) if page.name in OF_BENCHMARKS else ("psmlearn ", "--")
+    for text in _quoted(_running_text(page), mark):
+        if text.startswith(starts):
+            _check_mention(text)
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_commands_in_help_are_there(name, any_path):
+    command = main.commands[name]
+    texts = [
+        command.help or "",
+        *(getattr(e, "help", "") or "" for e in command.params),
+    ]
+    for text in texts:
+        for quoted in _quoted(text, "`"):
+            if quoted.startswith(("psmlearn ", "--")):
+                _check_mention(quoted)
+        plain = re.findall(r"(?<![\w`-])--[a-z][a-z-]*", text)
+        assert set(plain) <= OPTIONS, f"{name} --help names {plain}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "psmlearn trian x",
+        "psmlearn train x --modle m.psm",
+        "psmlearn segment x --classes ki76",
+        "psmlearn segment x --max-epochs many",
+        "psmlearn info --recursivly x",
+        "psmlearn evaluate one two three",
+        "psmlearn info --overwrite",
+        "--resumed",
+    ],
+)
+def test_wrong_commands_in_text_are_noticed(text, any_path):
+    with pytest.raises((AssertionError, click.UsageError)):
+        _check_mention(text)

@@ -53,6 +53,15 @@ class ImageLabels:
         rows = [self.rows[path] for path in paths]
         return np.array(rows) if self.columns else np.array([row[0] for row in rows])
 
+    def named(self, paths: Iterable[str]) -> Any:
+        """Return the labels of images with the names of their classes, for `fit`."""
+        import numpy as np
+
+        if not self.columns:
+            return self.of(paths)
+        kind = np.dtype([(name, bool) for name in self.columns])
+        return np.array([self.rows[path] for path in paths], dtype=kind)
+
     def shown(self, path: str) -> tuple[str, ...]:
         """Return what was given for an image, as text; empty where nothing was."""
         n_values = len(self.columns) or 1

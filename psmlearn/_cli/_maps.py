@@ -15,9 +15,11 @@ from click.core import ParameterSource
 from psmlearn._cli import _chain
 from psmlearn._cli._config import config_option, parts_of_config, set_part
 from psmlearn._cli._model_path import (
+    MAPPER,
     check_model_path,
     find_part,
     load_fitted,
+    map_of,
     quiet,
 )
 from psmlearn._cli._options import (
@@ -83,14 +85,7 @@ class MapResults(Results):
         from psmlearn.io import write_image
         from psmlearn.io._write import write_map
 
-        found = find_part(model, "SelfActivationMapper")
-        if found is None:
-            raise TypeError(f"a {type(model).__name__} makes no self-activation maps")
-        before, mapper = found
-        one: Any = batch[index : index + 1]
-        if before is not None:
-            one = before.transform(one)
-        values = mapper.transform(one)[0][..., -1]
+        values = map_of(model, batch[index : index + 1])
         if job.stamp is not None:
             job.stamp.check()
         picture = color_map(values)
@@ -231,7 +226,7 @@ def _load_mapper(options: dict[str, Any]) -> Any:
     if path is None:
         return None
     model = load_fitted(path, options["device"])
-    if find_part(model, "SelfActivationMapper") is None:
+    if find_part(model, MAPPER) is None:
         raise ValueError(
             f"{printable(str(path))} holds a {type(model).__name__} without a "
             "SelfActivationMapper; a model of `psmlearn maps --save-model`, `train` or "

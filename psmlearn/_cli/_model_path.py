@@ -6,22 +6,31 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psmlearn._cli._chain import PIXEL_SIZE
 from psmlearn._cli._terminal import Terminal
 from psmlearn.io._paths import printable
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from psmlearn.io import ImageBatch
+
 __all__ = [
     "check_model_path",
+    "MAPPER",
     "find_part",
     "load",
     "load_fitted",
+    "map_of",
     "own_pixel_size",
     "quiet",
     "save",
     "set_pixel_size",
 ]
+
+MAPPER = "SelfActivationMapper"
 
 
 def check_model_path(
@@ -86,7 +95,7 @@ def load(path: Path, device: str) -> Any:
     model = load_fitted(path, device)
     if not hasattr(model, "predict"):
         hint = ""
-        if find_part(model, "SelfActivationMapper") is not None:
+        if find_part(model, MAPPER) is not None:
             hint = "; `psmlearn maps --model` writes its maps"
         raise ValueError(
             f"{printable(str(path))} holds a {type(model).__name__}, which finds no "
@@ -136,6 +145,21 @@ def find_part(model: Any, name: str) -> tuple[Any, Any] | None:
         if type(step).__name__ == name:
             return (labeler[:place] if place else None), step
     return None
+
+
+def map_of(model: Any, one: ImageBatch) -> np.ndarray:
+    """Return the activation map of an image, seen as the model's mapper sees it.
+
+    Returns
+    -------
+    ndarray of shape (height, width), float32
+    """
+    found = find_part(model, MAPPER)
+    if found is None:
+        raise TypeError(f"a {type(model).__name__} makes no self-activation maps")
+    before, mapper = found
+    seen: Any = one if before is None else before.transform(one)
+    return mapper.transform(seen)[0][..., -1]
 
 
 def own_pixel_size(model: Any) -> float | str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from psmlearn._cli._model_path import MAPPER, find_part, map_of
 from psmlearn._cli._outputs import OutputFolder
 from psmlearn._cli._results import Job, Results
 from psmlearn._cli._terminal import Terminal, count, tell_some
@@ -72,8 +73,7 @@ class NucleiResults(Results):
             getattr(segmenter, "classes_", None) is not None
             or len(getattr(segmenter, "class_names_", ())) > 1
         )
-        steps = getattr(getattr(model, "labeler_", None), "named_steps", {})
-        with_map = "maps" in steps and not with_classes
+        with_map = find_part(model, MAPPER) is not None and not with_classes
         return cls(with_classes, with_map, tuple(also))
 
     @property
@@ -183,10 +183,7 @@ def _write_one(
     labels, probabilities = _predict(model, one)
     with_classes = labels.ndim == 3
     image = batch[index]
-    activation_map = None
-    if kinds.with_map:
-        maps = model.labeler_.named_steps["maps"].transform(one)
-        activation_map = color_map(maps[0][..., -1])
+    activation_map = color_map(map_of(model, one)) if kinds.with_map else None
     if job.stamp is not None:
         job.stamp.check()
     # Two stains are told from each other; haematoxylin alone from eosin, as well.

@@ -28,6 +28,10 @@ __all__ = ["REPORT_NAME", "check_target", "report", "write_report_of"]
 REPORT_NAME = "report.html"
 _LABELS, _TABLE = "_labels.tif", "_nuclei.csv"
 _SIZES = "pixel_sizes"
+_CHANGED = "its label image was changed since psmlearn wrote it"
+_GONE = "its label image is gone from the folder"
+_STOPPED = "the run was broken off before it; --resume goes on"
+_EARLIER = " (what is shown of it is of an earlier run)"
 # What a report has near its beginning.
 _MARK = b'name="generator" content="psmlearn'
 
@@ -103,7 +107,8 @@ def write_report_of(
     from psmlearn.inspection._report import write_report
 
     run = _read_run(folder)
-    results = _find_results(folder, terminal)
+    results, changed = _find_results(folder, terminal)
+    failures = _find_failures(run, results, changed)
     true = _find_truth(results, truth, terminal)
     sources = [
         _as_source(index, result, run, true.get(result.name))
@@ -115,6 +120,7 @@ def write_report_of(
             target,
             sources,
             parameters=run,
+            failures=failures,
             title=f"{count(n_images, 'image')} in {folder.resolve().name}",
             max_bytes=max_bytes,
             watch=lambda: bar.update(1),
@@ -123,7 +129,10 @@ def write_report_of(
     n_warned = sum(bool(record.findings) for record in records)
     nuclei = count(n_nuclei, "nucleus", "nuclei")
     images = count(len(records), "image")
-    terminal.say(f"report of {nuclei} in {images}, warnings on {n_warned}: {target}")
+    without = f", {len(failures)} without results" if failures else ""
+    terminal.say(
+        f"report of {nuclei} in {images}, warnings on {n_warned}{without}: {target}"
+    )
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
@@ -169,8 +178,14 @@ def _read_run(folder: Path) -> dict[str, Any] | None:
     return run
 
 
-def _find_results(folder: Path, terminal: Terminal) -> list[_Result]:
+def _find_results(folder: Path, terminal: Terminal) -> tuple[list[_Result], list[str]]:
     """List the images whose results lie in a folder, by name.
+
+    Returns
+    -------
+    results : list of _Result
+    changed : list of str
+        Names of those whose label image is not what psmlearn wrote.
 
     Raises
     ------
@@ -182,11 +197,11 @@ def _find_results(folder: Path, terminal: Terminal) -> list[_Result]:
     for labels in sorted(folder.glob(f"*{_LABELS}")):
         if labels.name not in ledger:
             continue
+        name = labels.name.removesuffix(_LABELS)
         record = ledger.match(str(labels), labels.name)
         if record is None:
-            changed.append(labels.name)
+            changed.append(name)
             continue
-        name = labels.name.removesuffix(_LABELS)
         table: Path | None = folder / (name + _TABLE)
         if table is not None and not (table.name in ledger and table.is_file()):
             table = None
@@ -195,8 +210,9 @@ def _find_results(folder: Path, terminal: Terminal) -> list[_Result]:
             source = os.path.normpath(os.path.join(os.path.realpath(folder), source))
         results.append(_Result(name, labels, table, source))
     if changed:
+        files = [name + _LABELS for name in changed]
         terminal.say(
-            f"left out, changed since psmlearn wrote them: {tell_some(changed)}",
+            f"left out, changed since psmlearn wrote them: {tell_some(files)}",
             err=True,
         )
     if not results:
@@ -206,7 +222,41 @@ def _find_results(folder: Path, terminal: Terminal) -> list[_Result]:
             "apply` wrote."
         )
     terminal.know(result.shown_name for result in results)
-    return results
+    return results, changed
+
+
+def _find_failures(
+    run: Mapping[str, Any] | None, results: list[_Result], changed: list[str]
+) -> dict[str, str]:
+    """Return the images of a run that have no results, or none of it, and why."""
+    failures = dict.fromkeys(changed, _CHANGED)
+    inputs = _inputs_of(run)
+    found = {result.name for result in results}
+    for name, each in inputs.items():
+        error = each.get("error")
+        if error is not None:
+            failures[name] = str(error) + (_EARLIER if name in found else "")
+        elif name not in found and name not in failures:
+            unknown = run and run.get("status") == "stopped" and "n_nuclei" not in each
+            failures[name] = _STOPPED if unknown else _GONE
+    shown: dict[str, str] = {}
+    for name, reason in failures.items():
+        path = inputs.get(name, {}).get("path")
+        text = os.path.basename(path) if isinstance(path, str) else name
+        shown[text if text not in shown else f"{text} ({name})"] = reason
+    return shown
+
+
+def _inputs_of(run: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Return what a run says of its images, by name, if it wrote label images."""
+    if run is None or _LABELS not in (run.get("results") or ()):
+        return {}
+    inputs = run.get("inputs")
+    return {
+        each["name"]: each
+        for each in (inputs if isinstance(inputs, list) else ())
+        if isinstance(each, Mapping) and isinstance(each.get("name"), str)
+    }
 
 
 def _find_truth(

@@ -239,7 +239,7 @@ def _train(
     )
     work.begin(identity, paths, sizes)
     known = [place for place, path in enumerate(images) if path in labels.rows]
-    given = labels.of([images[place] for place in known])
+    given = labels.named([images[place] for place in known])
     learnt_from = batch.subset(known)
     fit = Fit(
         train=lambda: model.fit(learnt_from, image_labels=given),

@@ -60,7 +60,10 @@ class WeakResults(Results):
         if found is None:
             return None
         code: LabelCode = found[1]._frozen.code
-        columns = () if code.exclusive else tuple(f"class {c}" for c in code.classes)
+        # A model of before knew its columns by their numbers alone.
+        known = code.classes.dtype.kind == "U"
+        names = (str(each) if known else f"class {each}" for each in code.classes)
+        columns = () if code.exclusive else tuple(names)
         return cls(code, ImageLabels("", columns))
 
     @property

@@ -28,6 +28,11 @@ _SCALE = 0.5
 _STROKE_RADIUS = 4.5
 _LEAST_STROKE = 1200.0
 _LEAST_INK = 60.0
+# Of marks that are wider than what varies in tissue.
+_WIDE_SCALE = 3.0
+_EVEN_SCALE = 4.0
+_EVEN = 0.25
+_LEAST_EVEN = 0.25
 _FOLD_RADIUS = 4.5
 _LEAST_FOLD = 1200.0
 _LEAST_DIRT = 3.0
@@ -37,10 +42,10 @@ _LEAST_BLACK = 400.0
 def artefact_mask(image: np.ndarray, *, pixel_size: float = 0.25) -> np.ndarray:
     """Find pen marks, folds and dirt in one image.
 
-    Pen marks are green, or large and evenly blue, red or black; folds are larger than
-    any nucleus and at least twice as dark as the tissue, without being brown; dirt is
-    small, black and without a coloured rim. What is doubtful is left unmarked: a dark
-    nucleus that is lost costs more than a fold that stays.
+    Pen marks are green, or large and evenly bluish green, blue, red or black; folds are
+    larger than any nucleus and at least twice as dark as the tissue, without being
+    brown; dirt is small, black and without a coloured rim. What is doubtful is left
+    unmarked: a dark nucleus that is lost costs more than a fold that stays.
 
     Parameters
     ----------
@@ -77,7 +82,7 @@ def artefact_mask(image: np.ndarray, *, pixel_size: float = 0.25) -> np.ndarray:
     tissue = tissue_mask(light, pixel_size=step)
     kinds = np.zeros(light.shape[:2], np.uint8)
     dirt, stroke = _black(light, step)
-    ink = stroke | _inks(density, step)
+    ink = stroke | _inks(density, step) | _wide_inks(density, step)
     if ink.any():  # with its soft edge
         ink = ndimage.binary_dilation(ink, iterations=max(1, round(1 / step)))
     kinds[_folds(density, tissue & ~ink & ~dirt, step)] = FOLD
@@ -120,6 +125,44 @@ def _inks(density: np.ndarray, step: float) -> np.ndarray:
     for wide in (evenly_blue, evenly_red):
         ink |= keep_large(_opened(wide, _STROKE_RADIUS / step), _LEAST_STROKE / step**2)
     return ink
+
+
+def _wide_inks(density: np.ndarray, step: float) -> np.ndarray:
+    """Bluish green and blue marks that are wider and more even than tissue.
+
+    At the scale of several nuclei the hues of tissue lie close together, so that a
+    lesser difference tells. Cyan haematoxylin has such hues, too, but is as uneven
+    as nuclei are.
+    """
+    sigma = _WIDE_SCALE / step
+    red, green, blue = (
+        ndimage.gaussian_filter(each, sigma, mode="nearest")
+        for each in np.moveaxis(density, 2, 0)
+    )
+    total = red + green + blue
+    cold = red - green
+    odd = (cold > 0.1 * total) | ((cold > 0.04 * total) & (blue < 0.2 * total))
+    odd &= total > 0.4
+    odd = keep_large(_opened(odd, _STROKE_RADIUS / step), _LEAST_STROKE / step**2)
+    if not odd.any():
+        return odd
+    mean = average(density)
+    parts, n_parts = ndimage.label(odd)
+    counts = np.maximum(np.bincount(parts.ravel()), 1)
+    even = np.bincount(parts.ravel(), _is_even(mean, step).ravel()) / counts
+    # Beside a stroke the smooth hue is its own still, and the ground is paler.
+    usual = ndimage.median(mean, parts, np.arange(n_parts + 1))
+    least = np.where(even >= _LEAST_EVEN, 0.5 * np.asarray(usual), np.inf)
+    least[0] = np.inf
+    return mean > least[parts]
+
+
+def _is_even(mean: np.ndarray, step: float) -> np.ndarray:
+    """Tell where density varies little between neighbours."""
+    sigma = _EVEN_SCALE / step
+    local = ndimage.gaussian_filter(mean, sigma, mode="nearest")
+    square = ndimage.gaussian_filter(mean * mean, sigma, mode="nearest")
+    return square - local**2 < (_EVEN * local) ** 2
 
 
 def _black(light: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:

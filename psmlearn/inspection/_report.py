@@ -55,6 +55,7 @@ def report_html(
     class_colors: Mapping[int, Sequence[int]] | None = None,
     iou_threshold: float = 0.5,
     parameters: Mapping[str, Any] | None = None,
+    failures: Mapping[str, str] | None = None,
     title: str | None = None,
     max_bytes: int = 100_000_000,
 ) -> None:
@@ -99,6 +100,8 @@ def report_html(
     parameters : dict, default=None
         What to write in the section of parameters: texts, numbers, and lists and dicts
         of them.
+    failures : dict of str to str, default=None
+        Images that have no results, by name, and why.
     title : str, default=None
         Title of the page; "Nuclei in n images" if None.
     max_bytes : int, default=100_000_000
@@ -156,6 +159,7 @@ def report_html(
         class_colors=class_colors,
         iou_threshold=iou_threshold,
         parameters=parameters,
+        failures=failures,
         title=title,
         max_bytes=max_bytes,
     )
@@ -238,6 +242,7 @@ def write_report(
     class_colors: Mapping[int, Sequence[int]] | None = None,
     iou_threshold: float = 0.5,
     parameters: Mapping[str, Any] | None = None,
+    failures: Mapping[str, str] | None = None,
     title: str | None = None,
     max_bytes: int = 100_000_000,
     watch: Callable[[], None] | None = None,
@@ -260,6 +265,11 @@ def write_report(
         check_class_colors(class_colors)
     if parameters is not None and not isinstance(parameters, Mapping):
         raise TypeError(f"parameters must be a dict, got {shown(parameters)}.")
+    if failures is not None and not isinstance(failures, Mapping):
+        raise TypeError(
+            "failures must be a dict of reasons by the name of the image, got "
+            f"{shown(failures)}."
+        )
     oddities = Oddities()
     records: list[Record] = []
     with (
@@ -288,6 +298,7 @@ def write_report(
             class_names=class_names,
             class_colors=class_colors,
             parameters=parameters,
+            failures=failures,
             title=title,
         )
         _write(file, page, spool, places)
@@ -330,6 +341,7 @@ def _make_page(
     class_names: Mapping[int, str] | None,
     class_colors: Mapping[int, Sequence[int]] | None,
     parameters: Mapping[str, Any] | None,
+    failures: Mapping[str, str] | None,
     title: str | None,
 ) -> parts.Page:
     """Put together what all parts of the page know."""
@@ -362,6 +374,7 @@ def _make_page(
         scored={record.index: place for place, record in enumerate(scored)},
         iou_threshold=threshold,
         parameters=parameters,
+        failures=failures or {},
         versions=_versions(),
         made=f"psmlearn {psmlearn.__version__}, {now:%d %B %Y, %H:%M %Z}",
     )
@@ -431,6 +444,7 @@ def _write(
     made = cards.make_distributions(page)
     file.write(parts.head(page))
     file.write(parts.summary(page))
+    file.write(parts.failed(page))
     file.write(parts.findings(page))
     file.write(parts.image_table(page))
     file.write(parts.score_table(page))

@@ -58,6 +58,8 @@ class Page:
     scored: Mapping[int, int]
     iou_threshold: float
     parameters: Mapping[str, Any] | None
+    # Why images have no results, by name.
+    failures: Mapping[str, str]
     versions: Mapping[str, str]
     made: str
 
@@ -89,7 +91,10 @@ def head(page: Page) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     names = json.dumps({str(key): text for key, text in page.class_texts.items()})
-    sections = [("summary", "Summary"), ("warnings", "Warnings"), ("images", "Images")]
+    sections = [("summary", "Summary")]
+    if page.failures:
+        sections.append(("failed", "Without results"))
+    sections += [("warnings", "Warnings"), ("images", "Images")]
     if page.scores is not None:
         sections.append(("scores", "Scores"))
     sections += [("distributions", "Distributions"), ("unusual", "Unusual nuclei")]
@@ -155,6 +160,10 @@ def summary(page: Page) -> str:
         (f"{len(records):,}", "image" if len(records) == 1 else "images"),
         (f"{n_nuclei:,}", "nucleus" if n_nuclei == 1 else "nuclei"),
     ]
+    if page.failures:
+        n_failed = len(page.failures)
+        images = "image" if n_failed == 1 else "images"
+        tiles.insert(1, (f"{n_failed:,}", f"{images} without results"))
     if area:
         tiles.append((f"{n_nuclei / area:,.0f}", "nuclei on a mm²"))
     middle = median(together(records, "area_um2"))
@@ -191,6 +200,29 @@ def summary(page: Page) -> str:
     return (
         f'<section id="summary" aria-label="Summary"><div class="tiles">{boxes}</div>'
         f"{note}</section>\n"
+    )
+
+
+def failed(page: Page) -> str:
+    """Write which images have no results, and why."""
+    if not page.failures:
+        return ""
+    rows = [
+        f"<li><b>{told(name)}</b> {told(reason)}</li>"
+        for name, reason in page.failures.items()
+    ]
+    listed = f'<ul class="findings">{"".join(rows[:_MOST_LISTED])}</ul>'
+    if len(rows) > _MOST_LISTED:
+        more = f"{len(rows) - _MOST_LISTED:,} more"
+        listed += (
+            f'<details><summary>{more}</summary><ul class="findings">'
+            f"{''.join(rows[_MOST_LISTED:])}</ul></details>"
+        )
+    return (
+        '<section id="failed"><h2>Images without results</h2><p class="soft">'
+        f"{count(len(rows), 'image', 'images')}. What follows is without them, but for "
+        "results of an earlier run.</p>"
+        f"{listed}</section>\n"
     )
 
 

@@ -73,7 +73,8 @@ def write_rois(
     Notes
     -----
     Regions are named by the id and the class, such as ``7 Positive``; what ImageJ or a
-    zip cannot name is an underscore. The properties of each region hold both.
+    zip cannot name is an underscore. The properties of each region hold both, with
+    other letters than those of ASCII as ImageJ reads them (``\\u00f6``).
 
     References
     ----------
@@ -124,7 +125,7 @@ def write_rois(
             if outline.id in kinds:
                 name = names.of(kinds[outline.id])
                 roi.name += f" {_plain(name)}"
-                roi.props += f"class: {_plain(name)}\n"
+                roi.props += f"class: {_escaped(_plain(name))}\n"
                 roi.stroke_color = bytes([255, *shades.of(name)])
             entry = zipfile.ZipInfo(f"{roi.name}.roi", _TIME)
             entry.compress_type = zipfile.ZIP_DEFLATED
@@ -166,3 +167,8 @@ def _plain(text: str) -> str:
         char if char.isprintable() and char <= "\uffff" and char not in "/\\:" else "_"
         for char in text[:_MOST_CHARACTERS]
     )
+
+
+def _escaped(text: str) -> str:
+    """Return text that Java's properties, as ImageJ reads them, give back."""
+    return "".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in text)

@@ -68,7 +68,8 @@ def write_labels(
 
     TIFFs hold uint16 where the ids fit, int32 elsewhere; `read_labels`, tifffile,
     QuPath, ImageJ and napari read them. ImageJ shows int32 as floats, which are exact
-    up to an id of 16,777,216.
+    up to an id of 16,777,216, and opens one plane only; of two, write the first, import
+    the file by Bio-Formats, or hand on ROIs by :func:`~psmlearn.io.write_rois`.
 
     Parameters
     ----------

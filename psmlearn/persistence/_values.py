@@ -91,9 +91,9 @@ class Encoder:
         ]
 
     def _array(self, value: np.ndarray, path: str) -> Any:
-        if value.dtype.kind in "UO" and all(type(x) is str for x in value.flat):
+        kind = value.dtype.kind
+        if kind == "U" or (kind == "O" and all(type(x) is str for x in value.flat)):
             texts = [str(each) for each in value.ravel()]
-            kind = "O" if value.dtype.kind == "O" else "U"
             return {"$texts": [kind, list(value.shape), texts]}
         if value.dtype.kind not in _ARRAY_KINDS:
             raise TypeError(f"{path[1:]} is an array of {value.dtype}")

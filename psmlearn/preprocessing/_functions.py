@@ -184,10 +184,11 @@ def tissue_mask(image: np.ndarray, *, pixel_size: float = 0.25) -> np.ndarray:
 def artefact_mask(image: np.ndarray, *, pixel_size: float = 0.25) -> np.ndarray:
     """Find pen marks, folds and dirt in a brightfield image.
 
-    Pen marks are green, or large and evenly blue, red or black; folds are larger than
-    any nucleus and at least twice as dark as the tissue, without being brown; dirt is
-    small, black and without a coloured rim. What is doubtful is left unmarked: a dark
-    nucleus that is lost costs more than a fold that stays.
+    Pen marks are green, or large and evenly bluish green, blue, red or black; folds are
+    larger than any nucleus and at least twice as dark as the tissue, without being
+    brown; dirt is small, black and without a coloured rim. What is doubtful is left
+    unmarked, such as thin red ink over eosin, or blue ink of the hue of haematoxylin: a
+    dark nucleus that is lost costs more than a fold that stays.
 
     Parameters
     ----------

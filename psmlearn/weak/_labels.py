@@ -3,12 +3,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.lib.recfunctions import structured_to_unstructured
 
-__all__ = ["LabelCode", "as_image_labels", "learn_labels"]
+__all__ = ["LabelCode", "as_image_labels", "label_names", "learn_labels"]
+
+
+def label_names(labels) -> tuple[str, ...]:
+    """Return what the columns of labels are called, where they have names.
+
+    Those of a table with `columns`, as pandas has it, and of a structured array.
+    """
+    names = getattr(getattr(labels, "dtype", None), "names", None)
+    if names is None:
+        names = getattr(labels, "columns", ())
+    found = tuple(names)
+    named = all(isinstance(name, str) for name in found)
+    return found if named and len(set(found)) == len(found) else ()
 
 
 def as_image_labels(labels, n_images: int, caller: str) -> np.ndarray:
@@ -40,6 +55,8 @@ def as_image_labels(labels, n_images: int, caller: str) -> np.ndarray:
         )
     try:
         array = np.asarray(labels)
+        if array.dtype.names is not None:
+            array = structured_to_unstructured(array)
         if array.dtype.kind in "US" and not isinstance(labels, np.ndarray):
             array = np.asarray(labels, dtype=object)  # NaN is no string
     except ValueError:  # a ragged list
@@ -107,7 +124,8 @@ class LabelCode:
     Attributes
     ----------
     classes : ndarray of shape (n_labels,)
-        All labels in ascending order; column numbers of labels of several at once.
+        All labels in ascending order; of labels of several at once the names of their
+        columns, or their numbers.
     negative : object
         The label of images without any object, None if there is none.
     exclusive : bool
@@ -184,8 +202,12 @@ class LabelCode:
         return likeliest[:, None] == self.shown
 
 
-def learn_labels(labels: np.ndarray, negative_label, caller: str) -> LabelCode:
+def learn_labels(
+    labels: np.ndarray, negative_label, caller: str, names: Sequence[str] = ()
+) -> LabelCode:
     """Learn from checked training labels what they mean.
+
+    `names` are those of columns, of which there may be none.
 
     Raises
     ------
@@ -194,15 +216,17 @@ def learn_labels(labels: np.ndarray, negative_label, caller: str) -> LabelCode:
         be guessed.
     """
     if labels.ndim == 2:
+        n_classes = labels.shape[1]
+        named = np.array(names if len(names) == n_classes else range(n_classes))
         shares = labels.mean(axis=0)
         constant = np.flatnonzero((shares == 0) | (shares == 1))
         if len(constant):
             which = "all" if shares[constant[0]] == 1 else "none"
             raise ValueError(
-                f"{caller}: class {constant[0]} is shown by {which} of the "
+                f"{caller}: class {named[constant[0]]} is shown by {which} of the "
                 f"{len(labels)} images; images with and without it are needed."
             )
-        return LabelCode(np.arange(labels.shape[1]), None, False)
+        return LabelCode(named, None, False)
     classes = np.unique(labels)
     if len(classes) < 2:
         raise ValueError(

@@ -34,7 +34,12 @@ from psmlearn.base import (
 )
 from psmlearn.exceptions import TrainingWarning
 from psmlearn.io._batch import ImageBatch, check_masks, check_range, resolve_pixel_size
-from psmlearn.weak._labels import LabelCode, as_image_labels, learn_labels
+from psmlearn.weak._labels import (
+    LabelCode,
+    as_image_labels,
+    label_names,
+    learn_labels,
+)
 from psmlearn.weak._maps import (
     check_threshold,
     class_maps,
@@ -158,7 +163,8 @@ class ClassActivationMapper(  # type: ignore[call-arg]
     Attributes
     ----------
     classes_ : ndarray
-        All labels, ascending; of several labels at once, their columns.
+        All labels, ascending; of several labels at once, the names of their columns,
+        or their numbers.
     map_classes_ : ndarray of shape (n_classes,)
         The classes that have maps: all but the negative label.
     refine_centers_ : ndarray of shape (n_centers, n_features), float32, or None
@@ -325,7 +331,8 @@ class ClassActivationMapper(  # type: ignore[call-arg]
             Images of any size, as arrays or paths.
         y : array-like of shape (n_images,) or (n_images, n_classes), default=None
             Image labels: numbers or strings, or 0 and 1 for each class where an image
-            can show several. Ignored where `image_labels` are given.
+            can show several; columns of a DataFrame or a structured array name the
+            classes. Ignored where `image_labels` are given.
         image_labels : array-like, default=None
             Image labels, where y is something else: masks that a scorer needs. In
             cross-validation they are sliced with the images, if they are asked for by
@@ -388,7 +395,8 @@ class ClassActivationMapper(  # type: ignore[call-arg]
             images = self._check_images(X, reset=not continued, value_range=value_range)
             self._pixel_sizes(images)
             checked = as_image_labels(labels, len(images), caller)
-            code = learn_labels(checked, self.negative_label, caller)
+            names = label_names(labels)
+            code = learn_labels(checked, self.negative_label, caller, names)
             parts.reconstruction.check(images.n_channels)
             self._check_batches()
             if continued:
@@ -657,9 +665,15 @@ class ClassActivationMapper(  # type: ignore[call-arg]
 
     def _are_labels(self, y: Any) -> bool:
         """Tell image labels from masks, which may be paths."""
+        if label_names(y):
+            return True
         first: Any = next(iter(y), None)
         if isinstance(first, str | os.PathLike):
-            return self.classes_.dtype.kind == "U" and not os.path.exists(first)
+            return (
+                self._frozen.code.exclusive
+                and self.classes_.dtype.kind == "U"
+                and not os.path.exists(first)
+            )
         return np.ndim(first) < 2
 
 

@@ -112,6 +112,9 @@ def test_grey_tissue():
 
 INKS = {
     "green": [0.1, 0.5, 0.2],
+    "bluish green": [0.14, 0.5, 0.33],
+    "teal": [0.24, 0.59, 0.51],
+    "pale blue": [0.24, 0.35, 0.78],
     "blue": [0.08, 0.22, 0.75],
     "red": [0.85, 0.1, 0.14],
     "black": [0.05, 0.05, 0.06],
@@ -127,6 +130,48 @@ def test_pen_strokes(image, ink):
     assert (kinds[:, 155:245] == PEN).mean() > 0.95
     outside = np.delete(kinds, np.s_[140:260], axis=1)
     assert (outside == 0).mean() > 0.995
+
+
+# Marker that light shines through: a strength that is told on white, and on H&E.
+SHEER = {
+    "green": (0.5, 1.0),
+    "bluish green": (0.5, 1.0),
+    "teal": (0.5, 1.0),
+    "pale blue": (0.75, None),
+}
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("ink", SHEER)
+def test_marker_over_glass_and_tissue(ink, seed):
+    """It lies slantwise, 50 micrometres wide, and streaky."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    stroke = np.abs(0.9 * rows - 0.45 * columns - 90) < 100
+    streaks = 1 + 0.1 * smooth_noise(seed + 5, sigma=12)
+    density = -np.log10(INKS[ink]) * (stroke * streaks)[..., np.newaxis]
+    glass = np.full((SIDE, SIDE, 3), 0.93)
+    grounds = (glass, field(seed=seed, strength=0.2))
+    for ground, strength in zip(grounds, SHEER[ink], strict=True):
+        if strength is None:
+            continue
+        kinds = artefact_mask(ground * 10 ** (-strength * density))
+        inside = ndimage.binary_erosion(stroke, iterations=8)
+        outside = ~ndimage.binary_dilation(stroke, iterations=12)
+        assert (kinds[inside] == PEN).mean() > 0.9
+        assert not (kinds[outside] == PEN).any()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_cyan_haematoxylin_is_no_pen(seed):
+    """As the counterstain of some laboratories: bluer than many a marker."""
+    rng = np.random.default_rng(seed)
+    density = np.full((SIDE, SIDE), 0.25) * (1 + 0.2 * smooth_noise(seed))
+    for row, column in rng.uniform(0, SIDE, (90, 2)):
+        nucleus = ndimage.gaussian_filter(disc(row, column, 13).astype(float), 2)
+        density = density + 0.7 * nucleus
+    cyan = np.array([1.0, 0.5, 0.2])
+    image = 10 ** -(np.maximum(density, 0)[..., np.newaxis] * cyan)
+    assert not artefact_mask(image).any()
 
 
 @pytest.mark.parametrize("image", [field(), ihc(n_nuclei=15)], ids=["he", "ihc"])

@@ -218,6 +218,20 @@ def test_texts_from_outside_are_escaped(nuclei, target):
     assert sum(evil in each for each in tree.texts) >= 5
 
 
+def test_images_without_results_are_listed(nuclei, target):
+    failures = {f"{n}.png": f"reason {n}" for n in range(52)} | {HOSTILE: HOSTILE}
+    given = (target, nuclei.images, nuclei.masks)
+    report_html(*given, pixel_size=0.25, failures=failures)
+    text, tree = read(target)
+    for name, reason in failures.items():
+        assert any(name == each.strip() for each in tree.texts)
+        assert any(reason == each.strip() for each in tree.texts)
+    assert HOSTILE not in text and "3 more" in tree.texts
+    assert "53" in tree.texts and "images without results" in tree.texts
+    report_html(*given, pixel_size=0.25)
+    assert "without results" not in target.read_text(encoding="utf-8")
+
+
 def test_bad_images_are_warned_of_and_good_ones_not(target, tmp_path):
     rng = np.random.default_rng(0)
     data = make_nuclei(n_images=7, shape=(200, 200), n_nuclei=40, random_state=1)
@@ -446,6 +460,7 @@ def test_a_report_that_fails_leaves_what_was_there(nuclei, target):
         ({"class_colors": {1: "red"}}, ValueError, "from 0 to 255"),
         ({"iou_threshold": 2}, ValueError, "iou_threshold"),
         ({"parameters": "all"}, TypeError, "parameters must be a dict"),
+        ({"failures": ["a"]}, TypeError, "failures must be a dict"),
         ({"max_bytes": 10}, ValueError, "max_bytes"),
     ],
 )

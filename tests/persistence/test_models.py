@@ -160,6 +160,20 @@ def test_parameters_come_back_whole(path):
         loaded.predict(np.zeros((1, 32, 32, 3)))
 
 
+def test_labels_that_are_texts_come_back(lesions, path):
+    labels = np.where(lesions.image_labels, "läsion", "none")
+    model = ClassActivationMapper(
+        max_epochs=1, steps_per_epoch=1, batch_size=4, patch_size=64, random_state=0
+    ).set_params(negative_label="none", base_channels=4)
+    model.fit(lesions.images, labels)
+    loaded = again(model, path)
+    assert loaded.classes_.tolist() == ["läsion", "none"]
+    assert loaded.map_classes_.tolist() == ["läsion"]
+    assert_same(
+        model.predict_image(lesions.images), loaded.predict_image(lesions.images)
+    )
+
+
 def test_training_goes_on_after_loading(segmenter, nuclei, path):
     loaded = again(clone(segmenter).set_params(warm_start=True), path)
     loaded.fit(nuclei.images, nuclei.masks)

@@ -255,6 +255,36 @@ class TestLabels:
         found = mapper.predict_image_proba(images)
         np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
 
+    @pytest.mark.parametrize("kind", ["table", "array"])
+    def test_names_of_columns_are_those_of_classes(self, slices, kind):
+        images, masks, labels = slices
+        second = np.arange(16) < 5
+        if kind == "table":
+            pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+            named = pandas.DataFrame({"square": labels, "early": second.astype(int)})
+        else:
+            named = np.zeros(16, [("square", int), ("early", bool)])
+            named["square"], named["early"] = labels, second
+        mapper = ClassActivationMapper(**TINY, threshold=0.3).fit(images, named)
+        assert mapper.classes_.tolist() == ["square", "early"]
+        assert mapper.map_classes_.tolist() == ["square", "early"]
+        plain = clone(mapper).fit(images, np.column_stack([labels, second]))
+        assert plain.classes_.tolist() == [0, 1]
+        np.testing.assert_array_equal(
+            mapper.predict_image_proba(images), plain.predict_image_proba(images)
+        )
+        found = mapper.predict_image(images)
+        right = np.mean(found == np.column_stack([labels, second]))
+        assert mapper.score(images, named) == pytest.approx(right)
+        assert mapper.score(images, masks) == plain.score(images, masks)
+        with pytest.raises(ValueError, match="class early is shown by all"):
+            named["early"] = 1
+            clone(mapper).fit(images, named)
+        with pytest.raises(ValueError, match=r"square.*are \[0, 1\]"):
+            mapper.set_params(warm_start=True).fit(
+                images, np.column_stack([labels, second])
+            )
+
     def test_several_at_once(self, slices):
         images, _, labels = slices
         both = np.stack([labels, np.arange(16) % 4 == 0], axis=1)
