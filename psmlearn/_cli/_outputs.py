@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import stat
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -337,28 +336,6 @@ def _unlock(descriptor: int, path: str) -> None:
         if os.fstat(descriptor).st_size == 0:
             os.unlink(path)
     os.close(descriptor)
-
-
-def try_lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed, also by death; tell if nobody else has."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # beyond what is ever read
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # no locks on this disk: each file is still looked at when written
-    return True
 
 
 def _try_to_write(folder: Path) -> None:

@@ -26,7 +26,6 @@ from psmlearn._cli._options import (
     run_options,
     training_options,
 )
-from psmlearn._cli._outputs import try_lock
 from psmlearn._cli._record import RunRecord, read_record
 from psmlearn._cli._resume import State
 from psmlearn._cli._sources import Stamp
@@ -44,6 +43,7 @@ from psmlearn._cli._work import (
 )
 from psmlearn._progress import stages
 from psmlearn.io import atomic_path
+from psmlearn.io._locks import try_lock
 from psmlearn.io._paths import printable
 
 __all__ = ["train"]

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,6 +131,8 @@ class SlidePlan:
         Where what is done so far lies.
     n_outputs : int
         Planes of the network's answer.
+    run : str
+        What tells this run from another one of the slide.
     """
 
     slide: Slide
@@ -142,6 +147,7 @@ class SlidePlan:
     tissue: Tissue
     folder: str
     n_outputs: int
+    run: str = ""
 
     @cached_property
     def view(self) -> Any:
@@ -153,11 +159,70 @@ class SlidePlan:
         """Where what is done so far lies."""
         return Scratch(self.folder)
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        for name in ("view", "scratch", "tiles", "blocks", "_tile_starts"):
-            state.pop(name, None)
-        return state
+    @property
+    def model_path(self) -> str:
+        """Where the model lies that workers read."""
+        return os.path.join(self.folder, "model.psm")
+
+    def told(self) -> dict[str, Any]:
+        """Return what results hang on, as plain values."""
+        mask = np.ascontiguousarray(self.tissue.mask)
+        digest = hashlib.sha256(mask.tobytes() + str(mask.shape).encode())
+        names = ("wished", "pixel_size", "shape", "tile_size", "halo", "stride")
+        return {
+            "slide": _plain(self.slide.fingerprint()),
+            "tissue": digest.hexdigest(),
+            "n_outputs": self.n_outputs,
+            "block_size": self.block_size,
+            "first_block": list(self.first_block),
+            **{name: _plain(getattr(self, name)) for name in names},
+        }
+
+    def save(self) -> None:
+        """Write the plan into its folder, for workers.
+
+        Raises
+        ------
+        ValueError
+            If the slide is no file.
+        """
+        if self.slide.path is None:
+            raise ValueError(
+                "Workers open the slide by themselves: give the path of a slide, or "
+                "write the array to a file (OME-TIFF, OME-Zarr) first."
+            )
+        self.scratch.save("plan", "tissue", {"mask": self.tissue.mask})
+        values = {
+            **self.told(),
+            "path": os.path.abspath(self.slide.path),
+            "given": self.slide.pixel_size,
+            "run": self.run,
+        }
+        path = os.path.join(self.folder, "plan.json")
+        with atomic_path(path) as temporary:
+            Path(temporary).write_text(json.dumps(values), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str) -> SlidePlan:
+        """Read the plan of a folder."""
+        text = Path(folder, "plan.json").read_text(encoding="utf-8")
+        values = json.loads(text)
+        slide = Slide(values["path"], pixel_size=values["given"])
+        if _plain(slide.fingerprint()) != values["slide"]:
+            raise ValueError(f"{values['path']!r} changed while it was read.")
+        shape = tuple(values["shape"])
+        mask = Scratch(folder).load("plan", "tissue")["mask"]
+        names = ("wished", "pixel_size", "tile_size", "halo", "stride", "block_size")
+        return cls(
+            slide=slide,
+            shape=shape,
+            first_block=tuple(values["first_block"]),
+            tissue=Tissue(mask, shape),
+            folder=folder,
+            n_outputs=values["n_outputs"],
+            run=values["run"],
+            **{name: values[name] for name in names},
+        )
 
     @cached_property
     def tiles(self) -> list[tuple[Box, Box]]:
@@ -225,6 +290,11 @@ class SlidePlan:
             part = _common(core, box)
             outputs[_slices(part, box)][..., 1:] = answer[_slices(part, core)]
         return outputs
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as it comes back from JSON."""
+    return json.loads(json.dumps(value))
 
 
 def _between(starts: np.ndarray, first: int, last: int) -> range:

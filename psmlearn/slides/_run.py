@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,9 +21,7 @@ __all__ = ["Found", "Workers", "find_nuclei"]
 class Workers(Protocol):
     """Who does a stage: this process, or others."""
 
-    def run(
-        self, stage: str, numbers: Sequence[int], describe: str, **options: Any
-    ) -> None:
+    def run(self, stage: str, numbers: Sequence[int], **options: Any) -> None:
         """Do a stage for some parts; returns when all are done."""
 
 
@@ -60,18 +58,18 @@ def find_nuclei(
     stains: tuple[str, ...] = ("haematoxylin",),
 ) -> Found:
     """Find, number and measure the nuclei of a slide."""
-    workers.run("answer", plan.tiles_to_answer(), "network")
+    workers.run("answer", plan.tiles_to_answer())
     blocks, zoom = plan.blocks_to_read(), 1.0
     if model.decoding.looks_first:
-        workers.run("first_look", blocks, "size of nuclei")
+        workers.run("first_look", blocks)
         sizes = [plan.scratch.load("look", number)["sizes"] for number in blocks]
         zoom = model.decoding.zoom(np.concatenate([np.empty(0, np.int64), *sizes]))
-    workers.run("read_objects", blocks, "nuclei", zoom=zoom)
+    workers.run("read_objects", blocks, zoom=zoom)
     pieces = Pieces.of(plan.scratch, blocks)
     objects = _of_objects(plan, blocks, ("first", "sizes"))
     diameter = model.usual_diameter(objects["sizes"])
     workers.run(
-        "measure", blocks, "measures", pieces=pieces, diameter=diameter, stains=stains
+        "measure", blocks, pieces=pieces, diameter=diameter, stains=stains
     )
     first = objects["first"]
     if not model.min_prominence or not len(first):
@@ -115,37 +113,3 @@ def _stand_out(
     kept = np.empty(len(first), bool)
     kept[order] = prominence >= model.min_prominence
     return kept
-
-
-class ThisProcess:
-    """Does one part after the other."""
-
-    def __init__(
-        self, plan: SlidePlan, model: SlideModel, watch: Callable[..., Any]
-    ) -> None:
-        self.plan = plan
-        self.model = model
-        self.watch = watch
-
-    def run(
-        self, stage: str, numbers: Sequence[int], describe: str, **options: Any
-    ) -> None:
-        """Do a stage for some parts."""
-        from psmlearn.slides._stages import STAGES
-
-        todo = remaining(self.plan, stage, numbers)
-        for number in self.watch(todo, describe):
-            STAGES[stage](self.plan, self.model, number, **options)
-
-
-_KEPT = {"first_look": "look", "read_objects": "objects", "measure": "measures"}
-
-
-def remaining(plan: SlidePlan, stage: str, numbers: Sequence[int]) -> list[int]:
-    """Return the parts that a stage has not done yet."""
-    import os
-
-    if stage == "answer":
-        path = plan.scratch.array_path
-        return [n for n in numbers if not os.path.exists(path(f"answers/{n}"))]
-    return [n for n in numbers if not plan.scratch.has(_KEPT[stage], n)]

@@ -11,7 +11,8 @@ from psmlearn.datasets import make_nuclei
 from psmlearn.io import Slide
 from psmlearn.slides._model import SlideModel
 from psmlearn.slides._plan import SlidePlan, Tissue
-from psmlearn.slides._run import ThisProcess, find_nuclei
+from psmlearn.slides._run import find_nuclei
+from psmlearn.slides._workers import ThisProcess
 
 
 def _train(**options) -> NucleiSegmenter:
@@ -61,7 +62,7 @@ def _labels(segmenter, picture, folder, size, first) -> np.ndarray:
         str(folder),
         model.n_outputs,
     )
-    workers = ThisProcess(plan, model, lambda numbers, describe: numbers)
+    workers = ThisProcess(plan, model, lambda todo, done, stage: done)
     found = find_nuclei(plan, model, workers)
     whole = (0, 0, *view.shape)
     return found.pieces.labels(plan.scratch, whole, found.ids)

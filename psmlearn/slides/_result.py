@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What was found in a slide."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ["SlideResult"]
+
+
+@dataclass(frozen=True)
+class SlideResult:
+    """What :func:`segment_slide` found; files are read when they are asked for.
+
+    Attributes
+    ----------
+    name : str
+        Of the slide.
+    n_nuclei : int
+    shape : tuple of two int
+        Height and width of what was segmented, in pixels.
+    pixel_size : float
+        Of it, in micrometres.
+    downsample : float
+        Pixels of full resolution along one of its pixels.
+    tissue_mm2 : float
+        Area that was looked at, in square millimetres.
+    files : dict of str to str
+        What was written: "labels", "geojson", "table", "tissue".
+    problems : list of str
+        Tiles of the slide that could not be read, and were taken for white.
+    """
+
+    name: str
+    n_nuclei: int
+    shape: tuple[int, int]
+    pixel_size: float
+    downsample: float
+    tissue_mm2: float
+    files: dict[str, str]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def nuclei_per_mm2(self) -> float:
+        """Nuclei per square millimetre of tissue; NaN where there is none."""
+        return self.n_nuclei / self.tissue_mm2 if self.tissue_mm2 else float("nan")
+
+    def read_labels(
+        self, top: int, left: int, bottom: int, right: int
+    ) -> np.ndarray:
+        """Return a box of the label image, in pixels of what was segmented.
+
+        Returns
+        -------
+        labels : ndarray of shape (bottom - top, right - left), int32
+        """
+        from psmlearn.io import Slide
+
+        with Slide(self._file("labels"), pixel_size=self.pixel_size) as slide:
+            box = slide.view().read(top, left, bottom, right)
+        return box[..., 0].astype(np.int32)
+
+    def table(self) -> dict[str, np.ndarray]:
+        """Return the table of all nuclei, a column each; see ``nuclei_table``.
+
+        ``pandas.DataFrame(result.table())`` is a pandas table.
+        """
+        from psmlearn.slides._tables import read_table
+
+        return read_table(self._file("table"))
+
+    def _file(self, kind: str) -> str:
+        path = self.files.get(kind)
+        if path is None:
+            raise ValueError(
+                f"{self.name}: no {kind} was written; ask for it by formats={kind!r}."
+            )
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"{path!r}, the {kind} of {self.name}, is gone.")
+        return path
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values, for JSON."""
+        return {
+            "name": self.name,
+            "n_nuclei": self.n_nuclei,
+            "shape": list(self.shape),
+            "pixel_size": self.pixel_size,
+            "downsample": self.downsample,
+            "tissue_mm2": self.tissue_mm2,
+            "nuclei_per_mm2": self.nuclei_per_mm2 if self.tissue_mm2 else None,
+            "files": self.files,
+            "problems": self.problems,
+        }

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Who works on a slide: this process, or workers of Dask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from psmlearn.persistence import load_model
+from psmlearn.slides._model import SlideModel
+from psmlearn.slides._plan import SlidePlan
+from psmlearn.slides._stages import STAGES
+
+__all__ = ["DaskWorkers", "ThisProcess", "cluster"]
+
+Watch = Callable[[Sequence[int], Iterable[int], str], Iterable[int]]
+"""``watch(todo, done, stage)`` passes on the parts that are done as they come."""
+
+_KEPT = {"first_look": "look", "read_objects": "objects", "measure": "measures"}
+# A part whose worker died so often is not tried again: it kills them.
+_RETRIES = 3
+
+
+def remaining(plan: SlidePlan, stage: str, numbers: Sequence[int]) -> list[int]:
+    """Return the parts that a stage has not done yet."""
+    scratch = plan.scratch
+    if stage == "answer":
+        paths = {number: scratch.array_path(f"answers/{number}") for number in numbers}
+    else:
+        paths = {number: scratch.path(_KEPT[stage], number) for number in numbers}
+    return [number for number in numbers if not os.path.exists(paths[number])]
+
+
+class ThisProcess:
+    """Does one part after the other.
+
+    Parameters
+    ----------
+    plan : SlidePlan
+    model : SlideModel
+    watch : callable
+        See `Watch`.
+    """
+
+    def __init__(self, plan: SlidePlan, model: SlideModel, watch: Watch) -> None:
+        self.plan = plan
+        self.model = model
+        self.watch = watch
+
+    def run(self, stage: str, numbers: Sequence[int], **options: Any) -> None:
+        """Do a stage for some parts."""
+        todo = remaining(self.plan, stage, numbers)
+
+        def done() -> Iterator[int]:
+            for number in todo:
+                STAGES[stage](self.plan, self.model, number, **options)
+                yield number
+
+        for _ in self.watch(todo, done(), stage):
+            pass
+
+
+class DaskWorkers:
+    """Has the parts done by the workers of a Dask cluster.
+
+    Each part is a task of its own, which writes its file and can be repeated: a worker
+    that dies costs the part that it was at. The model and the slide are read once by
+    each worker.
+
+    Parameters
+    ----------
+    plan : SlidePlan
+        Saved in its folder, which all workers see.
+    client : distributed.Client
+    watch : callable
+        See `Watch`.
+    resources : dict, default=None
+        What a worker must have for the network, such as ``{"GPU": 1}``.
+    """
+
+    def __init__(
+        self,
+        plan: SlidePlan,
+        client: Any,
+        watch: Watch,
+        resources: dict[str, float] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.client = client
+        self.watch = watch
+        self.resources = resources
+
+    def run(self, stage: str, numbers: Sequence[int], **options: Any) -> None:
+        """Do a stage for some parts."""
+        from distributed import as_completed
+
+        todo = remaining(self.plan, stage, numbers)
+        futures = self.client.map(
+            work,
+            todo,
+            folder=self.plan.folder,
+            run=self.plan.run,
+            stage=stage,
+            options=options,
+            pure=False,
+            retries=_RETRIES,
+            resources=self.resources if stage == "answer" else None,
+            key=f"psmlearn-{stage}-{self.plan.run[:8]}",
+        )
+
+        def done() -> Iterator[int]:
+            for _, number in as_completed(futures, with_results=True):
+                yield number
+
+        try:
+            for _ in self.watch(todo, done(), stage):
+                pass
+        finally:
+            self.client.cancel(futures)
+
+
+def work(
+    number: int, *, folder: str, run: str, stage: str, options: dict[str, Any]
+) -> int:
+    """Do a stage for one part, in a worker."""
+    plan, model = _opened(folder, run)
+    if remaining(plan, stage, [number]):
+        STAGES[stage](plan, model, number, **options)
+    return number
+
+
+@lru_cache(maxsize=1)
+def _opened(folder: str, run: str) -> tuple[SlidePlan, SlideModel]:
+    """Return a plan and its model, read once by each process."""
+    import torch
+
+    torch.set_num_threads(1)
+    plan = SlidePlan.load(folder)
+    if plan.run != run:
+        raise RuntimeError(f"{folder!r} holds another run now: {plan.run} is not {run}")
+    return plan, SlideModel(load_model(plan.model_path), plan.pixel_size)
+
+
+@contextmanager
+def cluster(workers: Any) -> Iterator[Any]:
+    """Give the client of a cluster.
+
+    Parameters
+    ----------
+    workers : int, str or distributed.Client
+        Processes of this machine that are started, and stopped in the end; the address
+        of a scheduler; or a client of it.
+    """
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise ImportError(
+            "workers needs Dask, which was not found: pip install 'psmlearn[dask]'"
+        ) from error
+    if isinstance(workers, Client):
+        yield workers
+        return
+    if isinstance(workers, str):
+        with Client(workers) as client:
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            local_directory=None,
+        ) as local,
+        Client(local) as client,
+    ):
+        yield client
