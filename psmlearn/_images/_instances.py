@@ -9,7 +9,6 @@ from skimage.measure import label
 
 from psmlearn._images._lengths import within_image
 from psmlearn._images._splitting import (
-    different_neighbours,
     grow_from_peaks,
     split_by_distance,
 )
@@ -21,6 +20,8 @@ may be tissue."""
 # A dip between two peaks splits them if it is deeper than this part of the lower
 # peak: two equal discs are split where their centres are a radius or so apart.
 _SPLIT_DIP = 0.1
+# Pixels looked at together.
+_PIECE = 1 << 18
 
 
 def _check_labels(labels: np.ndarray) -> np.ndarray:
@@ -261,27 +262,35 @@ def fill_holes_per_label(labels: np.ndarray) -> np.ndarray:
     [[3, 3, 3], [3, 3, 3], [3, 3, 3]]
     """
     labels = _check_labels(labels)
-    out = labels.astype(np.int32)
+    out = labels.astype(np.int32, order="C")
     holes, n_holes = ndi.label(out == 0)
-    border = _touching_border(holes)
-    if n_holes == np.count_nonzero(border):
+    enclosed = np.ones(n_holes + 1, bool)
+    enclosed[_touching_border(holes)] = False
+    enclosed[0] = False  # what is no background
+    if not enclosed.any():
         return out
-    first, second = different_neighbours(holes)
     flat, owners = holes.ravel(), out.ravel()
-    # One of each pair is in a hole, the other in an object (or unknown).
-    swap = flat[first] == 0
-    hole = np.where(swap, flat[second], flat[first])
-    owner = np.where(swap, owners[first], owners[second])
+    places = _places_of(enclosed, flat)
+    hole = flat[places]
     lowest = np.full(n_holes + 1, np.iinfo(np.int32).max, np.int32)
     highest = np.full(n_holes + 1, -1, np.int32)
-    np.minimum.at(lowest, hole, owner)
-    np.maximum.at(highest, hole, owner)
+    for step in (-labels.shape[1], -1, 1, labels.shape[1]):
+        beside = owners[places + step]  # never beyond the border
+        is_other = beside != 0
+        np.minimum.at(lowest, hole[is_other], beside[is_other])
+        np.maximum.at(highest, hole[is_other], beside[is_other])
     fill = np.where(lowest == highest, np.maximum(highest, 0), 0)
-    fill[border] = 0
-    fill[0] = 0
-    inside = np.flatnonzero(fill[flat])
-    owners[inside] = fill[flat[inside]]
+    owners[places] = fill[hole]
     return out
+
+
+def _places_of(wanted: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Return where numbers are wanted ones, by pieces that stay in the cache."""
+    found = [
+        np.flatnonzero(wanted[numbers[start : start + _PIECE]]) + start
+        for start in range(0, len(numbers), _PIECE)
+    ]
+    return np.concatenate(found)
 
 
 def split_touching(

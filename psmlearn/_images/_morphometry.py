@@ -7,10 +7,14 @@ grows with the pixels, whatever the number of objects and however they lie.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 __all__ = ["convex_areas", "perimeters"]
 
+# Pixels looked at together: their arrays stay in the processor's cache.
+_STRIP = 1 << 16
 _STRAIGHT = ((-1, 0), (0, 1), (1, 0), (0, -1))
 _DIAGONAL = ((-1, -1), (-1, 1), (1, 1), (1, -1))
 # Length by 1 + 2 x straight + 10 x diagonal neighbours that are border, too.
@@ -50,7 +54,25 @@ def perimeters(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
     >>> perimeters(labels, np.array([1]))
     array([8.])
     """
-    border = np.pad(np.maximum(labels, 0), 1)
+    total = np.zeros(len(ids))
+    height, width = labels.shape
+    step = max(1, _STRIP // max(width, 1))
+    number = _numbers(ids, labels.size)
+    for top in range(0, height, step):
+        # A pixel counts by its neighbours, and these are border by theirs.
+        above = min(top, 2)
+        strip = labels[top - above : top + step + 2]
+        own, code = _border_codes(strip, above, min(step, height - top))
+        # In the order of the pixels, so that strips do not show in the sums.
+        np.add.at(total, number(own), _LENGTHS[code])
+    return total
+
+
+def _border_codes(
+    strip: np.ndarray, first: int, n_rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return id and code of the border pixels of some rows of a strip."""
+    border = np.pad(np.maximum(strip, 0), 1)
     inner = border[1:-1, 1:-1]
     height, width = inner.shape
 
@@ -61,16 +83,24 @@ def perimeters(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
     for step in _STRAIGHT:
         is_inside &= beside(*step) == inner
     inner[is_inside] = 0  # ids of border pixels are left
-    places = np.flatnonzero(border)
     flat, line = border.ravel(), width + 2
+    begin = (1 + first) * line
+    places = np.flatnonzero(flat[begin : begin + n_rows * line]) + begin
     own = flat[places]
     code = np.ones(len(places), dtype=np.int64)
     for weight, steps in ((2, _STRAIGHT), (10, _DIAGONAL)):
         for down, right in steps:
             code += weight * (flat[places + down * line + right] == own)
-    return np.bincount(
-        np.searchsorted(ids, own), weights=_LENGTHS[code], minlength=len(ids)
-    )
+    return own, code
+
+
+def _numbers(ids: np.ndarray, n_pixels: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what gives the place of an id among all, without a search if it can."""
+    if not len(ids) or ids[-1] > 4 * n_pixels:
+        return lambda own: np.searchsorted(ids, own)
+    table = np.zeros(int(ids[-1]) + 1, np.int64)
+    table[ids] = np.arange(len(ids))
+    return table.__getitem__
 
 
 def convex_areas(
@@ -87,7 +117,7 @@ def convex_areas(
     number : ndarray of shape (n_runs,), int
         The object, from 0, of each run of pixels along a row; none is left out.
     rows, first, last : ndarray of shape (n_runs,), int
-        Row, first and last column of each run.
+        Row, first and last column of each run; rows ascend.
 
     Returns
     -------
@@ -104,9 +134,9 @@ def convex_areas(
     if not number.size:
         return np.zeros(0, np.int64)
     order = np.argsort(number, kind="stable")
-    begins = np.flatnonzero(np.diff(number[order], prepend=-1))
-    n_rows = np.maximum.reduceat(rows[order], begins) + 1
-    n_rows -= np.minimum.reduceat(rows[order], begins)
+    number, rows, first, last = (each[order] for each in (number, rows, first, last))
+    begins = np.flatnonzero(np.diff(number, prepend=-1))
+    n_rows = rows[np.append(begins[1:], len(rows)) - 1] + 1 - rows[begins]
     # Of both sides, seen from within: the least column is the largest of mirrored ones.
     right = _summed_reach(number, rows, last, len(begins))
     left = _summed_reach(number, rows, -first, len(begins))
@@ -140,16 +170,28 @@ def _rim(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the outermost middles of sides, one for each object and half row.
 
-    In doubled coordinates: pixel (i, j) has (2i, 2j + 1) and (2i +- 1, 2j).
+    In doubled coordinates: pixel (i, j) has (2i, 2j + 1) and (2i +- 1, 2j). Runs come,
+    and middles are given, by object and then by row.
     """
-    owner = np.tile(number, 3)
-    down = np.concatenate([2 * rows, 2 * rows - 1, 2 * rows + 1])
-    reach = np.concatenate([2 * columns + 1, 2 * columns, 2 * columns])
-    order = np.lexsort((reach, down, owner))
-    owner, down, reach = owner[order], down[order], reach[order]
-    is_last = np.ones(len(owner), dtype=bool)
-    is_last[:-1] = (owner[1:] != owner[:-1]) | (down[1:] != down[:-1])
-    return owner[is_last], down[is_last], reach[is_last]
+    is_new = np.ones(len(number), dtype=bool)
+    is_new[1:] = (number[1:] != number[:-1]) | (rows[1:] != rows[:-1])
+    begins = np.flatnonzero(is_new)
+    owner, row = number[begins], rows[begins]
+    reach = np.maximum.reduceat(columns, begins)
+    # Whether the row above (below) is the object's, too: they share a half row.
+    shares = (owner[1:] == owner[:-1]) & (row[1:] == row[:-1] + 1)
+    above = reach.copy()
+    above[1:][shares] = np.maximum(reach[1:], reach[:-1])[shares]
+    is_last = np.append(~shares, True)
+    n_middles = 2 + is_last
+    at = np.cumsum(n_middles) - n_middles
+    down = np.empty(n_middles.sum(), np.int64)
+    out = np.empty(len(down), np.int64)
+    down[at], out[at] = 2 * row - 1, 2 * above
+    down[at + 1], out[at + 1] = 2 * row, 2 * reach + 1
+    end = at[is_last] + 2
+    down[end], out[end] = 2 * row[is_last] + 1, 2 * reach[is_last]
+    return np.repeat(owner, n_middles), down, out
 
 
 def _convex_chains(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -13,6 +13,8 @@ from psmlearn._parameters import check_number, is_number, shown
 from psmlearn.io._collections import as_array
 from psmlearn.metrics._object_classes import one_class_each
 
+# Widest outline in pixels; pixels that are looked at together.
+_THICKEST, _STRIP_SIZE = 1000, 1 << 18
 # Seven bright colours, then again: neighbours rarely share one, and each stands out
 # from pink, purple, brown and blue stains.
 _PALETTE = np.array(
@@ -29,7 +31,6 @@ _PALETTE = np.array(
 )
 # Black, violet, red, orange, pale yellow: dark to light without a turn back, so that
 # it also reads in grey.
-_THICKEST = 1000
 _HEAT = np.array(
     [(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)],
     dtype=float,
@@ -134,35 +135,64 @@ def overlay_labels(
         )
     if classes is not None:
         classes = one_class_each(ids, classes)
-    edges = _inner_edges(ids, int(thickness))
     if class_colors is not None:
         class_colors = check_class_colors(class_colors)
         color = "classes"
-    if isinstance(color, str):
-        overlay[edges] = _PALETTE[_palette_index(color, ids, classes)[edges]]
-        for number, one in (class_colors or {}).items():
-            overlay[edges & (classes == number)] = _check_color(one)
-    else:
-        overlay[edges] = _check_color(color)
+    _check_scheme(color, ids, classes)
+    for rows, edges in _edges_by_strips(ids, int(thickness)):
+        kinds = None if classes is None else classes[rows][edges]
+        overlay[rows][edges] = _outline_colors(
+            color, ids[rows][edges], kinds, class_colors or {}
+        )
     return overlay
 
 
-def _palette_index(
-    color: str, ids: np.ndarray, classes: np.ndarray | None
-) -> np.ndarray:
-    """Row of the palette for each pixel."""
-    if color == "objects":
-        return ids % len(_PALETTE)
-    if color != "classes":
+def _edges_by_strips(
+    ids: np.ndarray, thickness: int
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield rows and their inner edges; arrays of a strip stay in the cache."""
+    height, width = ids.shape
+    # Rows beyond a strip count, too: a strip is much higher than they are.
+    step = max(_STRIP_SIZE // width, 4 * thickness, 1)
+    for top in range(0, height, step):
+        first, last = max(0, top - thickness), min(height, top + step + thickness)
+        edges = _inner_edges(ids[first:last], thickness)
+        yield slice(top, top + step), edges[top - first :][:step]
+
+
+def _check_scheme(
+    color: Sequence[int] | str, ids: np.ndarray, classes: np.ndarray | None
+) -> None:
+    """Refuse what is neither a colour nor a scheme that these labels have."""
+    if not isinstance(color, str):
+        _check_color(color)
+    elif color not in ("objects", "classes"):
         raise ValueError(
             f"color must be 'objects', 'classes' or three integers, got {color!r}."
         )
-    if classes is None:
+    elif color == "classes" and classes is None:
         raise ValueError(
             "color='classes' needs labels of shape (height, width, 2) with the class "
             f"in the second plane, got shape {ids.shape}."
         )
-    return (classes - 1) % len(_PALETTE)
+
+
+def _outline_colors(
+    color: Sequence[int] | str,
+    ids: np.ndarray,
+    classes: np.ndarray | None,
+    class_colors: Mapping[int, Sequence[int]],
+) -> np.ndarray:
+    """Return the colour of each of some pixels, or of all of them."""
+    if not isinstance(color, str):
+        return _check_color(color)
+    if color == "objects":
+        return _PALETTE[ids % len(_PALETTE)]
+    kinds = np.asarray(classes)
+    colors = _PALETTE[(kinds - 1) % len(_PALETTE)]
+    for number, one in class_colors.items():
+        colors[kinds == number] = _check_color(one)
+    return colors
 
 
 def class_color(

@@ -4,6 +4,7 @@
 from psmlearn.io._batch import ImageBatch, check_image, check_images
 from psmlearn.io._coco import write_coco
 from psmlearn.io._geojson import write_geojson
+from psmlearn.io._label_pyramid import write_label_pyramid
 from psmlearn.io._masks import check_mask, check_masks
 from psmlearn.io._paths import atomic_path
 from psmlearn.io._pixel_size import read_pixel_size, resolve_pixel_size
@@ -33,6 +34,7 @@ __all__ = [
     "write_coco",
     "write_geojson",
     "write_image",
+    "write_label_pyramid",
     "write_labels",
     "write_points",
     "write_rois",

@@ -156,3 +156,67 @@ def _without_name(text: str, *names: str | None) -> str:
     for name in names:
         text = text.removeprefix(f"Cannot write {name!r}: ")
     return text
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike, marks: tuple[str, ...]) -> Iterator[str]:
+    """Give a temporary folder that takes the place of `path` at success.
+
+    As `atomic_path`; a folder that was there goes only after the new one is whole.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    marks : tuple of str
+        Names of files by any of which a folder that may be replaced is known.
+
+    Yields
+    ------
+    str
+        The temporary folder, which is empty.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no folder to hold it.
+    FileExistsError
+        If `path` is a file, or a folder of something else.
+    OSError
+        If the disk is full or may not be written to; `path` is named.
+    """
+    target = as_path(path)
+    folder = os.path.dirname(os.path.abspath(target))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"Cannot write {target!r}: no folder {folder!r}.")
+    if os.path.lexists(target) and not _may_go(target, marks):
+        raise FileExistsError(
+            f"Cannot write {target!r}: something else lies there (no {marks[0]!r} is "
+            "in it); remove it, or give another name."
+        )
+    clear_leftovers_once(folder)
+    temporary, old = (os.path.join(folder, temporary_name()) for _ in range(2))
+    with names_target(target, temporary):
+        os.mkdir(temporary)
+        try:
+            yield temporary
+            if os.path.lexists(target):
+                os.rename(target, old)
+                try:
+                    os.rename(temporary, target)
+                except BaseException:
+                    os.rename(old, target)
+                    raise
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.rename(temporary, target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def _may_go(path: str, marks: tuple[str, ...]) -> bool:
+    """Tell a folder that is empty, or of the kind that replaces it."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        return False
+    found = os.listdir(path)
+    return not found or any(mark in found for mark in marks)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,7 @@ from psmlearn.io._masks import refuse_other_sizes
 from psmlearn.io._paths import as_path, is_path
 from psmlearn.io._pixel_size import warn_of_pixel_sizes
 from psmlearn.measure._cells import list_regions, look_up
-from psmlearn.measure._intensity import object_means
-from psmlearn.metrics._centres import measure_objects
-from psmlearn.metrics._object_classes import list_runs
+from psmlearn.measure._objects import Objects, list_objects
 
 # By which float32 probabilities may miss 0 and 1.
 _ROUNDING = 1e-4
@@ -146,75 +143,34 @@ default=None
         None if probabilities is None else _foreground(probabilities, plane.shape)
     )
     warn_of_pixel_sizes(files, [pixel_size] * len(files))
-    objects = _Objects.of(labels)
-    table: dict[str, np.ndarray] = {"label": objects.ids}
-    if labels.ndim == 3:
-        table["class"] = np.asarray(measure_objects(labels, "labels")[1])
-    table |= _places(objects)
-    table |= _shapes(objects, plane, pixel_size)
-    for name, amount in amounts.items():
-        table[f"mean_{name}_od"] = objects.means_known(amount)
-    if foreground is not None:
-        table["confidence"] = objects.means_known(foreground)
+    ids, groups = list_objects(labels)
+    parts = []
+    for objects in groups:
+        part = {"class": objects.classes} if labels.ndim == 3 else {}
+        part |= _places(objects)
+        part |= _shapes(objects, pixel_size)
+        for name, amount in amounts.items():
+            part[f"mean_{name}_od"] = objects.means_known(amount)
+        if foreground is not None:
+            part["confidence"] = objects.means_known(foreground)
+        parts.append((objects.places, part))
+    table = {"label": ids, **_joined(parts)}
+    table["perimeter_um"] = perimeters(plane, ids) * pixel_size
     return table if region is None else _inside(table, region, plane.shape)
 
 
-@dataclass(frozen=True)
-class _Objects:
-    """The pixels of all objects of a label image, by runs along the rows.
-
-    Attributes
-    ----------
-    ids : ndarray of shape (n_objects,), int64
-        Ascending.
-    numbers, rows, first, last : ndarray of shape (n_runs,), int64
-        Number of the object of each run, its row, its first and its last column.
-    index, row, column : ndarray of shape (n_pixels,), int64
-        Number of the object of each pixel, and its place.
-    """
-
-    ids: np.ndarray
-    numbers: np.ndarray
-    rows: np.ndarray
-    first: np.ndarray
-    last: np.ndarray
-    index: np.ndarray
-    row: np.ndarray
-    column: np.ndarray
-
-    @classmethod
-    def of(cls, labels: np.ndarray) -> _Objects:
-        """Take the objects of a label image, with or without classes."""
-        own, _, rows, first, sizes = list_runs(labels)
-        own, rows, first, sizes = (each[own > 0] for each in (own, rows, first, sizes))
-        ids, numbers = np.unique(own, return_inverse=True)
-        step = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return cls(
-            ids,
-            numbers,
-            rows,
-            first,
-            first + sizes - 1,
-            np.repeat(numbers, sizes),
-            np.repeat(rows, sizes),
-            np.repeat(first, sizes) + step,
-        )
-
-    @property
-    def n_pixels(self) -> np.ndarray:
-        return np.bincount(self.index, minlength=self.ids.size)
-
-    def means(self, values: np.ndarray) -> np.ndarray:
-        """Mean of a value of each pixel over each object."""
-        sums = np.bincount(self.index, weights=values, minlength=self.ids.size)
-        return sums / self.n_pixels
-
-    def means_known(self, plane: np.ndarray) -> np.ndarray:
-        """Mean of a plane over each object, without NaN; NaN where all is."""
-        return object_means(plane[self.row, self.column], self.index, self.ids.size)
+def _joined(
+    parts: list[tuple[np.ndarray, dict[str, np.ndarray]]],
+) -> dict[str, np.ndarray]:
+    """Put columns of some objects each together, in the order of the ids."""
+    order = np.argsort(np.concatenate([places for places, _ in parts]))
+    return {
+        name: np.concatenate([part[name] for _, part in parts])[order]
+        for name in parts[0][1]
+    }
 
 
-def _places(objects: _Objects) -> dict[str, np.ndarray]:
+def _places(objects: Objects) -> dict[str, np.ndarray]:
     """Centroids and bounding boxes."""
     order = np.argsort(objects.numbers, kind="stable")
     begins = np.flatnonzero(np.diff(objects.numbers[order], prepend=-1))
@@ -232,10 +188,8 @@ def _places(objects: _Objects) -> dict[str, np.ndarray]:
     }
 
 
-def _shapes(
-    objects: _Objects, plane: np.ndarray, pixel_size: float
-) -> dict[str, np.ndarray]:
-    """Size and shape, in micrometres."""
+def _shapes(objects: Objects, pixel_size: float) -> dict[str, np.ndarray]:
+    """Size and shape, in micrometres; perimeters are left for later."""
     n_pixels = objects.n_pixels
     area = n_pixels * pixel_size**2
     index = objects.index
@@ -250,7 +204,7 @@ def _shapes(
     hulls = convex_areas(objects.numbers, objects.rows, objects.first, objects.last)
     return {
         "area_um2": area,
-        "perimeter_um": perimeters(plane, objects.ids) * pixel_size,
+        "perimeter_um": np.empty(objects.n_objects),
         "equivalent_diameter_um": np.sqrt(4.0 * area / np.pi),
         "major_axis_um": 4.0 * np.sqrt(longest) * pixel_size,
         "minor_axis_um": 4.0 * np.sqrt(shortest) * pixel_size,

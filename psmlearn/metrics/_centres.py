@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from psmlearn.metrics._checks import check_class_values, check_values
-from psmlearn.metrics._object_classes import commonest, list_runs
+from psmlearn.metrics._object_classes import commonest, list_runs, number_ids
 
 
 def measure_objects(
@@ -35,7 +35,7 @@ def measure_objects(
         check_class_values(classes, name)
     is_object = ids > 0
     rows, columns, sizes = rows[is_object], columns[is_object], sizes[is_object]
-    numbers = np.unique(ids[is_object], return_inverse=True)[1]
+    numbers = number_ids(ids[is_object])[1]
     areas = np.bincount(numbers, weights=sizes)
     points = np.empty((areas.size, 2))
     points[:, 0] = np.bincount(numbers, weights=sizes * rows)

@@ -52,6 +52,25 @@ def _list_runs(
     return runs[0], found, runs[1], runs[2], runs[3]
 
 
+def number_ids(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number ids without gaps, in linear time where they are no larger than needed.
+
+    As ``numpy.unique(values, return_inverse=True)``.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_values,), int
+        Above 0.
+    """
+    if not values.size or values.max() > 16 * values.size:
+        ids, numbers = np.unique(values, return_inverse=True)
+        return ids, numbers.reshape(-1)
+    is_there = np.zeros(int(values.max()) + 1, dtype=bool)
+    is_there[values] = True
+    ids = np.flatnonzero(is_there).astype(values.dtype, copy=False)
+    return ids, (np.cumsum(is_there) - 1)[values]
+
+
 def commonest(
     numbers: np.ndarray, classes: np.ndarray, sizes: np.ndarray
 ) -> np.ndarray:
@@ -97,7 +116,7 @@ def one_class_each(
     of_run, kinds, rows, columns, sizes = (
         each[is_object] for each in (of_run, kinds, rows, columns, sizes)
     )
-    numbers = np.unique(of_run, return_inverse=True)[1]
+    numbers = number_ids(of_run)[1]
     best = commonest(numbers, kinds, sizes)[numbers]
     is_other = best != kinds
     if keep_unknown:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from skimage.color import lab2rgb, rgb2lab
 
 from psmlearn._images._stains import (
     Stain,
@@ -17,6 +16,7 @@ from psmlearn._images._stains import (
 )
 from psmlearn._images._tissue import average, highest, lowest
 from psmlearn._parameters import as_list
+from psmlearn.preprocessing._lab import lab_of, move_lab
 
 MIN_PIXELS = 100
 _LEAST_COLOUR = 0.02
@@ -28,9 +28,9 @@ _CHUNK = 1 << 16
 _TO_EXPONENT = np.float32(-np.log(10))
 
 
-def stained(colours: np.ndarray, density_threshold: float) -> np.ndarray:
-    """Pixels (height, width) of more than a mean optical density, bool."""
-    return average(optical_density(colours)) > density_threshold
+def mean_density(colours: np.ndarray) -> np.ndarray:
+    """Mean optical density of the channels, (height, width), float32."""
+    return average(optical_density(colours))
 
 
 def is_coloured(pixels: np.ndarray) -> bool:
@@ -132,12 +132,13 @@ def to_stains(
 
 def lab_moments(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of pixels (n, 3) in CIE Lab."""
-    lab = rgb2lab(pixels[np.newaxis])[0].astype(np.float64)
+    lab = lab_of(pixels).astype(np.float64)
     return lab.mean(axis=0), lab.std(axis=0)
 
 
 def to_moments(
     colours: np.ndarray,
+    density: np.ndarray,
     source: tuple[np.ndarray, np.ndarray],
     target: tuple[np.ndarray, np.ndarray],
     density_threshold: float,
@@ -146,12 +147,9 @@ def to_moments(
     (mean, deviation), (new_mean, new_deviation) = source, target
     gain = new_deviation / np.maximum(deviation, 1e-6)
     gain = np.where(deviation < 1e-3, 1.0, np.minimum(gain, _LARGEST_GAIN))
-    lab = rgb2lab(colours)
-    lab = ((lab - mean) * gain + new_mean).astype(np.float32)
-    lightness = np.clip(lab[..., 0], 0, 100, out=lab[..., 0])
-    # Bluer than any light: lab2rgb warns of it.
-    np.minimum(lab[..., 2], 200 / 116 * (lightness + 16) - 1e-3, out=lab[..., 2])
-    done = np.clip(lab2rgb(lab), 0, 1)
-    density = average(optical_density(colours))[..., np.newaxis]
-    weight = np.minimum(density / max(density_threshold, 1e-6), 1)
-    return colours + weight * (done - colours)
+    weight = density / np.float32(max(density_threshold, 1e-6))
+    np.minimum(weight, 1, out=weight)
+    done = move_lab(
+        colours.reshape(-1, 3), gain, new_mean - gain * mean, weight.reshape(-1)
+    )
+    return done.reshape(colours.shape)

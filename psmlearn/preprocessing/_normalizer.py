@@ -173,7 +173,7 @@ class StainNormalizer(  # type: ignore[call-arg]
         sizes = resolve_pixel_size(self.pixel_size, images)
         pixels = np.concatenate(
             [
-                self._stained(images[index][..., :3], float(size), quota)
+                self._stained(images[index][..., :3], float(size), quota)[0]
                 for index, size in enumerate(sizes)
             ]
         )
@@ -218,12 +218,13 @@ class StainNormalizer(  # type: ignore[call-arg]
         self, image: np.ndarray, pixel_size: float, given: np.ndarray | None
     ) -> np.ndarray:
         colours = np.ascontiguousarray(image[..., :3])
-        pixels = self._stained(colours, pixel_size, self.n_samples)
+        pixels, density = self._stained(colours, pixel_size, self.n_samples)
         if len(pixels) < _colour.MIN_PIXELS or not _colour.is_coloured(pixels):
             return image
         if self.method == "reinhard":
             done = _colour.to_moments(
                 colours,
+                density,
                 _colour.lab_moments(pixels),
                 (self.means_, self.deviations_),
                 self.density_threshold,
@@ -240,16 +241,17 @@ class StainNormalizer(  # type: ignore[call-arg]
 
     def _stained(
         self, colours: np.ndarray, pixel_size: float, quota: int
-    ) -> np.ndarray:
-        """Draw stained pixels of one image, (n, 3)."""
-        wanted = _colour.stained(colours, self.density_threshold)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw stained pixels of one image, (n, 3); return the mean density, too."""
+        density = _colour.mean_density(colours)
+        wanted = density > self.density_threshold
         if self.exclude_artefacts and wanted.any():
             wanted &= artefact_mask(colours, pixel_size=pixel_size) == 0
         chosen = np.flatnonzero(wanted)
         if len(chosen) > quota:
             rng = np.random.default_rng(self._seed)
             chosen = chosen[np.sort(rng.integers(len(chosen), size=quota))]
-        return colours.reshape(-1, 3)[chosen]
+        return colours.reshape(-1, 3)[chosen], density
 
     def _given_stains(self) -> np.ndarray | None:
         if self.stains is None:

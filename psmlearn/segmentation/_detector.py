@@ -13,11 +13,11 @@ from scipy import ndimage as ndi
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
-from skimage.feature import peak_local_max
 from torch import nn
 
 from psmlearn._engine._modes import plain_torch
 from psmlearn._images._lengths import within_image
+from psmlearn._images._peaks import peaks_apart
 from psmlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from psmlearn._typing import Images, Masks, Path, PixelSize, Points, RandomState
 from psmlearn.base import (
@@ -309,13 +309,12 @@ default=None
         smooth = [
             ndi.gaussian_filter(scores[..., k], sigma) for k in range(scores.shape[-1])
         ]
-        points = peak_local_max(
+        points = peaks_apart(
             smooth[0] if len(smooth) == 1 else np.sum(smooth, axis=0),
-            min_distance=max(1, round(apart)),
+            max(1, round(apart)),
             # A blurred Gaussian of height 1 is lower: half of what is left of it.
-            threshold_abs=self.threshold
+            self.threshold
             * self._frozen.targets.peak_height(self.nucleus_diameter, self.smoothing),
-            exclude_border=False,
         )
         distance = self.merge_distance / pixel_size
         if self.classes_ is None:

@@ -126,6 +126,8 @@ def test_fill_holes_on_rings():
     filled = fill_holes_per_label(labels)
     np.testing.assert_array_equal(filled, brute_fill(labels))
     assert filled[20, 20] == 4 and filled[20, 62] == 0
+    in_columns = fill_holes_per_label(np.asfortranarray(labels))
+    np.testing.assert_array_equal(in_columns, filled)
 
 
 @pytest.mark.parametrize("function", [areas, centroids, relabel, fill_holes_per_label])

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from skimage.segmentation import find_boundaries
 
-from psmlearn.inspection import color_map, overlay_labels
+from psmlearn.inspection import _overlay, color_map, overlay_labels
 
 
 @pytest.fixture
@@ -72,6 +72,15 @@ def test_every_kind_of_image_becomes_eight_bit_colour(image, labels):
     assert overlay.dtype == np.uint8 and overlay.shape == (30, 40, 3)
     assert_array_equal(overlay[29, 0], [51, 51, 51])
     assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize("thickness", [1, 2, 7])
+def test_strips_do_not_show(labels, thickness, monkeypatch):
+    image = np.zeros((*labels.shape, 3), dtype=np.uint8)
+    options = {"color": "objects", "thickness": thickness}
+    expected = overlay_labels(image, labels, **options)
+    monkeypatch.setattr(_overlay, "_STRIP_SIZE", 1)
+    assert_array_equal(overlay_labels(image, labels, **options), expected)
 
 
 def test_no_objects_give_the_image():

@@ -8,8 +8,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from skimage.measure import regionprops_table
 
+from psmlearn._images import _morphometry
 from psmlearn._images._stains import haematoxylin
-from psmlearn.measure import nuclei_table
+from psmlearn.measure import _objects, nuclei_table
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +268,18 @@ def test_sizes_must_agree(labels):
 def test_float_labels_are_refused(labels):
     with pytest.raises(ValueError, match="labels"):
         nuclei_table(labels.astype(float))
+
+
+def test_groups_and_strips_do_not_show(labels, monkeypatch):
+    """To the bit, however many objects and rows are looked at together."""
+    rng = np.random.default_rng(4)
+    ids = np.append(0, rng.permutation(60_000)[: labels.max()] + 1)[labels]
+    given = np.stack([ids, rng.integers(-1, 4, labels.shape)], axis=-1)
+    image = rng.random((*labels.shape, 3))
+    expected = nuclei_table(given, image)
+    monkeypatch.setattr(_objects, "_GROUP_SIZE", 40)
+    monkeypatch.setattr(_morphometry, "_STRIP", 3 * labels.shape[1])
+    found = nuclei_table(given, image)
+    assert list(found) == list(expected)
+    for name, column in expected.items():
+        assert_array_equal(found[name], column, strict=True)
