@@ -12,7 +12,7 @@ from PIL import Image
 
 from psmlearn._images._clumps import Box
 from psmlearn._progress import track
-from psmlearn.io import GeoJSONWriter, TableWriter, atomic_path, write_label_pyramid
+from psmlearn.io import atomic_path, write_label_pyramid
 from psmlearn.slides._model import SlideModel
 from psmlearn.slides._plan import SlidePlan
 from psmlearn.slides._run import Found
@@ -38,6 +38,8 @@ def write_results(
     verbose: int,
 ) -> None:
     """Write the files of a slide."""
+    from psmlearn.io import GeoJSONWriter, TableWriter
+
     with ExitStack() as stack:
         outlines = table = None
         if "geojson" in files:
