@@ -20,7 +20,7 @@ import numpy as np
 from psmlearn._parameters import check_pixel_size, shown
 from psmlearn._progress import announce, stages, track
 from psmlearn._warnings import warn_user
-from psmlearn.io import Slide, atomic_path, write_image
+from psmlearn.io import Slide, atomic_path
 from psmlearn.io._locks import try_lock
 from psmlearn.io._paths import as_path, is_path, printable
 from psmlearn.persistence import save_model
@@ -242,7 +242,9 @@ def _with_tissue(plan: SlidePlan, tissue: str | np.ndarray | None) -> SlidePlan:
         return plan
     if isinstance(tissue, str):
         if tissue != "auto":
-            raise ValueError(f"tissue: 'auto', a mask or None is expected, got {tissue!r}")
+            raise ValueError(
+                f"tissue: 'auto', a mask or None is expected, got {tissue!r}"
+            )
         found = find_tissue(plan.slide, plan.shape)
     else:
         mask = np.asarray(tissue)

@@ -27,7 +27,12 @@ def answer(plan: SlidePlan, model: SlideModel, number: int) -> None:
     name = f"answers/{number}"
     core, tile = plan.tiles[number]
     image = _padded(plan, model, tile)
-    context = (core[0] - tile[0], core[1] - tile[1], tile[2] - core[2], tile[3] - core[3])
+    context = (
+        core[0] - tile[0],
+        core[1] - tile[1],
+        tile[2] - core[2],
+        tile[3] - core[3],
+    )
     answered = model.answer(image, context)
     top, left, bottom, right = plan.clipped(core)
     kept = np.ascontiguousarray(answered[: bottom - top, : right - left])

@@ -128,9 +128,7 @@ class _Rows:
         if top != self._top:
             next(self._bar, None)
             box = (top, 0, bottom, self.plan.shape[1])
-            self._row = self.found.pieces.labels(
-                self.plan.scratch, box, self.found.ids
-            )
+            self._row = self.found.pieces.labels(self.plan.scratch, box, self.found.ids)
             self._top = top
         return self._row[: bottom - top, left:right]
 
