@@ -205,6 +205,7 @@ def test_classes_have_a_map_each(small, images, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_segmenter_learns_the_regions(small, images, labels, tmp_path):
     out, model = tmp_path / "out", tmp_path / "w.psm"
     given = ("--segmenter", "-m", model, "--pixel-size", 1000)
