@@ -188,8 +188,8 @@ def _check_block(size: int) -> int:
 def _check_channels(slide: Slide, segmenter: Any) -> None:
     if slide.n_channels != segmenter.n_features_in_:
         raise ValueError(
-            f"slide {printable(slide.name)}: it has {slide.n_channels} channels, and the "
-            f"model was trained on images with {segmenter.n_features_in_}."
+            f"slide {printable(slide.name)}: it has {slide.n_channels} channels, and "
+            f"the model was trained on images with {segmenter.n_features_in_}."
         )
 
 
@@ -208,8 +208,8 @@ def _plan(
     if slide.pixel_size is None:
         warn_user(
             f"slide {printable(slide.name)} does not tell its pixel size: full "
-            f"resolution is taken for {wished:g} micrometres a pixel. Give the true one: "
-            "Slide(path, pixel_size=...)."
+            f"resolution is taken for {wished:g} micrometres a pixel. Give the true "
+            "one: Slide(path, pixel_size=...)."
         )
     view = slide.view(None if slide.pixel_size is None else wished)
     size = wished if view.pixel_size is None else view.pixel_size
