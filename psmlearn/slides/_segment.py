@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -236,8 +237,6 @@ def _plan(
 
 
 def _with_tissue(plan: SlidePlan, tissue: str | np.ndarray | None) -> SlidePlan:
-    from dataclasses import replace
-
     if tissue is None:
         return plan
     if isinstance(tissue, str):
@@ -250,8 +249,8 @@ def _with_tissue(plan: SlidePlan, tissue: str | np.ndarray | None) -> SlidePlan:
         mask = np.asarray(tissue)
         if mask.ndim != 2 or mask.dtype != bool or 0 in mask.shape:
             raise ValueError(
-                "tissue: a boolean mask (rows, columns) of the whole slide is expected, "
-                f"got shape {mask.shape} of {mask.dtype}"
+                "tissue: a boolean mask (rows, columns) of the whole slide is "
+                f"expected, got shape {mask.shape} of {mask.dtype}"
             )
         rows, columns = (
             np.arange(min(cells, side)) * cells // min(cells, side)
@@ -265,8 +264,6 @@ def _begin(
     plan: SlidePlan, model: Any, segmenter: Any, resume: bool, overwrite: bool
 ) -> SlidePlan:
     """Return the plan with its run; an earlier one's parts are kept, or go."""
-    from dataclasses import replace
-
     earlier = os.path.join(plan.folder, "run.json")
     fresh = os.path.join(plan.folder, "model.psm")
     kept = _read_run(earlier)
@@ -286,8 +283,8 @@ def _begin(
             )
         if not resume and not overwrite:
             raise ValueError(
-                f"slide {printable(plan.slide.name)}: a run that was broken off lies in "
-                f"{printable(plan.folder)!r}; resume=True goes on with it, "
+                f"slide {printable(plan.slide.name)}: a run that was broken off lies "
+                f"in {printable(plan.folder)!r}; resume=True goes on with it, "
                 "overwrite=True begins anew."
             )
         for name in ("answers", "look", "objects", "measures", "plan"):

@@ -70,10 +70,7 @@ def _write_block(
     own = found.pieces.of_block(number)
     boxes = found.pieces.boxes[own]
     box: Box = (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
-    objects = found.pieces.objects_of(number)
-    ids = np.zeros(len(found.ids), np.int32)
-    ids[objects] = found.ids[objects]
-    labels = found.pieces.labels(plan.scratch, box, ids)
+    labels = found.pieces.labels(plan.scratch, box, found.ids, only=number)
     step = plan.view.downsample
     corner = (box[0] * step, box[1] * step)
     outlines.add(labels, measurements=columns, offset=corner)
