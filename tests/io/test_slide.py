@@ -22,9 +22,7 @@ IMAGE = picture(411, 533)
 @pytest.fixture(scope="module")
 def pyramid(tmp_path_factory):
     path = tmp_path_factory.mktemp("slides") / "pyramid.tif"
-    write_pyramid(
-        path, IMAGE, resolution=(40000, 40000), resolutionunit="CENTIMETER"
-    )
+    write_pyramid(path, IMAGE, resolution=(40000, 40000), resolutionunit="CENTIMETER")
     return path
 
 
@@ -37,9 +35,13 @@ def boxes(shape, count, seed=0):
     rng = np.random.default_rng(seed)
     for _ in range(count):
         top, left = int(rng.integers(height)), int(rng.integers(width))
-        yield top, left, *(
-            int(rng.integers(first + 1, last + 1))
-            for first, last in ((top, height), (left, width))
+        yield (
+            top,
+            left,
+            *(
+                int(rng.integers(first + 1, last + 1))
+                for first, last in ((top, height), (left, width))
+            ),
         )
 
 

@@ -40,9 +40,7 @@ def write_ome(folder, *, zarr_format=2, unit="micrometer", factors=(1, 2, 8), si
     datasets = []
     for level, factor in enumerate(factors):
         part = np.moveaxis(reduced(IMAGE, factor), -1, 0)
-        write_array(
-            folder / str(level), part, (3, 64, 80), zarr_format=zarr_format
-        )
+        write_array(folder / str(level), part, (3, 64, 80), zarr_format=zarr_format)
         scale = [1.0, size * factor, size * factor]
         datasets.append(
             {
@@ -75,7 +73,9 @@ def test_ome_zarr(ome):
             view.read(20, 31, 55, 99), whole(view)[20:55, 31:99]
         )
         again = pickle.loads(pickle.dumps(slide))
-        np.testing.assert_array_equal(again.view().read(9, 9, 80, 90), IMAGE[9:80, 9:90])
+        np.testing.assert_array_equal(
+            again.view().read(9, 9, 80, 90), IMAGE[9:80, 9:90]
+        )
     assert is_slide(ome)
     with pytest.raises(ValueError, match=r"folder of zarr; read it with.*Slide"):
         read_image(ome)
@@ -192,7 +192,9 @@ def test_a_group_without_levels_is_refused(tmp_path):
 
 
 def test_volumes_and_huge_chunks_are_refused(tmp_path):
-    write_array(tmp_path / "a.zarr", np.zeros((2, 1, 3, 8, 8), np.uint8), (1, 1, 3, 8, 8))
+    write_array(
+        tmp_path / "a.zarr", np.zeros((2, 1, 3, 8, 8), np.uint8), (1, 1, 3, 8, 8)
+    )
     with pytest.raises(ValueError, match="a slide is one plane"):
         Slide(tmp_path / "a.zarr")
     told = {
@@ -214,7 +216,8 @@ def test_fingerprints_of_folders(ome):
         assert slide.fingerprint() != before
 
 
-def test_a_missing_zarr_is_named(ome):
+def test_a_missing_zarr_is_named(tmp_path):
+    ome = write_ome(tmp_path / "a.zarr")
     code = (
         "import sys; sys.modules['zarr'] = None\n"
         "from psmlearn.io import Slide\n"
