@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -66,6 +67,8 @@ class ZarrSource(SlideSource):
                 f"{what} lacks what its metadata tells of: {error}. Copy it again, "
                 "with all its folders."
             ) from error
+        except (TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{what} is a broken zarr: {error}.") from error
         views = [_View(array, axes, what) for array in arrays]
         first = views[0]
         name = os.path.basename(os.path.normpath(path)) if path else "zarr"
