@@ -361,7 +361,7 @@ class Scene:
             return self.stain.vary(self.mosaic.image(cell, part), part)
         rows = np.arange(part[0], part[2]) % _NOISE_SIDE
         columns = np.arange(part[1], part[3]) % _NOISE_SIDE
-        out = self._ground[rows[:, np.newaxis], columns]
+        out = self._ground.take(rows, axis=0).take(columns, axis=1)
         if self._stroke is not None:
             drawn = self.pen(part)
             dye = np.array(self._stroke[2], dtype=np.uint16)
@@ -369,7 +369,7 @@ class Scene:
         out[self.strip.mask(part)] = 0
         if tissue.any():
             stained = self.stain.vary(self.mosaic.image(cell, part), part)
-            out[tissue] = stained[tissue]
+            np.copyto(out, stained, where=tissue[..., np.newaxis])
         return out
 
     def labels(self, box: Box) -> np.ndarray:

@@ -66,6 +66,8 @@ class PageGrid:
         self._across = -(-self.width // columns)
         self._per_plane = -(-self.height // rows) * self._across
         self._check_segments(rows, columns)
+        for each in pages:
+            each.decode  # noqa: B018 - made here: threads must not make it at once
         shape, dtype = self._probe()
         self.n_channels = 1 if len(shape) == 2 else shape[2]
         self.dtype = tile_dtype(dtype)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from psmlearn.io import Slide, is_slide, read_image
 from psmlearn.io._slide_openslide import OpenSlideSource
@@ -20,7 +22,9 @@ from tests.slides import (
     segments,
     set_tile_bytes,
     whole,
+    write_ndpi,
     write_pyramid,
+    write_scn,
 )
 
 pytest.importorskip("imagecodecs")
@@ -100,6 +104,55 @@ def test_without_tiffslide_and_zarr(svs):
     assert int(total) == int(tifffile.imread(svs, key=0).sum())
 
 
+def test_hamamatsu(tmp_path):
+    path = tmp_path / "slide.ndpi"
+    image = picture(192, 512)
+    write_ndpi(path, image)
+    with Slide(path) as slide:
+        assert slide.pixel_size == pytest.approx(0.23, rel=1e-3)
+        assert [(lv.height, lv.width) for lv in slide.levels] == [(192, 512), (48, 128)]
+        assert slide.associated == ("macro",)
+        found = whole(slide.view())
+        truth = np.asarray(Image.open(io.BytesIO(path.read_bytes()[12:])))
+        assert np.abs(found.astype(int) - truth).max() <= 2
+        np.testing.assert_array_equal(
+            slide.view().read(70, 100, 90, 400), found[70:90, 100:400]
+        )
+        assert slide.problems == []
+    assert is_slide(path)
+
+
+def test_leica_of_two_scanned_areas(tmp_path):
+    pytest.importorskip("tiffslide")
+    path = tmp_path / "slide.scn"
+    areas = [(picture(128, 256, 1), 40, 60), (picture(192, 128, 2), 200, 400)]
+    write_scn(path, areas, 600, 480)
+    expected = np.full((480, 600, 3), 255, np.uint8)
+    for image, top, left in areas:
+        expected[top : top + image.shape[0], left : left + image.shape[1]] = image
+    with Slide(path) as slide:
+        assert slide.shape == (480, 600) and slide.pixel_size == 0.5
+        assert [lv.height for lv in slide.levels] == [480, 120]
+        np.testing.assert_array_equal(whole(slide.view()), expected)
+        part = slide.view().read(150, 200, 250, 450)
+        np.testing.assert_array_equal(part, expected[150:250, 200:450])
+        coarse = whole(slide.view(2.0))
+        np.testing.assert_array_equal(coarse[10:42, 15:79], reduced(areas[0][0], 4))
+    assert is_slide(path)
+
+
+def test_leica_needs_tiffslide(tmp_path):
+    path = tmp_path / "slide.scn"
+    write_scn(path, [(picture(64, 64), 0, 0)], 100, 90)
+    code = (
+        "import sys; sys.modules['tiffslide'] = sys.modules['openslide'] = None\n"
+        "from psmlearn.io import Slide\n"
+        f"Slide({str(path)!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "Leica" in done.stderr and "pip install psmlearn[wsi]" in done.stderr
+
+
 def test_ome_tiff(tmp_path):
     path = tmp_path / "slide.ome.tif"
     with tifffile.TiffWriter(path, ome=True) as writer:
@@ -153,7 +206,7 @@ def test_a_picture_of_other_proportions_is_no_level(tmp_path):
         writer.write(IMAGE, **tiles)
         writer.write(picture(120, 90), subfiletype=1, **tiles)
     with Slide(path) as slide:
-        assert len(slide.levels) == 1
+        assert len(slide.levels) == 1 and slide.associated == ("picture 1",)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 300])
