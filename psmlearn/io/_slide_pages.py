@@ -175,8 +175,8 @@ class PageGrid:
             if self._raw:
                 return self._read_rows(page, plane, row, column)
             return self._decode(page, plane, row, column)
-        except (DamagedTileError, MemoryError):
-            raise
+        except (DamagedTileError, MemoryError, OSError):
+            raise  # a disk or a share that fails is no damaged tile
         except Exception as error:  # decoders raise nearly anything
             text = " ".join(str(error).split())
             raise DamagedTileError(f"it is damaged ({text[:120]})") from error

@@ -150,8 +150,8 @@ class _View:
             where[self._axes["c"]] = slice(None)
         try:
             part = np.asarray(self.array[tuple(where)])
-        except MemoryError:
-            raise
+        except (MemoryError, OSError):
+            raise  # a disk or a share that fails is no damaged chunk
         except Exception as error:  # codecs raise nearly anything
             text = " ".join(str(error).split())
             raise DamagedTileError(f"its chunk is damaged ({text[:120]})") from error
