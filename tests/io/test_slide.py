@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from psmlearn.exceptions import PixelSizeWarning
-from psmlearn.io import Slide, is_slide, write_image
-from psmlearn.io import _slide_cache
+from psmlearn.io import Slide, _slide_cache, is_slide, write_image
 from psmlearn.io._slide_cache import TileCache
 from tests.slides import picture, reduced, whole, write_pyramid
 
@@ -383,7 +382,7 @@ def test_thumbnails_decode_large_tiles_seldom(monkeypatch):
     chunks = ((1200,) * 3, (1200,) * 3, (3,))
     lazy = da.map_blocks(block, chunks=chunks, dtype=np.uint8)
     assert (Slide(lazy).thumbnail(200) == 50).all()
-    assert len(computed) <= 2 * 9
+    assert len(computed) <= 4 * 9  # a chunk a row would be 600
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
