@@ -36,7 +36,7 @@ LEVELS = [
     {"preprocessing", "activation", "cluster", "weak"},
     {"segmentation"},
     {"inspection", "persistence"},
-    {"_cli"},
+    {"_cli", "_napari"},
     {"__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
