@@ -74,6 +74,7 @@ def test_the_manifest_names_what_is_there():
     assert set(re.findall(r"command: (\S+)", text)) == set(ids)
 
 
+@pytest.mark.filterwarnings("ignore")  # npe2's own
 def test_npe2_takes_the_manifest():
     npe2 = pytest.importorskip("npe2", reason="npe2 is not installed")
     manifest = npe2.PluginManifest.from_file(MANIFEST)
