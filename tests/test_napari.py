@@ -74,7 +74,8 @@ def test_the_manifest_names_what_is_there():
     assert set(re.findall(r"command: (\S+)", text)) == set(ids)
 
 
-@pytest.mark.filterwarnings("ignore")  # npe2's own
+# Where it is installed, run with ``-p no:npe2 -W ignore``: it warns as it is imported.
+@pytest.mark.filterwarnings("ignore")
 def test_npe2_takes_the_manifest():
     npe2 = pytest.importorskip("npe2", reason="npe2 is not installed")
     manifest = npe2.PluginManifest.from_file(MANIFEST)
