@@ -146,7 +146,7 @@ def test_what_prose_points_at_is_there(page):
 
 
 def test_no_reference_is_taken_for_a_list():
-    """One line that begins as "A. Name" is the first item of one; two lines are none."""
+    """One line that begins as "A. Name" is the first item of one, two are not."""
     sources = [*PROSE, *Path(psmlearn.__file__).parent.rglob("*.py")]
     pattern = r"^( *)\.\. \[\d+\] [A-Z]\. .*\n(?!\1 +\S)"
     for path in sources:
