@@ -120,7 +120,18 @@ def test_changes_are_grouped():
 
 def test_types_are_told():
     assert (PACKAGE / "py.typed").is_file()
-    assert config["options.package_data"]["psmlearn"] == "py.typed"
+    assert "py.typed" in _data_of("psmlearn")
+
+
+def test_the_manifest_of_napari_is_packed_and_registered():
+    assert "napari.yaml" in _data_of("psmlearn")
+    (line,) = config["options.entry_points"]["napari.manifest"].split("\n")[1:]
+    assert line == "psmlearn = psmlearn:napari.yaml"
+    assert (PACKAGE / "napari.yaml").is_file()
+
+
+def _data_of(package):
+    return re.split(r"[,\s]+", config["options.package_data"][package].strip())
 
 
 def test_every_file_of_data_is_packed():
@@ -128,8 +139,8 @@ def test_every_file_of_data_is_packed():
     folder = PACKAGE / "datasets"
     packed = {path for pattern in declared for path in folder.glob(pattern)}
     others = {path for path in PACKAGE.rglob("*") if path.suffix not in (".py", ".pyc")}
-    others = {path for path in others if path.is_file() and path.name != "py.typed"}
-    assert packed == others
+    apart = {PACKAGE / name for name in _data_of("psmlearn")}
+    assert packed == {path for path in others if path.is_file()} - apart
     assert len([path for path in packed if path.suffix == ".webp"]) == 3
 
 
