@@ -38,12 +38,15 @@ class Found:
         Those with tissue.
     zoom : float
         How much larger than usual nuclei are.
+    stains : tuple of str
+        Those that were measured.
     """
 
     pieces: Pieces
     ids: np.ndarray
     blocks: list[int]
     zoom: float
+    stains: tuple[str, ...]
 
     @property
     def n_nuclei(self) -> int:
@@ -71,9 +74,9 @@ def find_nuclei(
     workers.run("measure", blocks, pieces=pieces, diameter=diameter, stains=stains)
     first = objects["first"]
     if not model.min_prominence or not len(first):
-        return Found(pieces, numbers_by_place(first), blocks, zoom)
+        return Found(pieces, numbers_by_place(first), blocks, zoom, stains)
     kept = _stand_out(plan, model, blocks, first, diameter)
-    return Found(pieces, numbers_by_place(first, kept), blocks, zoom)
+    return Found(pieces, numbers_by_place(first, kept), blocks, zoom, stains)
 
 
 def _of_objects(

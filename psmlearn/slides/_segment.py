@@ -23,7 +23,7 @@ from psmlearn._progress import announce, stages, track
 from psmlearn._warnings import warn_user
 from psmlearn.io import Slide, atomic_path
 from psmlearn.io._locks import try_lock
-from psmlearn.io._paths import as_path, is_path, printable
+from psmlearn.io._paths import as_path, printable
 from psmlearn.persistence import save_model
 from psmlearn.slides._model import SlideModel, nuclei_segmenter
 from psmlearn.slides._plan import SlidePlan, Tissue
@@ -87,7 +87,7 @@ def segment_slide(
         Where nuclei are looked for: "auto" finds tissue without pen, folds and black
         ground on a thumbnail; a boolean mask of any resolution, of the whole slide;
         None is everywhere.
-    formats : str or sequence of {"labels", "geojson", "table"}, default=all
+    formats : str or sequence of {"labels", "geojson", "table"}, default=all three
         What is written: a tiled pyramid of ids (``.ome.tif``), outlines for QuPath in
         pixels of full resolution (``.geojson.gz``), and a table (``.csv``) as
         :func:`~psmlearn.measure.nuclei_table` gives it, in pixels of what is segmented.
@@ -146,6 +146,7 @@ def segment_slide(
     """
     formats = _check_formats(formats)
     block_size = _check_block(block_size)
+    _check_workers(workers)
     segmenter = nuclei_segmenter(model)
     with ExitStack() as stack:
         if not isinstance(slide, Slide):
@@ -154,13 +155,14 @@ def segment_slide(
         plan, parts = _plan(model, segmenter, slide, output, pixel_size, block_size)
         files = _files(output, slide.name, formats)
         _refuse_results(files, overwrite)
-        stack.enter_context(_locked(plan.folder, slide.name))
         plan = _with_tissue(plan, tissue)
+        stack.enter_context(_locked(plan.folder, slide.name))
         plan = _begin(plan, model, parts.segmenter, resume, overwrite)
         names = [_TOLD[stage] for stage in _stages_of(parts)]
         with stages(names), _advice(plan.folder):
             watch = partial(_watched, plan, verbose)
             found = _found(plan, parts, workers, resources, watch, tuple(stains))
+            _refuse_changed(plan)
             announce(_TOLD["write"])
             write_results(plan, parts, found, files, verbose)
         result = _result(plan, found, files)
@@ -184,6 +186,15 @@ def _check_block(size: int) -> int:
             f"{shown(size)}"
         )
     return int(size)
+
+
+def _check_workers(workers: Any) -> None:
+    is_number = isinstance(workers, Integral | float)
+    if is_number and (not isinstance(workers, Integral) or workers < 1):
+        raise ValueError(
+            "workers: a number of processes from 1, the address of a scheduler, a "
+            f"client of Dask or None is expected, got {shown(workers)}"
+        )
 
 
 def _check_channels(slide: Slide, segmenter: Any) -> None:
@@ -389,8 +400,6 @@ def _advice(folder: str) -> Iterator[None]:
 
 def _result(plan: SlidePlan, found: Found, files: dict[str, str]) -> SlideResult:
     slide = plan.slide
-    if is_path(slide.path) and plan.told()["slide"] != _told_slide(plan):
-        raise ValueError(f"slide {printable(slide.name)} changed while it was read.")
     area = plan.tissue.share * plan.shape[0] * plan.shape[1] * plan.pixel_size**2 / 1e6
     kept = {kind: path for kind, path in files.items() if kind != "summary"}
     result = SlideResult(
@@ -409,6 +418,8 @@ def _result(plan: SlidePlan, found: Found, files: dict[str, str]) -> SlideResult
     return result
 
 
-def _told_slide(plan: SlidePlan) -> Any:
+def _refuse_changed(plan: SlidePlan) -> None:
     kept = _read_run(os.path.join(plan.folder, "run.json")) or {}
-    return kept.get("told", {}).get("slide")
+    if plan.told()["slide"] != kept.get("told", {}).get("slide"):
+        name = printable(plan.slide.name)
+        raise ValueError(f"slide {name} changed while it was read; begin anew.")

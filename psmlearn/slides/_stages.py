@@ -17,7 +17,7 @@ from psmlearn.slides._model import SlideModel
 from psmlearn.slides._pieces import Pieces, pack_pieces
 from psmlearn.slides._plan import SlidePlan
 
-__all__ = ["STAGES", "answer", "first_look", "measure", "read_objects"]
+__all__ = ["STAGES", "answer", "first_look", "measure", "no_rows", "read_objects"]
 
 _FIELDS = ("rows", "columns", "area", "contrast", "slope")
 
@@ -156,6 +156,15 @@ def _table(
         elif name.endswith("_column"):
             table[name] = values + part[1]
     return table
+
+
+def no_rows(
+    plan: SlidePlan, model: SlideModel, stains: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """Return the columns of the table, without rows."""
+    labels = np.zeros((1, 1), np.int32)
+    image = np.ones((1, 1, model.n_channels), np.float32)
+    return _table(plan, model, labels, image, (0, 0, 1, 1), stains)
 
 
 STAGES = {

@@ -16,6 +16,7 @@ from psmlearn.io import GeoJSONWriter, TableWriter, atomic_path, write_label_pyr
 from psmlearn.slides._model import SlideModel
 from psmlearn.slides._plan import SlidePlan
 from psmlearn.slides._run import Found
+from psmlearn.slides._stages import no_rows
 from psmlearn.slides._tissue import thumbnail
 
 __all__ = ["FORMATS", "write_results"]
@@ -48,8 +49,11 @@ def write_results(
             table = stack.enter_context(TableWriter(files["table"]))
         if outlines is not None or table is not None:
             blocks = track(found.blocks, len(found.blocks), "outlines", verbose=verbose)
+            empty = no_rows(plan, model, found.stains)
+            if table is not None:
+                table.add(empty)
             for number in blocks:
-                _write_block(plan, found, number, outlines, table)
+                _write_block(plan, found, number, outlines, table, empty)
     if "labels" in files:
         rows = _Rows(plan, found, verbose)
         write_label_pyramid(
@@ -59,10 +63,15 @@ def write_results(
 
 
 def _write_block(
-    plan: SlidePlan, found: Found, number: int, outlines: Any, table: Any
+    plan: SlidePlan,
+    found: Found,
+    number: int,
+    outlines: Any,
+    table: Any,
+    empty: dict[str, np.ndarray],
 ) -> None:
     """Write the outlines and the rows of the nuclei of a block."""
-    columns = _columns(plan, found, number)
+    columns = _columns(plan, found, number, empty)
     if table is not None:
         table.add(columns)
     if outlines is None or not len(columns["label"]):
@@ -76,11 +85,13 @@ def _write_block(
     outlines.add(labels, measurements=columns, offset=corner)
 
 
-def _columns(plan: SlidePlan, found: Found, number: int) -> dict[str, np.ndarray]:
+def _columns(
+    plan: SlidePlan, found: Found, number: int, empty: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Return the table of the nuclei of a block, by their numbers."""
     arrays = plan.scratch.load("measures", number)
     if "label" not in arrays:
-        return _no_rows(plan, found)
+        return empty
     columns = {
         name: values
         for name, values in arrays.items()
@@ -90,19 +101,6 @@ def _columns(plan: SlidePlan, found: Found, number: int) -> dict[str, np.ndarray
     kept = np.flatnonzero(columns["label"])
     kept = kept[np.argsort(columns["label"][kept])]
     return {name: values[kept] for name, values in columns.items()}
-
-
-def _no_rows(plan: SlidePlan, found: Found) -> dict[str, np.ndarray]:
-    """Return the columns of a block that has none, as those of another."""
-    for number in found.blocks:
-        arrays = plan.scratch.load("measures", number)
-        if "label" in arrays:
-            return {
-                name: values[:0]
-                for name, values in arrays.items()
-                if not name.startswith("measure_")
-            }
-    return {"label": np.empty(0, np.int64)}
 
 
 class _Rows:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from psmlearn.datasets import load_sample_images
+from psmlearn.datasets import make_nuclei
 from psmlearn.io import Slide
 from psmlearn.slides._model import SlideModel
 from psmlearn.slides._plan import SlidePlan, Tissue
@@ -16,10 +16,9 @@ from psmlearn.slides._workers import ThisProcess
 
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
-    """A picture whose sides are no multiples of anything."""
-    first, second, third = load_sample_images().images
-    rows = [np.hstack([first, second[:, ::-1], third]), np.hstack([third, first, second])]
-    return np.vstack([rows[0], rows[1][::-1], rows[0][:, ::-1]])[:601, :715].copy()
+    """A crowded picture whose sides are no multiples of anything."""
+    data = make_nuclei(n_images=1, shape=(461, 615), n_nuclei=550, random_state=5)
+    return (data.images[0] * 255).round().astype(np.uint8)
 
 
 def _labels(segmenter, picture, folder, size, first) -> np.ndarray:
@@ -49,12 +48,12 @@ def _labels(segmenter, picture, folder, size, first) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("size", "first"),
-    [(1000, (0, 0)), (256, (0, 0)), (200, (77, 130)), (128, (1, 127))],
+    [(1000, (0, 0)), (200, (77, 130)), (128, (1, 127))],
 )
 def test_the_nuclei_are_those_of_the_whole_image(
     segmenter, picture, tmp_path, size, first
 ):
     expected = segmenter.predict([picture])[0]
-    assert expected.max() > 150
+    assert expected.max() > 100
     found = _labels(segmenter, picture, tmp_path, size, first)
     np.testing.assert_array_equal(found, expected)

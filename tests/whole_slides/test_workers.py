@@ -39,7 +39,9 @@ def _bytes(result, kind):
 def test_a_worker_that_is_killed_costs_its_part_only(
     segmenter, slide_path, tmp_path, cluster
 ):
-    alone = segment_slide(segmenter, slide_path, tmp_path / "alone", block_size=128)
+    alone = segment_slide(
+        segmenter, slide_path, tmp_path / "alone", tissue=None, block_size=200
+    )
     victims = list(cluster.run(os.getpid).values())
     killed = []
 
@@ -57,7 +59,12 @@ def test_a_worker_that_is_killed_costs_its_part_only(
     thread = threading.Thread(target=kill)
     thread.start()
     two = segment_slide(
-        segmenter, slide_path, tmp_path / "two", block_size=128, workers=cluster
+        segmenter,
+        slide_path,
+        tmp_path / "two",
+        tissue=None,
+        block_size=200,
+        workers=cluster,
     )
     thread.join()
     assert killed and killed[0] not in cluster.run(os.getpid).values()
@@ -76,5 +83,10 @@ def test_workers_need_a_path(segmenter, tmp_path, cluster):
 def test_a_part_that_cannot_be_done_is_told(segmenter, slide_path, tmp_path, cluster):
     with pytest.raises(Exception, match="is not known"):
         segment_slide(
-            segmenter, slide_path, tmp_path, stains=("violet",), workers=cluster
+            segmenter,
+            slide_path,
+            tmp_path,
+            tissue=None,
+            stains=("violet",),
+            workers=cluster,
         )
