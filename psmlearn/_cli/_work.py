@@ -93,8 +93,9 @@ class Work:
 
     def name(self, paths: Sequence[str], *, strict: bool) -> None:
         """Name the results of images; those that the disk has no name for fail."""
-        endings = self.results.endings
-        self.jobs, nameless = name_jobs(paths, endings, self.folder, self.terminal)
+        self.jobs, nameless = name_jobs(
+            paths, self.results, self.folder, self.terminal
+        )
         for name, path, stamp in nameless:
             self._fail(
                 name,
@@ -152,7 +153,7 @@ class Work:
         done = [job for job in self.jobs if job.name in self.done]
         self._findings.update(self.results.read(self.folder.path, done, finished))
 
-    def write(self, model: Any, batch: ImageBatch, *, strict: bool) -> None:
+    def write(self, model: Any, batch: ImageBatch | None, *, strict: bool) -> None:
         """Predict all images that are left, one by one, and write what they give."""
         places = {job.name: place for place, job in enumerate(self.jobs)}
         stage, folder, results = self.results.stage, self.folder, self.results
