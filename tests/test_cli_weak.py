@@ -226,6 +226,7 @@ def test_classes_of_a_model_without_names_are_numbered(images, tmp_path, data):
     assert (tmp_path / "b" / "s0_map_class_1.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_segmenter_learns_the_regions(small, images, labels, tmp_path):
     out, model = tmp_path / "out", tmp_path / "w.psm"
     given = ("--segmenter", "-m", model, "--pixel-size", 1000)

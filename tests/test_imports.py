@@ -36,6 +36,7 @@ LEVELS = [
     {"preprocessing", "activation", "cluster", "weak"},
     {"segmentation"},
     {"inspection", "persistence"},
+    {"slides"},
     {"_cli"},
     {"__main__"},
 ]

@@ -181,6 +181,7 @@ def test_search_with_two_jobs_scores_the_same(monuseg, tmp_path, backend):
     assert one.best_params_ == two.best_params_
 
 
+@pytest.mark.slow
 def test_search_by_groups_with_every_scorer(monuseg):
     scoring = {name: get_scorer(name) for name in get_scorer_names()}
     search = GridSearchCV(

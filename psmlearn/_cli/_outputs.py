@@ -25,6 +25,7 @@ from psmlearn._cli._sources import fold_name
 from psmlearn._cli._terminal import N_TOLD
 from psmlearn.io import atomic_path
 from psmlearn.io._leftovers import clear_leftovers, temporary_name
+from psmlearn.io._locks import try_lock
 from psmlearn.io._paths import printable
 
 # A disk says so where a name is too long, or has letters that it cannot hold.

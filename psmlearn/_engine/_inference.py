@@ -93,6 +93,16 @@ class TiledImage:
         top, left, bottom, right = self.boxes[index][1]
         return self.padded[top:bottom, left:right]
 
+    def margins(self, index: int) -> tuple[int, int, int, int]:
+        """Return the context of a tile: pixels at its top, left, bottom and right."""
+        core, tile = self.boxes[index]
+        return (
+            core[0] - tile[0],
+            core[1] - tile[1],
+            tile[2] - core[2],
+            tile[3] - core[3],
+        )
+
     def core(self, index: int, stride: int = 1) -> tuple[slice, slice]:
         """Return the part of a tile's answer that counts, in cells of `stride`."""
         core, tile = self.boxes[index]
@@ -141,13 +151,16 @@ def run_tiled(
 def tile_batches(
     images: Sequence[_T], batch_pixels: int
 ) -> Iterator[list[tuple[_T, int]]]:
-    """Yield the tiles of images in batches of one shape, as (image, number)."""
-    by_shape: dict[tuple[int, int], list[tuple[_T, int]]] = {}
+    """Yield the tiles of images in batches of one shape, as (image, number).
+
+    With as much context on each side, too.
+    """
+    by_shape: dict[tuple[int, ...], list[tuple[_T, int]]] = {}
     for image in images:
         for index in range(len(image.boxes)):
-            height, width = image.tile(index).shape[:2]
-            by_shape.setdefault((height, width), []).append((image, index))
-    for (height, width), tiles in by_shape.items():
+            key = (*image.tile(index).shape[:2], *image.margins(index))
+            by_shape.setdefault(key, []).append((image, index))
+    for (height, width, *_), tiles in by_shape.items():
         size = max(1, batch_pixels // (height * width))
         for start in range(0, len(tiles), size):
             yield tiles[start : start + size]
@@ -165,12 +178,11 @@ class _Answered(TiledImage):
     number = 0
 
     def put(self, index: int, values: np.ndarray) -> None:
-        """Write a tile's core; `values` is (channels, height, width) of the tile."""
+        """Write a tile's core; `values` is (channels, height, width) of that."""
         if not self.output.size:
             shape = (*self.padded.shape[:2], values.shape[0])
             self.output = np.empty(shape, np.float32)
-        rows, columns = self.core(index)
-        self.output[self.place(index)] = values[:, rows, columns].transpose(1, 2, 0)
+        self.output[self.place(index)] = values.transpose(1, 2, 0)
 
 
 def predict_images(
@@ -215,7 +227,8 @@ def predict_images(
 
     def run(waiting: list[_Answered]) -> Iterator[np.ndarray]:
         for tiles in tile_batches(waiting, batch_pixels):
-            answers = answer(stack_tiles(tiles))
+            image, index = tiles[0]
+            answers = answer(stack_tiles(tiles), image.margins(index))
             for (image, index), values in zip(tiles, answers, strict=True):
                 what = f"image {image.number}: the network's answer"
                 refuse_non_finite_answer(values, what)
@@ -255,11 +268,24 @@ class TileNetwork:
         self.precision = precision
         self._draws = own_draws_of(self.network, 0)
 
-    def __call__(self, batch: torch.Tensor) -> np.ndarray:
-        """Return the activated answer, (n, n_outputs, height, width) float32."""
+    def __call__(
+        self, batch: torch.Tensor, margins: tuple[int, int, int, int]
+    ) -> np.ndarray:
+        """Return the activated answer, (n, n_outputs, height, width) float32.
+
+        Parameters
+        ----------
+        margins : tuple of four int
+            Context at the top, left, bottom and right, of which no answer comes.
+        """
         batch = batch.to(self.device).contiguous(memory_format=torch.channels_last)
+        told = getattr(self.network, "takes_margins", False) is True
         with torch.inference_mode(), self._draws:
             with autocast(self.device, self.precision):
-                outputs = self.network(batch)
+                outputs = self.network(batch, *([margins] if told else []))
+            if not told:
+                top, left, bottom, right = margins
+                height, width = outputs.shape[2:]
+                outputs = outputs[:, :, top : height - bottom, left : width - right]
             answers = self.activate(outputs.float()).float()
         return answers.cpu().numpy()

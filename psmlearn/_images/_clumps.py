@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -43,13 +44,24 @@ class Clumps:
         The clumps, holes filled, 1..n.
     is_cut : ndarray of shape (n + 1,), bool
         Whether a clump goes on, or may go on, beyond the part.
-    boxes : list of tuple of two slices
-        Where each is.
     """
 
     labels: np.ndarray
     is_cut: np.ndarray
-    boxes: list[tuple[slice, slice]]
+
+    @cached_property
+    def boxes(self) -> list[tuple[slice, slice]]:
+        """Where each is."""
+        return ndi.find_objects(self.labels)
+
+    def box(self, number: int) -> tuple[slice, slice]:
+        """Return where one is."""
+        own = self.labels == number
+        rows, columns = np.flatnonzero(own.any(1)), np.flatnonzero(own.any(0))
+        return (
+            slice(int(rows[0]), int(rows[-1]) + 1),
+            slice(int(columns[0]), int(columns[-1]) + 1),
+        )
 
     def within(self, box: Box) -> np.ndarray:
         """Return the numbers of the clumps with a pixel in a box of the part."""
@@ -132,7 +144,7 @@ def find_clumps(
         if doubtful.any():
             is_cut[labels[ndi.binary_dilation(doubtful, _EIGHT)]] = True
     is_cut[0] = False
-    return Clumps(labels, is_cut, ndi.find_objects(labels))
+    return Clumps(labels, is_cut)
 
 
 def _cut_off(box: Box, shape: tuple[int, int], reach: int) -> list[tuple]:

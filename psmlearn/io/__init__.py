@@ -4,6 +4,7 @@
 from psmlearn.io._batch import ImageBatch, check_image, check_images
 from psmlearn.io._coco import write_coco
 from psmlearn.io._geojson import write_geojson
+from psmlearn.io._geojson_writer import GeoJSONWriter
 from psmlearn.io._label_pyramid import write_label_pyramid
 from psmlearn.io._masks import check_mask, check_masks
 from psmlearn.io._paths import atomic_path
@@ -14,11 +15,14 @@ from psmlearn.io._read import read_image, read_labels
 from psmlearn.io._rois import write_rois
 from psmlearn.io._slide import Slide
 from psmlearn.io._slide_open import is_slide
+from psmlearn.io._table_writer import TableWriter
 from psmlearn.io._write import write_image, write_labels, write_table
 
 __all__ = [
+    "GeoJSONWriter",
     "ImageBatch",
     "Slide",
+    "TableWriter",
     "atomic_path",
     "check_image",
     "check_images",

@@ -3,50 +3,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from psmlearn._images._outlines import Outline, trace_outlines
+from psmlearn.io._geojson_writer import GeoJSONWriter
 from psmlearn.io._masks import check_mask
-from psmlearn.io._objects import (
-    ClassColors,
-    ClassNames,
-    object_classes,
-    open_text,
-    table_values,
-)
-from psmlearn.io._paths import as_path, atomic_path
-from psmlearn.io._write import check_suffix, names_its_file
+from psmlearn.io._write import names_its_file
 
 __all__ = ["write_geojson"]
-
-_OBJECT_TYPES = ("annotation", "cell", "detection", "tile")
-# Ids of the same objects are the same, so that a file can be made again.
-_SPACE = uuid.UUID("5d0a6f0e-52c5-4b0c-9d2b-6f1b0e1f3c52")
-# What a table of nuclei calls its columns, and what QuPath would.
-_MEASUREMENTS = {
-    "area_um2": "Nucleus: Area µm^2",
-    "equivalent_diameter_um": "Nucleus: Equivalent diameter µm",
-    "eccentricity": "Nucleus: Eccentricity",
-    "perimeter_um": "Nucleus: Perimeter µm",
-    "solidity": "Nucleus: Solidity",
-    "major_axis_um": "Nucleus: Max diameter µm",
-    "minor_axis_um": "Nucleus: Min diameter µm",
-    "mean_haematoxylin_od": "Nucleus: Hematoxylin OD mean",
-    "mean_dab_od": "Nucleus: DAB OD mean",
-    "mean_eosin_od": "Nucleus: Eosin OD mean",
-    "confidence": "Detection probability",
-}
-_NO_MEASUREMENTS = {
-    *("label", "class", "centroid_row", "centroid_column"),
-    *("bbox_min_row", "bbox_min_column", "bbox_max_row", "bbox_max_column"),
-}
 
 
 @names_its_file
@@ -119,83 +84,13 @@ def write_geojson(
     >>> nucleus["properties"]["measurements"]
     {'Nucleus: Area µm^2': 0.19}
     """
-    plain = as_path(path)
-    inner = plain[:-3] if plain.lower().endswith(".gz") else plain
-    check_suffix(inner, (".geojson", ".json"))
-    if object_type not in _OBJECT_TYPES:
-        raise ValueError(
-            f"object_type={object_type!r}; expected one of {', '.join(_OBJECT_TYPES)}."
-        )
-    mask = check_mask(labels, name="labels")
-    ids = mask[..., 0] if mask.ndim == 3 else mask
-    present = np.unique(ids[ids > 0])
-    place = _Place(offset, downsample)
-    measured = {
-        _MEASUREMENTS.get(name, name): values
-        for name, values in table_values(table, present).items()
-        if name not in _NO_MEASUREMENTS
-    }
-    kinds, names = object_classes(mask), ClassNames(classes)
-    shades = ClassColors(colors)
-    with atomic_path(path) as part, open_text(part, packed=inner != plain) as file:
-        file.write('{"type": "FeatureCollection", "features": [')
-        for number, outline in enumerate(trace_outlines(ids)):
-            feature = _feature(outline, object_type, place)
-            if outline.id in kinds:
-                name = names.of(kinds[outline.id])
-                feature["properties"]["classification"] = {
-                    "name": name,
-                    "color": shades.of(name),
-                }
-            values = {
-                key: column[outline.id]
-                for key, column in measured.items()
-                if outline.id in column
-            }
-            if values:
-                feature["properties"]["measurements"] = values
-            file.write("\n" if number == 0 else ",\n")
-            json.dump(feature, file, ensure_ascii=False, allow_nan=False)
-        file.write("\n]}\n")
-
-
-class _Place:
-    """Where pixels of the labels lie in the whole image."""
-
-    def __init__(self, offset: tuple[float, float], downsample: float) -> None:
-        values = (*offset, downsample)
-        if len(values) != 3 or not all(math.isfinite(value) for value in values):
-            raise ValueError(
-                f"offset={offset!r}, downsample={downsample!r}: a row and a column, "
-                "and a factor above 0, are expected."
-            )
-        if downsample <= 0:
-            raise ValueError(
-                f"downsample={downsample!r}: a factor above 0 is expected."
-            )
-        self.offset, self.downsample = offset, downsample
-
-    def ring(self, corners: np.ndarray) -> list[list[float]]:
-        """Return x and y of a ring, closed."""
-        points = corners * self.downsample + np.asarray(self.offset)
-        whole = np.rint(points)
-        if (points == whole).all():
-            points = whole.astype(np.int64)
-        listed = points[:, ::-1].tolist()
-        return [*listed, listed[0]]
-
-
-def _feature(outline: Outline, object_type: str, place: _Place) -> dict[str, Any]:
-    # RFC 7946 has outer rings counterclockwise with y upwards: clockwise on screen.
-    polygons = [[place.ring(ring) for ring in polygon] for polygon in outline.polygons]
-    geometry = (
-        {"type": "Polygon", "coordinates": polygons[0]}
-        if len(polygons) == 1
-        else {"type": "MultiPolygon", "coordinates": polygons}
+    writer = GeoJSONWriter(
+        path,
+        object_type=object_type,
+        classes=classes,
+        colors=colors,
+        downsample=downsample,
     )
-    return {
-        "type": "Feature",
-        "id": str(uuid.uuid5(_SPACE, f"{outline.id} {polygons[0][0][0]}")),
-        "geometry": geometry,
-        "properties": {"objectType": object_type, "name": str(outline.id)},
-    }
+    mask = check_mask(labels, name="labels")
+    with writer:
+        writer.add(mask, offset=offset, measurements=table)

@@ -257,6 +257,8 @@ def _write_tiff(
         "dtype": np.uint32,
         "photometric": "minisblack",
         "compression": "zlib",
+        # Half as large again as by 6, in a third of the time.
+        "compressionargs": {"level": 3},
         "tile": (levels.tile, levels.tile),
         "maxworkers": 1,
     }
@@ -281,7 +283,7 @@ def _first_page(
     n_lower: int, pixel_size: float | None, names: Mapping[int, str], holder: str
 ) -> dict[str, Any]:
     """Return what the first page alone tells."""
-    metadata = {"axes": "YX", "UUID": holder, "Creator": "psmlearn"}
+    metadata: dict[str, Any] = {"axes": "YX", "UUID": holder, "Creator": "psmlearn"}
     if pixel_size is not None:
         metadata |= {f"PhysicalSize{axis}": pixel_size for axis in "XY"}
         metadata |= {f"PhysicalSize{axis}Unit": "\u00b5m" for axis in "XY"}
@@ -323,12 +325,15 @@ def _write_zarr(
 ) -> None:
     """Write OME-Zarr 0.4: a group of arrays, one a level."""
     try:
+        import numcodecs  # type: ignore[import-untyped]
         import zarr
     except ImportError as error:
         raise ImportError(
             f"Cannot write {as_path(path)!r}: it is written with zarr, which is not "
             "installed: pip install psmlearn[wsi]; or write a TIFF"
         ) from error
+    # Shuffled bytes are more: ids differ in all of theirs.
+    compressor = numcodecs.Blosc("zstd", clevel=3, shuffle=0)
     with atomic_folder(path, (".zgroup", "zarr.json")) as part:
         group = zarr.open_group(part, mode="a", zarr_format=2)
         for level, shape in enumerate(levels.shapes):
@@ -338,6 +343,7 @@ def _write_zarr(
                 chunks=(min(levels.tile, shape[0]), min(levels.tile, shape[1])),
                 dtype="uint32",
                 fill_value=0,
+                compressors=compressor,
                 chunk_key_encoding={"name": "v2", "separator": "/"},
             )
             for top, left, pixels in levels.tiles(level):

@@ -12,7 +12,7 @@ import numpy as np
 from psmlearn._images._checks import describe
 from psmlearn.io._paths import as_path, atomic_path
 
-__all__ = ["write_parquet"]
+__all__ = ["as_arrow_table", "write_parquet"]
 
 # Units by what a name ends in, or begins with, longest first.
 _ENDINGS = {
@@ -28,9 +28,19 @@ def write_parquet(
     path: str | os.PathLike, columns: Mapping[str, Sequence | np.ndarray]
 ) -> None:
     """Write columns of one length; see `write_table`."""
+    table = as_arrow_table(path, columns)
+    from pyarrow import parquet
+
+    with atomic_path(path) as temporary:
+        parquet.write_table(table, temporary)
+
+
+def as_arrow_table(
+    path: str | os.PathLike, columns: Mapping[str, Sequence | np.ndarray]
+) -> Any:
+    """Return columns of one length as a pyarrow table, with types and units."""
     try:
         import pyarrow
-        from pyarrow import parquet
     except ImportError as error:
         raise ImportError(
             f"Cannot write {as_path(path)!r}: Parquet is written with pyarrow, which "
@@ -50,11 +60,9 @@ def write_parquet(
         pyarrow.field(name, array.type, metadata=_metadata(name))
         for name, array in arrays.items()
     ]
-    table = pyarrow.Table.from_arrays(
+    return pyarrow.Table.from_arrays(
         list(arrays.values()), schema=pyarrow.schema(fields)
     )
-    with atomic_path(path) as temporary:
-        parquet.write_table(table, temporary)
 
 
 def _as_arrow(path: str | os.PathLike, name: Any, column: Any, pyarrow: Any) -> Any:

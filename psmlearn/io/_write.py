@@ -8,11 +8,11 @@ import hashlib
 import os
 import unicodedata
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from itertools import chain
 from numbers import Number
-from typing import Any, TypeVar, cast
+from typing import Any, TextIO, TypeVar, cast
 
 import numpy as np
 
@@ -312,6 +312,15 @@ def write_table(
 
         write_parquet(path, columns)
         return
+    values = list_values(path, columns)
+    with atomic_path(path) as temporary, open_csv(temporary) as file:
+        write_rows(file, chain([tuple(columns)], zip(*values, strict=True)))
+
+
+def list_values(
+    path: str | os.PathLike, columns: Mapping[str, Sequence | np.ndarray]
+) -> list[list]:
+    """Return columns as lists, if they have one length."""
     values = [np.asarray(column).tolist() for column in columns.values()]
     lengths = {
         name: len(column) if isinstance(column, list) else None
@@ -322,20 +331,23 @@ def write_table(
             f"Cannot write {as_path(path)!r}: expected columns of one length, got "
             f"{lengths}."
         )
-    with (
-        atomic_path(path) as temporary,
-        # File names may hold bytes that are no text.
-        open(
-            temporary, "w", newline="", encoding="utf-8", errors="backslashreplace"
-        ) as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        # The plain one leaves a lone "\r" bare, which readers take for a line's end.
-        careful = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        for row in chain([tuple(columns)], zip(*values, strict=True)):
-            cells = [_safe_cell(value) for value in row]
-            breaks = any(isinstance(cell, str) and "\r" in cell for cell in cells)
-            (careful if breaks else writer).writerow(cells)
+    return values
+
+
+def open_csv(path: str) -> TextIO:
+    """Open a file for rows; file names may hold bytes that are no text."""
+    return open(path, "w", newline="", encoding="utf-8", errors="backslashreplace")
+
+
+def write_rows(file: TextIO, rows: Iterable[tuple]) -> None:
+    """Write rows of a CSV, none of which a spreadsheet takes for a formula."""
+    writer = csv.writer(file, lineterminator="\n")
+    # The plain one leaves a lone "\r" bare, which readers take for a line's end.
+    careful = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    for row in rows:
+        cells = [_safe_cell(value) for value in row]
+        breaks = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+        (careful if breaks else writer).writerow(cells)
 
 
 def _safe_cell(value: object) -> object:

@@ -114,9 +114,11 @@ class UNet(nn.Module):
     receptive_radius : int
         Pixels beyond an output pixel that can change it, ``7 * stride - 5``.
     halo : int
-        Context that makes tiles exact with batch normalisation, ``8 * stride``.
+        Context that makes tiles exact with batch normalisation, ``7 * stride``.
     exact_tiling : bool
         True with batch normalisation.
+    takes_margins : bool
+        Whether `forward` can leave out what is context only: with batch normalisation.
 
     References
     ----------
@@ -131,13 +133,14 @@ class UNet(nn.Module):
     >>> from psmlearn.networks import UNet
     >>> network = UNet(3, 2).eval()
     >>> network.stride, network.halo
-    (16, 128)
+    (16, 112)
     >>> with torch.inference_mode():
     ...     network(torch.zeros(1, 3, 32, 48)).shape
     torch.Size([1, 2, 32, 48])
     """
 
     exact_tiling = True
+    takes_margins = True
 
     def __init__(
         self,
@@ -151,16 +154,15 @@ class UNet(nn.Module):
         if norm not in _NORMS:
             raise ValueError(f"norm must be one of {_NORMS}, got {norm!r}.")
         if norm != "batch":
-            self.exact_tiling = False
+            self.exact_tiling = self.takes_margins = False
         self.in_channels = check_size(in_channels, "in_channels")
         self.out_channels = check_size(out_channels, "out_channels")
         base_channels = check_size(base_channels, "base_channels")
         depth = check_size(depth, "depth")
         self.stride = 2**depth
-        # Two 3x3 convolutions a level on the way down and up sum to this radius;
-        # the smallest multiple of the stride above it is 7 strides, 8 leaves room.
+        # Two 3x3 convolutions a level on the way down and up sum to this radius.
         self.receptive_radius = 7 * self.stride - 5
-        self.halo = 8 * self.stride
+        self.halo = 7 * self.stride
         widths = [base_channels * 2**level for level in range(depth + 1)]
         self.encoder = nn.ModuleList(
             _double_conv(before, after, norm)
@@ -181,15 +183,62 @@ class UNet(nn.Module):
         # Logits of about unit size: no normalisation follows to rescale them.
         nn.init.kaiming_normal_(self.head.weight, nonlinearity="linear")
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Give logits of shape (n, out_channels, height, width)."""
+    def forward(
+        self, images: torch.Tensor, margins: tuple[int, int, int, int] = (0, 0, 0, 0)
+    ) -> torch.Tensor:
+        """Give logits of shape (n, out_channels, height, width).
+
+        Parameters
+        ----------
+        images : tensor of shape (n, in_channels, height, width)
+        margins : tuple of four int, default=(0, 0, 0, 0)
+            Pixels at the top, left, bottom and right that are context only, multiples
+            of `stride`: the logits of the rest come, as they would be cut from all.
+        """
         check_batch(images, self.in_channels, self.stride)
+        levels = self._margins(margins)
         skips = []
         features = self.encoder[0](images)
-        for block in self.encoder[1:]:
-            skips.append(features)
+        for level, block in enumerate(self.encoder[1:]):
+            skips.append(_cut(features, _less(levels[level], margins, level)))
             features = block(functional.max_pool2d(features, 2))
+        kept = tuple(side // self.stride for side in margins)
         for upsample, block in zip(self.upsamplers, self.decoder, strict=True):
-            features = torch.cat([skips.pop(), upsample(features)], dim=1)
-            features = block(features)
-        return self.head(features)
+            level = len(skips) - 1
+            # What is left of the context, of that at this level.
+            before = tuple(2 * side for side in kept)
+            features = _cut(upsample(features), _difference(before, levels[level]))
+            features = block(torch.cat([skips.pop(), features], dim=1))
+            kept = levels[level]
+        return self.head(_cut(features, kept))
+
+    def _margins(
+        self, margins: tuple[int, int, int, int]
+    ) -> list[tuple[int, int, int, int]]:
+        """Return the context that the decoder needs, from the finest level on."""
+        needed, levels = 0, []
+        for level in range(len(self.decoder)):
+            # Two convolutions see two pixels beyond what is asked of them.
+            needed += 2
+            levels.append(tuple(min(needed, side // 2**level) for side in margins))
+            needed = -(-needed // 2)
+        return levels  # type: ignore[return-value]
+
+
+def _less(
+    levels: tuple[int, ...], margins: tuple[int, ...], level: int
+) -> tuple[int, ...]:
+    return _difference(tuple(side // 2**level for side in margins), levels)
+
+
+def _difference(more: tuple[int, ...], less: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a - b for a, b in zip(more, less, strict=True))
+
+
+def _cut(features: torch.Tensor, margins: tuple[int, ...]) -> torch.Tensor:
+    """Return features without so many pixels at the top, left, bottom and right."""
+    if not any(margins):
+        return features
+    top, left, bottom, right = margins
+    height, width = features.shape[2:]
+    return features[:, :, top : height - bottom, left : width - right]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -35,8 +37,13 @@ class ScaledNetwork(nn.Module):
         self.network = network
         self.channels = channels
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.network(scale_images(images[:, self.channels]))
+    @property
+    def takes_margins(self) -> bool:
+        """Whether the network can leave out what is context only."""
+        return getattr(self.network, "takes_margins", False) is True
+
+    def forward(self, images: torch.Tensor, *margins: Any) -> torch.Tensor:
+        return self.network(scale_images(images[:, self.channels]), *margins)
 
 
 def channel_jitter(

@@ -116,7 +116,9 @@ class BlockReader:
         mine = clumps.within(inner)
         if not len(mine):
             return
-        giant = np.array([is_giant(clumps.boxes[n - 1]) for n in mine])
+        giant = np.zeros(len(mine), bool)
+        if max(clumps.labels.shape) > _clumps.LARGEST_CLUMP:
+            giant[:] = [is_giant(clumps.boxes[n - 1]) for n in mine]
         is_cut = clumps.is_cut[mine]
         yield from self._kept(output, box, clumps, mine[~is_cut & ~giant], core)
         followed: set[int] = set()
@@ -160,7 +162,7 @@ class BlockReader:
             output = self.read(box)
             clumps = self._clumps(output, box)
             own = _label_at(clumps, pixel, box)
-            place = clumps.boxes[own - 1]
+            place = clumps.box(own)
             if is_giant(place):
                 return None
             if not clumps.is_cut[own]:
@@ -187,14 +189,10 @@ class BlockReader:
         is_wanted = np.zeros(len(clumps.is_cut), bool)
         is_wanted[wanted] = True
         shown = is_wanted[clumps.labels]
-        parts = [clumps.boxes[n - 1] for n in wanted]
-        # Of a part that is much larger than its clump the rest need not be read.
+        # Of a part that is much larger than its clumps the rest need not be read.
         rows, columns = (
-            slice(
-                max(0, min(part[axis].start for part in parts) - self.reach),
-                max(part[axis].stop for part in parts) + self.reach,
-            )
-            for axis in (0, 1)
+            slice(max(0, int(at[0]) - self.reach), int(at[-1]) + 1 + self.reach)
+            for at in (np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0)))
         )
         output, shown = output[rows, columns], shown[rows, columns]
         corner = box[0] + rows.start, box[1] + columns.start
@@ -247,7 +245,7 @@ def _slices(box: Box) -> tuple[slice, slice]:
 
 
 def _first_pixel(clumps: Clumps, number: int, box: Box) -> tuple[int, int]:
-    rows, columns = clumps.boxes[number - 1]
+    rows, columns = clumps.box(number)
     row, column = np.argwhere(clumps.labels[rows, columns] == number)[0]
     return box[0] + rows.start + int(row), box[1] + columns.start + int(column)
 

@@ -63,13 +63,17 @@ class SlideModel:
             image[~shown] = 1
         return image
 
-    def answer(self, image: np.ndarray) -> np.ndarray:
-        """Return the network's answer for a tile, without the background.
+    def answer(
+        self, image: np.ndarray, margins: tuple[int, int, int, int]
+    ) -> np.ndarray:
+        """Return the network's answer for a tile, without context and background.
 
         Parameters
         ----------
         image : ndarray of shape (height, width, n_channels), float32
             Sides that are multiples of the stride.
+        margins : tuple of four int
+            Context at the top, left, bottom and right.
 
         Returns
         -------
@@ -80,7 +84,7 @@ class SlideModel:
 
         if self._network is None:
             self._network = self.segmenter._tile_network()
-        answer = self._network(to_batch(image[np.newaxis]))[0]
+        answer = self._network(to_batch(image[np.newaxis]), margins)[0]
         refuse_non_finite_answer(answer, "the network's answer")
         return answer[1:].transpose(1, 2, 0)
 

@@ -119,13 +119,17 @@ class Pieces:
             return slice(0, 0)
         return slice(int(self.start[own[0]]), int(self.start[own[-1] + 1]))
 
-    def labels(self, scratch: Scratch, box: Box, ids: np.ndarray) -> np.ndarray:
+    def labels(
+        self, scratch: Scratch, box: Box, ids: np.ndarray, only: int | None = None
+    ) -> np.ndarray:
         """Return the label image of a box.
 
         Parameters
         ----------
         ids : ndarray of shape (n_objects,), int32
             The number that each object gets; 0 leaves it out.
+        only : int, default=None
+            The block whose objects are drawn; None draws all.
 
         Returns
         -------
@@ -135,6 +139,8 @@ class Pieces:
         labels = np.zeros((bottom - top, right - left), np.int32)
         meets = (self.boxes[:, 0] < bottom) & (self.boxes[:, 2] > top)
         meets &= (self.boxes[:, 1] < right) & (self.boxes[:, 3] > left)
+        if only is not None:
+            meets &= self.block == only
         loaded: dict[int, np.ndarray] = {}
         for number in np.flatnonzero(meets):
             block = int(self.block[number])

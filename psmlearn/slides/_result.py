@@ -49,9 +49,7 @@ class SlideResult:
         """Nuclei per square millimetre of tissue; NaN where there is none."""
         return self.n_nuclei / self.tissue_mm2 if self.tissue_mm2 else float("nan")
 
-    def read_labels(
-        self, top: int, left: int, bottom: int, right: int
-    ) -> np.ndarray:
+    def read_labels(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
         """Return a box of the label image, in pixels of what was segmented.
 
         Returns

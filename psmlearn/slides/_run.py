@@ -68,9 +68,7 @@ def find_nuclei(
     pieces = Pieces.of(plan.scratch, blocks)
     objects = _of_objects(plan, blocks, ("first", "sizes"))
     diameter = model.usual_diameter(objects["sizes"])
-    workers.run(
-        "measure", blocks, pieces=pieces, diameter=diameter, stains=stains
-    )
+    workers.run("measure", blocks, pieces=pieces, diameter=diameter, stains=stains)
     first = objects["first"]
     if not model.min_prominence or not len(first):
         return Found(pieces, numbers_by_place(first), blocks, zoom)

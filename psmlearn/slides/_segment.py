@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from psmlearn._parameters import check_pixel_size, shown
 from psmlearn._progress import announce, stages, track
 from psmlearn._warnings import warn_user
-from psmlearn.io import Slide, atomic_path, write_image
+from psmlearn.io import Slide, atomic_path
 from psmlearn.io._locks import try_lock
 from psmlearn.io._paths import as_path, is_path, printable
 from psmlearn.persistence import save_model
@@ -188,8 +189,8 @@ def _check_block(size: int) -> int:
 def _check_channels(slide: Slide, segmenter: Any) -> None:
     if slide.n_channels != segmenter.n_features_in_:
         raise ValueError(
-            f"slide {printable(slide.name)}: it has {slide.n_channels} channels, and the "
-            f"model was trained on images with {segmenter.n_features_in_}."
+            f"slide {printable(slide.name)}: it has {slide.n_channels} channels, and "
+            f"the model was trained on images with {segmenter.n_features_in_}."
         )
 
 
@@ -208,8 +209,8 @@ def _plan(
     if slide.pixel_size is None:
         warn_user(
             f"slide {printable(slide.name)} does not tell its pixel size: full "
-            f"resolution is taken for {wished:g} micrometres a pixel. Give the true one: "
-            "Slide(path, pixel_size=...)."
+            f"resolution is taken for {wished:g} micrometres a pixel. Give the true "
+            "one: Slide(path, pixel_size=...)."
         )
     view = slide.view(None if slide.pixel_size is None else wished)
     size = wished if view.pixel_size is None else view.pixel_size
@@ -236,20 +237,20 @@ def _plan(
 
 
 def _with_tissue(plan: SlidePlan, tissue: str | np.ndarray | None) -> SlidePlan:
-    from dataclasses import replace
-
     if tissue is None:
         return plan
     if isinstance(tissue, str):
         if tissue != "auto":
-            raise ValueError(f"tissue: 'auto', a mask or None is expected, got {tissue!r}")
+            raise ValueError(
+                f"tissue: 'auto', a mask or None is expected, got {tissue!r}"
+            )
         found = find_tissue(plan.slide, plan.shape)
     else:
         mask = np.asarray(tissue)
         if mask.ndim != 2 or mask.dtype != bool or 0 in mask.shape:
             raise ValueError(
-                "tissue: a boolean mask (rows, columns) of the whole slide is expected, "
-                f"got shape {mask.shape} of {mask.dtype}"
+                "tissue: a boolean mask (rows, columns) of the whole slide is "
+                f"expected, got shape {mask.shape} of {mask.dtype}"
             )
         rows, columns = (
             np.arange(min(cells, side)) * cells // min(cells, side)
@@ -263,8 +264,6 @@ def _begin(
     plan: SlidePlan, model: Any, segmenter: Any, resume: bool, overwrite: bool
 ) -> SlidePlan:
     """Return the plan with its run; an earlier one's parts are kept, or go."""
-    from dataclasses import replace
-
     earlier = os.path.join(plan.folder, "run.json")
     fresh = os.path.join(plan.folder, "model.psm")
     kept = _read_run(earlier)
@@ -284,8 +283,8 @@ def _begin(
             )
         if not resume and not overwrite:
             raise ValueError(
-                f"slide {printable(plan.slide.name)}: a run that was broken off lies in "
-                f"{printable(plan.folder)!r}; resume=True goes on with it, "
+                f"slide {printable(plan.slide.name)}: a run that was broken off lies "
+                f"in {printable(plan.folder)!r}; resume=True goes on with it, "
                 "overwrite=True begins anew."
             )
         for name in ("answers", "look", "objects", "measures", "plan"):

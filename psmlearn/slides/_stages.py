@@ -27,10 +27,15 @@ def answer(plan: SlidePlan, model: SlideModel, number: int) -> None:
     name = f"answers/{number}"
     core, tile = plan.tiles[number]
     image = _padded(plan, model, tile)
-    answered = model.answer(image)
-    rows = slice(core[0] - tile[0], plan.clipped(core)[2] - tile[0])
-    columns = slice(core[1] - tile[1], plan.clipped(core)[3] - tile[1])
-    kept = np.ascontiguousarray(answered[rows, columns])
+    context = (
+        core[0] - tile[0],
+        core[1] - tile[1],
+        tile[2] - core[2],
+        tile[3] - core[3],
+    )
+    answered = model.answer(image, context)
+    top, left, bottom, right = plan.clipped(core)
+    kept = np.ascontiguousarray(answered[: bottom - top, : right - left])
     shown = plan.tissue.shown(plan.clipped(core))
     if shown is not None:
         kept[~shown] = 0

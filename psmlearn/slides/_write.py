@@ -12,7 +12,7 @@ from PIL import Image
 
 from psmlearn._images._clumps import Box
 from psmlearn._progress import track
-from psmlearn.io import atomic_path, write_label_pyramid
+from psmlearn.io import GeoJSONWriter, TableWriter, atomic_path, write_label_pyramid
 from psmlearn.slides._model import SlideModel
 from psmlearn.slides._plan import SlidePlan
 from psmlearn.slides._run import Found
@@ -38,12 +38,12 @@ def write_results(
     verbose: int,
 ) -> None:
     """Write the files of a slide."""
-    from psmlearn.io import GeoJSONWriter, TableWriter
-
     with ExitStack() as stack:
         outlines = table = None
         if "geojson" in files:
-            outlines = stack.enter_context(GeoJSONWriter(files["geojson"]))
+            outlines = stack.enter_context(
+                GeoJSONWriter(files["geojson"], downsample=plan.view.downsample)
+            )
         if "table" in files:
             table = stack.enter_context(TableWriter(files["table"]))
         if outlines is not None or table is not None:
@@ -70,17 +70,10 @@ def _write_block(
     own = found.pieces.of_block(number)
     boxes = found.pieces.boxes[own]
     box: Box = (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
-    objects = found.pieces.objects_of(number)
-    ids = np.zeros(len(found.ids), np.int32)
-    ids[objects] = found.ids[objects]
-    labels = found.pieces.labels(plan.scratch, box, ids)
+    labels = found.pieces.labels(plan.scratch, box, found.ids, only=number)
     step = plan.view.downsample
-    outlines.add(
-        labels,
-        table=columns,
-        offset=(box[0] * step, box[1] * step),
-        downsample=step,
-    )
+    corner = (box[0] * step, box[1] * step)
+    outlines.add(labels, measurements=columns, offset=corner)
 
 
 def _columns(plan: SlidePlan, found: Found, number: int) -> dict[str, np.ndarray]:
@@ -128,9 +121,7 @@ class _Rows:
         if top != self._top:
             next(self._bar, None)
             box = (top, 0, bottom, self.plan.shape[1])
-            self._row = self.found.pieces.labels(
-                self.plan.scratch, box, self.found.ids
-            )
+            self._row = self.found.pieces.labels(self.plan.scratch, box, self.found.ids)
             self._top = top
         return self._row[: bottom - top, left:right]
 

@@ -240,6 +240,7 @@ def test_ctrl_c_in_training(model, images, tmp_path, monkeypatch):
 
 
 @POSIX
+@pytest.mark.slow
 def test_two_runs_at_once(images, tmp_path):
     out = tmp_path / "out"
     with start(images, out, "100") as first:

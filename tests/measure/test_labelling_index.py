@@ -208,7 +208,10 @@ def test_expanded_level_widens_to_student():
     assert expanded_level(0.95, 5) == pytest.approx(by_hand, abs=1e-5)
 
 
-@pytest.mark.parametrize(("n_fields", "share"), [(8, 0.3), (12, 0.25), (30, 0.08)])
+@pytest.mark.parametrize(
+    ("n_fields", "share"),
+    [(8, 0.3), (12, 0.25), pytest.param(30, 0.08, marks=pytest.mark.slow)],
+)
 def test_interval_covers_the_truth(n_fields, share):
     """Beta-binomial fields, correlation 0.05: the nominal 95 % hold."""
     rng, resampling = np.random.default_rng(5), np.random.RandomState(5)

@@ -166,6 +166,7 @@ def test_inputs_stay_as_they_are(label_pair):
 
 
 @pytest.mark.parametrize("kind", ["merged", "apart"])
+@pytest.mark.slow
 def test_memory_and_time_stay_small(label_pair, kind):
     true, pred = label_pair(500, 170)
     if kind == "merged":

@@ -220,6 +220,7 @@ def test_several_scorers_in_one_search(nuclei):
     assert search.score(nuclei.images) > 0.5
 
 
+@pytest.mark.slow
 def test_a_network_in_a_search(nuclei):
     from psmlearn import NucleiSegmenter, PseudoLabelSegmenter
 

@@ -144,6 +144,7 @@ class TestMapper:
         unrefined = mapper.set_params(refinement=None).transform(self.data.images)
         np.testing.assert_array_equal(maps, unrefined)
 
+    @pytest.mark.slow
     def test_same_seed_same_centers(self):
         first, second = self.fit(), self.fit()
         np.testing.assert_array_equal(first.refine_centers_, second.refine_centers_)

@@ -217,6 +217,7 @@ class TestOutputs:
 
 
 class TestLabels:
+    @pytest.mark.slow
     def test_strings(self, slices):
         images, _, labels = slices
         names = np.where(labels, "lesion", "normal")
@@ -285,6 +286,7 @@ class TestLabels:
                 images, np.column_stack([labels, second])
             )
 
+    @pytest.mark.slow
     def test_several_at_once(self, slices):
         images, _, labels = slices
         both = np.stack([labels, np.arange(16) % 4 == 0], axis=1)
@@ -349,6 +351,7 @@ class TestLabels:
 
 
 class TestImages:
+    @pytest.mark.slow
     def test_any_range_and_channels(self, slices):
         images, _, labels = slices
         for n_channels in (1, 3, 5):
@@ -379,6 +382,7 @@ class TestImages:
         assert np.isfinite(mapper.transform(images)).all()
         assert np.isfinite(mapper.loss_curve_).all()
 
+    @pytest.mark.slow
     def test_batches_of_one_kind(self, slices):
         images, _, labels = slices
         for size in (1, 2):
@@ -535,6 +539,7 @@ class TestOptions:
         settings = {**TINY, "max_epochs": 2, "steps_per_epoch": 4}
         return ClassActivationMapper(**settings, **options).fit(images, labels)
 
+    @pytest.mark.slow
     def test_names_stand_for_defaults(self, slices):
         by_name = self.fit(slices)
         by_object = self.fit(
@@ -555,6 +560,7 @@ class TestOptions:
             ("refinement", ClusterRefinement(sigma=0)),
         ],
     )
+    @pytest.mark.slow
     def test_none_is_a_weight_of_0(self, slices, name, off):
         none, zero = self.fit(slices, **{name: None}), self.fit(slices, **{name: off})
         maps = none.transform(slices[0])
@@ -562,6 +568,7 @@ class TestOptions:
         assert (maps != self.fit(slices).transform(slices[0])).any()
         assert (none.refine_centers_ is None) == (name == "reconstruction")
 
+    @pytest.mark.slow
     def test_refinement_is_that_of_the_present_parameter(self, slices):
         refined, plain = self.fit(slices), self.fit(slices, refinement=None)
         maps = refined.transform(slices[0])
@@ -577,6 +584,7 @@ class TestOptions:
         assert mapper.resupervision is option
         assert vars(option) == vars(ClusterResupervision(n_clusters=4))
 
+    @pytest.mark.slow
     def test_options_are_searched(self, slices):
         images, _, labels = slices
         mapper = ClassActivationMapper(**TINY, resupervision=ClusterResupervision())

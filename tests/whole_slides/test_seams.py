@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from psmlearn import NucleiSegmenter
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import Slide
 from psmlearn.slides._model import SlideModel
@@ -15,32 +14,11 @@ from psmlearn.slides._run import find_nuclei
 from psmlearn.slides._workers import ThisProcess
 
 
-def _train(**options) -> NucleiSegmenter:
-    data = make_nuclei(n_images=4, shape=(160, 160), n_nuclei=60, random_state=0)
-    segmenter = NucleiSegmenter(
-        max_epochs=2,
-        steps_per_epoch=25,
-        batch_size=4,
-        patch_size=96,
-        early_stopping=False,
-        device="cpu",
-        random_state=0,
-        tile_size=192,
-        **options,
-    )
-    return segmenter.fit(data.images, data.masks)
-
-
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
     """A crowded picture whose sides are no multiples of anything."""
     data = make_nuclei(n_images=1, shape=(601, 715), n_nuclei=900, random_state=5)
     return (data.images[0] * 255).round().astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def segmenter() -> NucleiSegmenter:
-    return _train(nucleus_diameter="auto", min_prominence=0.4)
 
 
 def _labels(segmenter, picture, folder, size, first) -> np.ndarray:
