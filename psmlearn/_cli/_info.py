@@ -34,8 +34,8 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
 
     Of an image its size, channels, values, the pixel size that the file tells, and what
     its colours look like. Of a whole slide its levels, each with how many times it is
-    smaller, and the pictures that the scanner put beside it. Of a model its parts, with pixel size, classes, seed and
-    epochs, and which psmlearn wrote it.
+    smaller, and the pictures that the scanner put beside it. Of a model its parts, with
+    pixel size, classes, seed and epochs, and which psmlearn wrote it.
 
     \b
     Examples:
@@ -56,9 +56,8 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
 
 
 def _look_at(path: Path) -> dict[str, Any]:
-    from psmlearn.persistence import ModelFileError, read_model_header
-
     from psmlearn.io import is_slide
+    from psmlearn.persistence import ModelFileError, read_model_header
 
     if is_slide(path):
         return _look_at_slide(path)

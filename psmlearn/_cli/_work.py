@@ -93,9 +93,7 @@ class Work:
 
     def name(self, paths: Sequence[str], *, strict: bool) -> None:
         """Name the results of images; those that the disk has no name for fail."""
-        self.jobs, nameless = name_jobs(
-            paths, self.results, self.folder, self.terminal
-        )
+        self.jobs, nameless = name_jobs(paths, self.results, self.folder, self.terminal)
         for name, path, stamp in nameless:
             self._fail(
                 name,
