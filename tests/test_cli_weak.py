@@ -377,3 +377,12 @@ def test_help_has_examples():
     assert done.exit_code == 0
     for text in ("Examples:", "image_probabilities.csv", "--negative-label healthy"):
         assert text in done.output
+
+
+def test_no_option_is_without_effect(images, labels, tmp_path):
+    """--quick is of the chain of nuclei; here it would do nothing."""
+    for command in ("weak", "maps"):
+        done = run(images, "--quick", "-o", tmp_path / "o", command=command)
+        assert done.exit_code == 2 and "No such option" in done.output
+    for command in ("segment", "train", "ki67"):
+        assert "--quick" in run("--help", command=command).output

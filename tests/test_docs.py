@@ -143,3 +143,12 @@ def test_what_prose_points_at_is_there(page):
         assert hasattr(importlib.import_module(module), name), target
     for target in re.findall(r"</?auto_examples/([\w/]+)>", text):
         assert (EXAMPLES / f"{target}.py").is_file(), target
+
+
+def test_no_reference_is_taken_for_a_list():
+    """One line that begins as "A. Name" is the first item of one, two are not."""
+    sources = [*PROSE, *Path(psmlearn.__file__).parent.rglob("*.py")]
+    pattern = r"^( *)\.\. \[\d+\] [A-Z]\. .*\n(?!\1 +\S)"
+    for path in sources:
+        found = re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert found is None, f"{path}: break {found[0].strip()!r} in two lines"

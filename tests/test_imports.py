@@ -37,7 +37,7 @@ LEVELS = [
     {"segmentation"},
     {"inspection", "persistence"},
     {"slides"},
-    {"_cli"},
+    {"_cli", "_napari"},
     {"__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

@@ -359,6 +359,8 @@ def test_html_repr_and_clone_of_fitted(estimator_class, data):
     estimator.fit(data.images, y)
     html = estimator._repr_html_()
     assert estimator_class.__name__ in html and len(html) < 200_000
+    # The manual has no public address; least of all is it that of scikit-learn.
+    assert "href" not in html
     assert estimator_class.__name__ in repr(estimator)
     copied = clone(estimator)
     assert not hasattr(copied, "n_features_in_")

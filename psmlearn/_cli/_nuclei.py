@@ -195,7 +195,7 @@ def _write_one(
     overlay = overlay_labels(image, labels, class_colors=colors)
     with folder.writing(job.files, job.path) as paths:
         places = dict(zip(kinds.endings, paths, strict=True))
-        write_image(places["_overlay.png"], overlay, pixel_size=size)
+        write_image(places["_overlay.png"], overlay, pixel_size=size, compress_level=1)
         write_labels(places["_labels.tif"], labels, pixel_size=size)
         write_geojson(places["_nuclei.geojson"], labels, table=table)
         if activation_map is not None:

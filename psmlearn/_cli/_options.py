@@ -202,7 +202,13 @@ def training_options(*, with_classes: bool = True) -> Callable[[Any], Any]:
         help="Tell two classes of nuclei apart: ki67, 1 positive (brown, DAB) and "
         "2 negative (blue, haematoxylin).",
     )
-    chosen = [epochs, *_seed_and_device(), *([classes] if with_classes else [])]
+    quick = click.option(
+        "--quick",
+        is_flag=True,
+        help="Train for some minutes only, on small crops: for a first look; less "
+        "accurate.",
+    )
+    chosen = [epochs, quick, *_seed_and_device(), *([classes] if with_classes else [])]
     return lambda command: config_option(_add(chosen, command))
 
 
@@ -218,12 +224,6 @@ def network_options(*, n_epochs: int) -> Callable[[Any], Any]:
 
 def _seed_and_device() -> list[Any]:
     return [
-        click.option(
-            "--quick",
-            is_flag=True,
-            help="Train for some minutes only, on small crops: for a first look; less "
-            "accurate.",
-        ),
         click.option(
             "--random-state",
             type=click.IntRange(min=0, max=2**32 - 1),

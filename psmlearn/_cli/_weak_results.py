@@ -104,7 +104,7 @@ class WeakResults(Results):
         overlay = overlay_labels(_picture(batch, index), labels)
         size = pixel_size if pixel_size is None or _fits(pixel_size) else None
         with folder.writing(job.files, job.path) as paths:
-            write_image(paths[0], overlay, pixel_size=size)
+            write_image(paths[0], overlay, pixel_size=size, compress_level=1)
             write_labels(paths[1], labels, pixel_size=size)
             for place, path in enumerate(paths[2:]):
                 write_image(path, color_map(maps[..., place]), pixel_size=size)

@@ -234,7 +234,8 @@ def load_geojson(
         for kind, name in each.lost:
             lost.add(kind, name, each.path)
         if not points_alone:
-            mask, shown = _paint(each, image, numbers, lost)
+            size = read_drawable_size(image)
+            mask, shown = _paint(each, size, numbers, lost)
             masks.append(mask)
             told.update(shown)
     lost.tell()
@@ -544,10 +545,12 @@ def _look_up(numbers: dict[str, int], names: list[str | None]) -> list[int]:
 
 
 def _paint(
-    found: _Features, image: str, numbers: dict[str, int] | None, lost: Lost
+    found: _Features,
+    size: tuple[int, int],
+    numbers: dict[str, int] | None,
+    lost: Lost,
 ) -> tuple[np.ndarray, list[str]]:
     """Draw the objects of one image; return also the classes of those seen."""
-    size = read_drawable_size(image)
     names = [each.class_name for each in found.objects]
     classes = None if numbers is None else _look_up(numbers, names)
     kinds = {each.kind for each in found.objects}

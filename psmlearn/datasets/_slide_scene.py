@@ -16,6 +16,8 @@ import numpy as np
 _OUTLINE_STEP = 32
 _STAIN_STEP = 256
 _SCALE = 1 << 14
+# Places along a side at which the share of tissue is measured.
+_SAMPLES = 512
 # Part of a side that the unscanned strip takes.
 _STRIP = 0.05
 _GROUND = (243, 242, 245)
@@ -78,17 +80,7 @@ class Outline:
         self._step = min(_OUTLINE_STEP, max(1, min(shape) // 16))
         rows, columns = (np.arange(side // self._step + 2) for side in shape)
         values = _draw_bumps(rng, rows * self._step, columns * self._step, shape)
-        y = np.minimum(rows * self._step, shape[0] - 1)
-        x = np.minimum(columns * self._step, shape[1] - 1)
-        scanned = ~(
-            ((y >= strip.top) & (y < strip.bottom))[:, np.newaxis]
-            & ((x >= strip.left) & (x < strip.right))
-        )
-        inside = values[scanned]
-        part = min(1.0, share * values.size / max(1, inside.size))
-        level = np.quantile(inside, 1 - part) if inside.size else np.inf
-        if part >= 1 or part <= 0:
-            level = -np.inf if part >= 1 else np.inf
+        level = _level_of(values, self._step, shape, share, strip)
         lattice = np.rint((values - level).clip(-2, 2) * _SCALE)
         # No place is just on the border.
         self._lattice = np.where(lattice == 0, 1, lattice).astype(np.int32)
@@ -122,6 +114,33 @@ class Outline:
         middle = n_tissue[edge:-edge] if width > 3 * edge else n_tissue
         offset = edge if width > 3 * edge else 0
         return (offset + int(np.argmin(middle))) / width
+
+
+def _level_of(
+    values: np.ndarray,
+    step: int,
+    shape: tuple[int, int],
+    share: float,
+    strip: Strip,
+) -> float:
+    """Return the height above which lies a share of the slide, outside of the strip."""
+    places = []
+    for side in shape:
+        count = min(side, _SAMPLES)
+        places.append(np.floor((np.arange(count) + 0.5) * side / count))
+    down, y = np.divmod(places[0] / step, 1)
+    across, x = np.divmod(places[1] / step, 1)
+    rows, columns = down.astype(int), across.astype(int)
+    y = y[:, np.newaxis]
+    near = values[rows] * (1 - y) + values[rows + 1] * y
+    near = near[:, columns] * (1 - x) + near[:, columns + 1] * x
+    in_rows = (places[0] >= strip.top) & (places[0] < strip.bottom)
+    in_columns = (places[1] >= strip.left) & (places[1] < strip.right)
+    inside = near[~(in_rows[:, np.newaxis] & in_columns)]
+    part = share * near.size / max(1, inside.size)
+    if part >= 1 or part <= 0:
+        return -np.inf if part >= 1 else np.inf
+    return float(np.quantile(inside, 1 - part))
 
 
 def _draw_bumps(
@@ -342,7 +361,7 @@ class Scene:
             return self.stain.vary(self.mosaic.image(cell, part), part)
         rows = np.arange(part[0], part[2]) % _NOISE_SIDE
         columns = np.arange(part[1], part[3]) % _NOISE_SIDE
-        out = self._ground[rows[:, np.newaxis], columns]
+        out = self._ground.take(rows, axis=0).take(columns, axis=1)
         if self._stroke is not None:
             drawn = self.pen(part)
             dye = np.array(self._stroke[2], dtype=np.uint16)
@@ -350,7 +369,7 @@ class Scene:
         out[self.strip.mask(part)] = 0
         if tissue.any():
             stained = self.stain.vary(self.mosaic.image(cell, part), part)
-            out[tissue] = stained[tissue]
+            np.copyto(out, stained, where=tissue[..., np.newaxis])
         return out
 
     def labels(self, box: Box) -> np.ndarray:

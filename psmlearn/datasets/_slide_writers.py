@@ -102,9 +102,13 @@ def _reduce(part: np.ndarray) -> np.ndarray:
     """Average blocks; what does not fill one is left out, as scanners do."""
     height, width = part.shape[0] // FACTOR, part.shape[1] // FACTOR
     cut = part[: height * FACTOR, : width * FACTOR]
-    columns = cut.reshape(height * FACTOR, width, FACTOR, 3)
-    sums = columns.sum(axis=2, dtype=np.uint16)
-    sums = sums.reshape(height, FACTOR, width, 3).sum(axis=1, dtype=np.uint16)
+    rows = cut[::FACTOR].astype(np.uint16)
+    for offset in range(1, FACTOR):
+        rows += cut[offset::FACTOR]
+    rows = rows.reshape(height, width, FACTOR, 3)
+    sums = rows[:, :, 0].copy()
+    for offset in range(1, FACTOR):
+        sums += rows[:, :, offset]
     return ((sums + FACTOR * FACTOR // 2) // (FACTOR * FACTOR)).astype(np.uint8)
 
 

@@ -325,7 +325,6 @@ def _write_zarr(
 ) -> None:
     """Write OME-Zarr 0.4: a group of arrays, one a level."""
     try:
-        import numcodecs  # type: ignore[import-untyped]
         import zarr
     except ImportError as error:
         raise ImportError(
@@ -333,7 +332,12 @@ def _write_zarr(
             "installed: pip install psmlearn[wsi]; or write a TIFF"
         ) from error
     # Shuffled bytes are more: ids differ in all of theirs.
-    compressor = numcodecs.Blosc("zstd", clevel=3, shuffle=0)
+    compressor: dict[str, Any] = {
+        "id": "blosc",
+        "cname": "zstd",
+        "clevel": 3,
+        "shuffle": 0,
+    }
     with atomic_folder(path, (".zgroup", "zarr.json")) as part:
         group = zarr.open_group(part, mode="a", zarr_format=2)
         for level, shape in enumerate(levels.shapes):

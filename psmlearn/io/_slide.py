@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from psmlearn.io._slide_sources import SlideSource, downsample
 # A level is taken as it is where its pixels differ by no more than this part; and a
 # file that tells another pixel size by more is told of.
 _TOLERANCE = 0.05
+# Pixels of a level that thumbnails take at a time, along a side.
+_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class Slide:
     def _open(self, source: Any, given: float | None) -> None:
         self._given = given
         self._closed = False
+        self._process = os.getpid()
         self._origin = source if not isinstance(source, os.PathLike) else str(source)
         opened: SlideSource = open_source(source)
         self._source = opened
@@ -254,8 +258,25 @@ class Slide:
         index = enough[-1] if enough else 0
         factor = max(1.0, sides[index] / max_size)
         view = self._resampled(index, factor, None)
+        out = np.empty((*view.shape, self.n_channels), self.dtype)
+        for top, left, bottom, right in self._blocks(view, index, factor):
+            out[top:bottom, left:right] = view.read(top, left, bottom, right)
+        return _as_bytes(out)
+
+    def _blocks(
+        self, view: SlideView, index: int, factor: float
+    ) -> Iterator[tuple[int, int, int, int]]:
+        """Cut a view into boxes of about the tiles it is made of, each decoded once."""
+        piece = self._source.levels[index].pieces[0]
+        steps = [
+            max(1, int(max(_BLOCK, int(edges[1])) / factor))
+            for edges in (piece.row_edges, piece.column_edges)
+        ]
         height, width = view.shape
-        return _as_bytes(view.read(0, 0, height, width))
+        for top in range(0, height, steps[0]):
+            for left in range(0, width, steps[1]):
+                bottom, right = min(height, top + steps[0]), min(width, left + steps[1])
+                yield top, left, bottom, right
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what tells a slide that has changed since it was opened.
@@ -291,6 +312,9 @@ class Slide:
     def _read(self, level: int, box: tuple[int, int, int, int]) -> np.ndarray:
         if self._closed:
             raise ValueError(f"{self.name!r} is closed; open it again with Slide(...).")
+        if os.getpid() != self._process:
+            # Forked processes share the place in an open file.
+            self.__setstate__(self.__getstate__())
         return self._source.read(level, box)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -67,5 +68,12 @@ class TileCache:
             for key in [key for key in self._arrays if key[0] == owner]:
                 self.n_bytes -= self._arrays.pop(key).nbytes
 
+    def forget(self) -> None:
+        """Begin anew, in a process that was forked while threads were reading."""
+        self.__init__(self.max_bytes)  # type: ignore[misc]
+
 
 TILES = TileCache()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=TILES.forget)

@@ -41,7 +41,7 @@ class OpenSlideSource(SlideSource):
     def __init__(self, path: str) -> None:
         try:
             import openslide
-        except ImportError as error:
+        except (ImportError, OSError) as error:  # or its library is missing
             raise ImportError(
                 f"{path!r} is read with OpenSlide: pip install psmlearn[openslide]"
             ) from error

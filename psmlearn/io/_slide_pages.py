@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,8 +27,10 @@ _JPEG = (6, 7, 34892, 33007)
 _RAW = 1
 # Strips without compression are read in parts of so many rows and columns.
 _RAW_ROWS, _RAW_COLUMNS = 256, 1024
-# Encoders fill up to a whole number of bytes; one that is cut ends anywhere.
+# What may follow the end, beside zeros; a JPEG that is cut ends anywhere.
 _JPEG_END, _END_BYTES = b"\xff\xd9", 32
+# Tiles that tell whether a file marks the ends of its JPEGs.
+_N_LOOKED_AT = 16
 
 
 class PageGrid:
@@ -66,6 +70,8 @@ class PageGrid:
         self._across = -(-self.width // columns)
         self._per_plane = -(-self.height // rows) * self._across
         self._check_segments(rows, columns)
+        for each in pages:
+            each.decode  # noqa: B018 - made here: threads must not make it at once
         shape, dtype = self._probe()
         self.n_channels = 1 if len(shape) == 2 else shape[2]
         self.dtype = tile_dtype(dtype)
@@ -173,8 +179,8 @@ class PageGrid:
             if self._raw:
                 return self._read_rows(page, plane, row, column)
             return self._decode(page, plane, row, column)
-        except (DamagedTileError, MemoryError):
-            raise
+        except (DamagedTileError, MemoryError, OSError):
+            raise  # a disk or a share that fails is no damaged tile
         except Exception as error:  # decoders raise nearly anything
             text = " ".join(str(error).split())
             raise DamagedTileError(f"it is damaged ({text[:120]})") from error
@@ -186,7 +192,8 @@ class PageGrid:
         data = self._read(page, page.dataoffsets[index], page.databytecounts[index])
         options = {}
         if int(page.compression) in _JPEG:
-            _check_jpeg_end(page, data)
+            if not _has_jpeg_end(data) and self._ends_are_marked:
+                raise DamagedTileError("its JPEG ends early")
             options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
         self._check_own_size(page, data)
         array = page.decode(data, index, **options)[0]
@@ -201,6 +208,20 @@ class PageGrid:
                 f"tells {height} x {width}"
             )
         return array
+
+    @cached_property
+    def _ends_are_marked(self) -> bool:
+        """Tell whether whoever wrote the file ends its JPEGs, as most do."""
+        page = self._page
+        if page.jpegheader is not None:
+            return False  # NDPI: one JPEG, cut at its restart markers
+        places = zip(page.dataoffsets, page.databytecounts, strict=False)
+        stored = [place for place in places if all(place)]
+        marked = []
+        for offset, count in stored[:: max(1, len(stored) // _N_LOOKED_AT)]:
+            with suppress(DamagedTileError):
+                marked.append(_has_jpeg_end(self._read(page, offset, count)))
+        return len(marked) < 3 or 2 * sum(marked) >= len(marked)
 
     def _read_rows(self, page: Any, plane: int, row: int, column: int) -> np.ndarray:
         """Read the part of each row that is wanted, which lies as it is."""
@@ -270,7 +291,7 @@ class PageGrid:
         return np.ascontiguousarray(out if out.ndim == 3 else out[..., np.newaxis])
 
 
-def _check_jpeg_end(page: Any, data: bytes) -> None:
-    """Find tiles of which a part is missing: decoders paint the rest grey."""
-    if page.jpegheader is None and data.rfind(_JPEG_END) < len(data) - _END_BYTES:
-        raise DamagedTileError("its JPEG ends early")
+def _has_jpeg_end(data: bytes) -> bool:
+    """Tell a JPEG that is all there: of others decoders paint the rest grey."""
+    data = data.rstrip(b"\0")
+    return data.rfind(_JPEG_END) >= max(0, len(data) - _END_BYTES)

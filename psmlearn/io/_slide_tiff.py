@@ -102,47 +102,45 @@ class TiffSource(SlideSource):
         composition = self._told.get("tiffslide.series-composition")
         if composition is not None:
             return self._composed(composition, series)
-        beside = [other for i, other in enumerate(series) if i != index]
-        reduced = list(series[index].levels[1:])
+        main = series[index]
+        candidates: list[tuple[Any, str | None]] = [(one, None) for one in main.levels]
         names = []
-        for place, other in enumerate(beside):
-            name = (other.name or "").lower()
-            if not any(word in name for word in _BESIDE) and _may_be_level(
-                series[index], other
-            ):
-                reduced.append(other)
+        for place, other in enumerate(s for i, s in enumerate(series) if i != index):
+            name = _short_name((other.name or "").lower(), place)
+            if name in _BESIDE or not _may_be_level(main, other):
+                names.append(name)
             else:
-                names.append(_short_name(name, place))
-        self.associated = tuple(dict.fromkeys(names))
-        found = [(series[index].levels[0], self._grid(series[index].levels[0]))]
-        dropped = []
-        for other in reduced:
+                candidates.append((other, name))
+        first = self._grid(main.levels[0])
+        grids, dropped = [first], []
+        owners: list[str | None] = [None]
+        for level, owner in candidates[1:]:
             try:
-                found.append((other, self._grid(other)))
+                grid = self._grid(level)
             except (ValueError, IndexError, AttributeError) as error:
-                dropped.append(f"a level of {other.shape} is left out: {error}")
-        first = found[0][1]
-        alike = [
-            grid
-            for _, grid in found
-            if grid.n_channels == first.n_channels and grid.dtype == first.dtype
-        ]
-        every = [(grid.height, grid.width) for grid in alike]
-        kept = fitting_levels(every)
-        shapes = [every[i] for i in kept]
-        return shapes, [[(0, 0, alike[i])] for i in kept], dropped
+                dropped.append(f"a level of {level.shape} is left out: {error}")
+                continue
+            if grid.n_channels == first.n_channels and grid.dtype == first.dtype:
+                grids.append(grid)
+                owners.append(owner)
+        shapes = [(grid.height, grid.width) for grid in grids]
+        kept = fitting_levels(shapes)
+        others = [owner for i, owner in enumerate(owners) if i not in kept]
+        names += [owner for owner in others if owner]
+        self.associated = tuple(dict.fromkeys(names))
+        return [shapes[i] for i in kept], [[(0, 0, grids[i])] for i in kept], dropped
 
     def _composed(self, composition: Any, series: list) -> tuple[list, list, list]:
         """Return the levels of a slide of several scanned areas."""
         shapes, levels = [], []
-        for level, shape in enumerate(composition.level_shapes):
+        for level, shape in enumerate(composition["level_shapes"]):
             placed = []
-            for index, offsets in composition.located_series.items():
+            for index, offsets in composition["located_series"].items():
                 top, left = (int(offset) for offset in offsets[level][:2])
                 placed.append((top, left, self._grid(series[index].levels[level])))
             shapes.append((int(shape[0]), int(shape[1])))
             levels.append(placed)
-        taken = set(composition.located_series)
+        taken = set(composition["located_series"])
         beside = [s for i, s in enumerate(series) if i not in taken]
         names = [_short_name((s.name or "").lower(), i) for i, s in enumerate(beside)]
         self.associated = tuple(names)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -66,6 +67,8 @@ class ZarrSource(SlideSource):
                 f"{what} lacks what its metadata tells of: {error}. Copy it again, "
                 "with all its folders."
             ) from error
+        except (TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{what} is a broken zarr: {error}.") from error
         views = [_View(array, axes, what) for array in arrays]
         first = views[0]
         name = os.path.basename(os.path.normpath(path)) if path else "zarr"
@@ -147,8 +150,8 @@ class _View:
             where[self._axes["c"]] = slice(None)
         try:
             part = np.asarray(self.array[tuple(where)])
-        except MemoryError:
-            raise
+        except (MemoryError, OSError):
+            raise  # a disk or a share that fails is no damaged chunk
         except Exception as error:  # codecs raise nearly anything
             text = " ".join(str(error).split())
             raise DamagedTileError(f"its chunk is damaged ({text[:120]})") from error

@@ -17,7 +17,7 @@ from typing import Any, TextIO, TypeVar, cast
 import numpy as np
 
 from psmlearn._images._checks import as_label_image, describe
-from psmlearn._parameters import check_pixel_size
+from psmlearn._parameters import check_pixel_size, is_number, shown
 from psmlearn.io._paths import as_path, atomic_path, names_target
 
 # A spreadsheet runs a cell that begins with one of these as a formula; in East Asia
@@ -185,11 +185,14 @@ def _resolution(array: np.ndarray, pixel_size: float) -> dict[str, Any]:
 
 
 def _save_png(
-    path: str | os.PathLike, array: np.ndarray, pixel_size: float | None
+    path: str | os.PathLike,
+    array: np.ndarray,
+    pixel_size: float | None,
+    compress_level: int = 6,
 ) -> None:
     from PIL import Image
 
-    options = {}
+    options: dict[str, Any] = {"compress_level": compress_level}
     if pixel_size is not None:
         # Pillow makes pixels per metre of them, as PNG has it.
         options["dpi"] = (25400.0 / pixel_size, 25400.0 / pixel_size)
@@ -199,7 +202,11 @@ def _save_png(
 
 @names_its_file
 def write_image(
-    path: str | os.PathLike, array: np.ndarray, *, pixel_size: float | None = None
+    path: str | os.PathLike,
+    array: np.ndarray,
+    *,
+    pixel_size: float | None = None,
+    compress_level: int = 6,
 ) -> None:
     """Write an image as PNG, atomically.
 
@@ -214,13 +221,16 @@ def write_image(
     pixel_size : float, default=None
         Micrometres per pixel, from 0.01 to 20; PNG holds it as whole pixels per metre
         (pHYs), which :func:`~psmlearn.io.read_pixel_size` reads.
+    compress_level : int, default=6
+        From 0 (not at all) to 9; the pixels are the same. Pictures of tissue take a
+        fifth of the time by 1, and about an eighth more room.
 
     Raises
     ------
     TypeError
         If `array` is no array.
     ValueError
-        If a PNG cannot hold it.
+        If a PNG cannot hold it, or there is no such `compress_level`.
     OSError
         If there is no such folder, or it cannot be written to; `path` is named.
 
@@ -236,6 +246,11 @@ def write_image(
     array([[  0, 255]], dtype=uint8)
     """
     check_suffix(path, (".png",))
+    if not is_number(compress_level, whole=True) or not 0 <= compress_level <= 9:
+        raise ValueError(
+            f"compress_level is {shown(compress_level)}; expected a whole number from "
+            "0 to 9."
+        )
     pixel_size = None if pixel_size is None else check_pixel_size(pixel_size)
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected a numpy array, got a {type(array).__name__}")
@@ -261,7 +276,7 @@ def write_image(
         array = np.rint(array * 255).astype(np.uint8)
     elif array.dtype.kind == "b":
         array = array.astype(np.uint8) * np.uint8(255)
-    _save_png(path, np.ascontiguousarray(array), pixel_size)
+    _save_png(path, np.ascontiguousarray(array), pixel_size, int(compress_level))
 
 
 @names_its_file

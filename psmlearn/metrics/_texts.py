@@ -155,7 +155,8 @@ add_snippets(
        Segmentation in Fluorescence Images", Cytometry Part A 95(9), 2019.
     """,
     reference_of_panoptic="""
-    .. [1] A. Kirillov et al., "Panoptic Segmentation", CVPR 2019.
+    .. [1] A. Kirillov et al., "Panoptic Segmentation",
+       CVPR 2019.
     """,
     reference_of_glas="""
     .. [1] K. Sirinukunwattana et al., "Gland segmentation in colon histology images:

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 
 from psmlearn.exceptions import PixelSizeWarning
-from psmlearn.io import Slide, is_slide, write_image
+from psmlearn.io import Slide, _slide_cache, is_slide, write_image
 from psmlearn.io._slide_cache import TileCache
 from tests.slides import picture, reduced, whole, write_pyramid
 
@@ -363,6 +366,65 @@ def test_neighbouring_boxes_decode_no_tile_twice(pyramid, monkeypatch):
             for left in range(0, 533, 50):
                 view.read(top, left, min(411, top + 90), min(533, left + 90))
     assert len(decoded) == len(set(decoded)) == 7 * 9
+
+
+def test_thumbnails_decode_large_tiles_seldom(monkeypatch):
+    """Of chunks that do not all fit in the cache."""
+    da = pytest.importorskip("dask.array")
+    computed = []
+
+    def block(block_info=None):
+        computed.append(1)
+        (low, high), (first, last) = block_info[None]["array-location"][:2]
+        return np.full((high - low, last - first, 3), 50, np.uint8)
+
+    monkeypatch.setattr(_slide_cache.TILES, "max_bytes", 9_000_000)
+    chunks = ((1200,) * 3, (1200,) * 3, (3,))
+    lazy = da.map_blocks(block, chunks=chunks, dtype=np.uint8)
+    assert (Slide(lazy).thumbnail(200) == 50).all()
+    assert len(computed) <= 4 * 9  # a chunk a row would be 600
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_reads_by_itself(tmp_path):
+    path = tmp_path / "slide.tif"
+    write_pyramid(path, IMAGE)
+    code = (
+        "import os, sys, numpy as np\n"
+        "from psmlearn.io import Slide\n"
+        f"slide = Slide({str(path)!r})\n"
+        "boxes = [(i, 3 * i, i + 200, 3 * i + 200) for i in range(0, 100, 3)]\n"
+        "truth = [slide.view().read(*box) for box in boxes]\n"
+        "from psmlearn.io._slide_cache import TILES\n"
+        "TILES.max_bytes = 0; TILES.forget()\n"
+        "child = os.fork()\n"
+        "for _ in range(2):\n"
+        "    for box, part in zip(boxes, truth):\n"
+        "        assert (slide.view().read(*box) == part).all()\n"
+        "assert slide.problems == []\n"
+        "if child: assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_disk_that_fails_is_no_damaged_tile(pyramid, monkeypatch):
+    import tifffile
+
+    with Slide(pyramid) as slide:
+        view = slide.view()
+        view.read(0, 0, 10, 10)
+
+        def fails(self, *_):
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(tifffile.tifffile.FileHandle, "read", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            view.read(300, 300, 310, 310)
+        monkeypatch.undo()
+        np.testing.assert_array_equal(
+            view.read(300, 300, 310, 310), IMAGE[300:310, 300:310]
+        )
 
 
 def test_the_cache_is_bounded_in_bytes():

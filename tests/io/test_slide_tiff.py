@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from psmlearn.io import Slide, is_slide, read_image
 from psmlearn.io._slide_openslide import OpenSlideSource
@@ -20,7 +22,9 @@ from tests.slides import (
     segments,
     set_tile_bytes,
     whole,
+    write_ndpi,
     write_pyramid,
+    write_scn,
 )
 
 pytest.importorskip("imagecodecs")
@@ -100,6 +104,55 @@ def test_without_tiffslide_and_zarr(svs):
     assert int(total) == int(tifffile.imread(svs, key=0).sum())
 
 
+def test_hamamatsu(tmp_path):
+    path = tmp_path / "slide.ndpi"
+    image = picture(192, 512)
+    write_ndpi(path, image)
+    with Slide(path) as slide:
+        assert slide.pixel_size == pytest.approx(0.23, rel=1e-3)
+        assert [(lv.height, lv.width) for lv in slide.levels] == [(192, 512), (48, 128)]
+        assert slide.associated == ("macro",)
+        found = whole(slide.view())
+        truth = np.asarray(Image.open(io.BytesIO(path.read_bytes()[12:])))
+        assert np.abs(found.astype(int) - truth).max() <= 2
+        np.testing.assert_array_equal(
+            slide.view().read(70, 100, 90, 400), found[70:90, 100:400]
+        )
+        assert slide.problems == []
+    assert is_slide(path)
+
+
+def test_leica_of_two_scanned_areas(tmp_path):
+    pytest.importorskip("tiffslide")
+    path = tmp_path / "slide.scn"
+    areas = [(picture(128, 256, 1), 40, 60), (picture(192, 128, 2), 200, 400)]
+    write_scn(path, areas, 600, 480)
+    expected = np.full((480, 600, 3), 255, np.uint8)
+    for image, top, left in areas:
+        expected[top : top + image.shape[0], left : left + image.shape[1]] = image
+    with Slide(path) as slide:
+        assert slide.shape == (480, 600) and slide.pixel_size == 0.5
+        assert [lv.height for lv in slide.levels] == [480, 120]
+        np.testing.assert_array_equal(whole(slide.view()), expected)
+        part = slide.view().read(150, 200, 250, 450)
+        np.testing.assert_array_equal(part, expected[150:250, 200:450])
+        coarse = whole(slide.view(2.0))
+        np.testing.assert_array_equal(coarse[10:42, 15:79], reduced(areas[0][0], 4))
+    assert is_slide(path)
+
+
+def test_leica_needs_tiffslide(tmp_path):
+    path = tmp_path / "slide.scn"
+    write_scn(path, [(picture(64, 64), 0, 0)], 100, 90)
+    code = (
+        "import sys; sys.modules['tiffslide'] = sys.modules['openslide'] = None\n"
+        "from psmlearn.io import Slide\n"
+        f"Slide({str(path)!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "Leica" in done.stderr and "pip install psmlearn[wsi]" in done.stderr
+
+
 def test_ome_tiff(tmp_path):
     path = tmp_path / "slide.ome.tif"
     with tifffile.TiffWriter(path, ome=True) as writer:
@@ -153,7 +206,7 @@ def test_a_picture_of_other_proportions_is_no_level(tmp_path):
         writer.write(IMAGE, **tiles)
         writer.write(picture(120, 90), subfiletype=1, **tiles)
     with Slide(path) as slide:
-        assert len(slide.levels) == 1
+        assert len(slide.levels) == 1 and slide.associated == ("picture 1",)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 300])
@@ -202,7 +255,7 @@ def test_wide_rows_without_compression(tmp_path):
         assert slide.thumbnail(100).shape == (1, 100, 1)
 
 
-def test_palettes_and_white_is_zero_and_bits(tmp_path):
+def test_palettes_and_white_is_zero(tmp_path):
     rng = np.random.default_rng(0)
     indices = rng.integers(0, 256, (100, 90), dtype=np.uint8)
     colours = rng.integers(0, 256, (3, 256)).astype(np.uint16) * 257
@@ -217,7 +270,14 @@ def test_palettes_and_white_is_zero_and_bits(tmp_path):
     tifffile.imwrite(path, indices, photometric="miniswhite", tile=(32, 32))
     with Slide(path) as slide:
         np.testing.assert_array_equal(whole(slide.view())[..., 0], 255 - indices)
+
+
+@pytest.mark.skipif(
+    tifffile.__version__ < "2023", reason="tifffile calls imagecodecs as it was"
+)
+def test_single_bits(tmp_path):
     path = tmp_path / "bits.tif"
+    indices = np.random.default_rng(0).integers(0, 256, (100, 90), dtype=np.uint8)
     tifffile.imwrite(path, indices > 99, photometric="minisblack", tile=(32, 32))
     with Slide(path) as slide:
         assert slide.dtype == np.uint8
@@ -253,6 +313,16 @@ def test_a_tile_whose_jpeg_is_cut_is_white_and_told_once(svs):
         (told,) = slide.problems
         assert "level 0, tile at row 64, column 128" in told and "white" in told
         np.testing.assert_array_equal(whole(slide.view(1.0)), sound)
+
+
+def test_jpegs_without_an_end_are_whole_where_all_are_so(svs):
+    """Some writers leave the marker out, and others pad."""
+    truth = tifffile.imread(svs, key=0)
+    for offset, count in segments(svs):
+        overwrite(svs, offset + count - 2, b"\0\0")
+    with Slide(svs) as slide:
+        assert np.abs(whole(slide.view()).astype(int) - truth).mean() < 1
+        assert slide.problems == []
 
 
 def test_a_tile_of_garbage_is_white_and_told(svs):
@@ -426,9 +496,12 @@ def test_tiffs_that_are_no_slide_are_refused(tmp_path, array, options, text):
 def test_one_huge_strip_is_refused_with_advice(tmp_path):
     path = tmp_path / "strip.tif"
     tifffile.imwrite(
-        path, np.zeros((20000, 20000), np.uint8), rowsperstrip=20000,
+        path, np.zeros((70, 20000), np.uint8), rowsperstrip=70,
         compression="zlib", photometric="minisblack", metadata=None,
     )  # fmt: skip
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        for name in ("ImageLength", "RowsPerStrip"):
+            tiff.pages[0].tags[name].overwrite(20000)
     with pytest.raises(ValueError, match=r"strips of 20000 x 20000.*save it in tiles"):
         Slide(path)
     assert not is_slide(path)

@@ -216,7 +216,8 @@ def test_fingerprints_of_folders(ome):
         assert slide.fingerprint() != before
 
 
-def test_a_missing_zarr_is_named(ome):
+def test_a_missing_zarr_is_named(tmp_path):
+    ome = write_ome(tmp_path / "a.zarr")
     code = (
         "import sys; sys.modules['zarr'] = None\n"
         "from psmlearn.io import Slide\n"

@@ -225,7 +225,7 @@ def test_memory_does_not_grow_with_the_blocks(name, labels, tmp_path, monkeypatc
     block = labels[:24, :24]
     table = nuclei_table(labels[:48, :60])
     peaks = []
-    for n_blocks in (5, 5, 40):  # the first time modules are loaded
+    for n_blocks in (3, 3, 20):  # the first time modules are loaded
         tracemalloc.start()
         kind = TableWriter if name.endswith(("csv", "parquet")) else GeoJSONWriter
         with kind(tmp_path / name) as writer:

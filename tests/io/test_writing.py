@@ -105,6 +105,23 @@ def test_images_come_back(tmp_path):
     np.testing.assert_allclose(read_image(path) / 255, grey, atol=0.5 / 255)
 
 
+def test_compression_changes_no_pixel(tmp_path):
+    rng = np.random.default_rng(3)
+    image = np.kron(rng.integers(0, 255, (20, 30, 3)), np.ones((9, 9, 1))).astype("u1")
+    sizes = []
+    for level in (0, 1, 6):
+        write_image(tmp_path / "a.png", image, compress_level=level)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
+        sizes.append((tmp_path / "a.png").stat().st_size)
+    assert sizes[0] > sizes[1] > sizes[2]
+    plain = (tmp_path / "a.png").read_bytes()
+    write_image(tmp_path / "a.png", image)
+    assert (tmp_path / "a.png").read_bytes() == plain
+    for level in (-1, 10, 1.0, True):
+        with pytest.raises(ValueError, match="from 0 to 9"):
+            write_image(tmp_path / "a.png", image, compress_level=level)
+
+
 @pytest.mark.parametrize(
     ("write", "name", "value", "error", "message"),
     [

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from psmlearn import NucleiSegmenter
-from psmlearn.datasets import load_sample_images, make_nuclei, make_slide
+from psmlearn.datasets import load_sample_images, make_slide
 
 
 @pytest.fixture(scope="session")
 def segmenter() -> NucleiSegmenter:
-    data = make_nuclei(n_images=4, shape=(160, 160), n_nuclei=60, random_state=0)
+    data = load_sample_images()
     segmenter = NucleiSegmenter(
         nucleus_diameter="auto",
         min_prominence=0.4,
         max_epochs=2,
-        steps_per_epoch=25,
+        steps_per_epoch=30,
         batch_size=4,
         patch_size=96,
         early_stopping=False,

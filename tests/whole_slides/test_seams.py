@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from psmlearn.datasets import make_nuclei
+from psmlearn.datasets import load_sample_images
 from psmlearn.io import Slide
 from psmlearn.slides._model import SlideModel
 from psmlearn.slides._plan import SlidePlan, Tissue
@@ -16,9 +16,10 @@ from psmlearn.slides._workers import ThisProcess
 
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
-    """A crowded picture whose sides are no multiples of anything."""
-    data = make_nuclei(n_images=1, shape=(601, 715), n_nuclei=900, random_state=5)
-    return (data.images[0] * 255).round().astype(np.uint8)
+    """A picture whose sides are no multiples of anything."""
+    first, second, third = load_sample_images().images
+    rows = [np.hstack([first, second[:, ::-1], third]), np.hstack([third, first, second])]
+    return np.vstack([rows[0], rows[1][::-1], rows[0][:, ::-1]])[:601, :715].copy()
 
 
 def _labels(segmenter, picture, folder, size, first) -> np.ndarray:
