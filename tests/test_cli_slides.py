@@ -195,6 +195,21 @@ def test_a_model_that_segments_no_slides(folder, tmp_path, data):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["a.svs", "a.ome.zarr"])
+def test_slides_are_not_segmented_with_classes(made, trained, tmp_path, name):
+    from slides import write_pyramid
+    from tifffile import imwrite
+
+    path = made.path
+    if name == "a.svs":
+        path = tmp_path / name
+        write_pyramid(path, np.full((90, 90, 3), 200, np.uint8))
+        imwrite(path, np.zeros((20, 20, 3), np.uint8), append=True)
+    done = run("ki67", path, "-o", tmp_path / "out")
+    assert done.exit_code in (1, 2) and name in done.output, done.output
+    assert not trained and not (tmp_path / "out").exists()
+
+
 def test_info_tells_of_a_slide(made):
     done = run("info", made.path)
     assert done.exit_code == 0, done.output

@@ -100,6 +100,7 @@ def apply(**options: Any) -> None:
                     asked,
                     terminal,
                     "apply",
+                    with_slides=not is_weak,
                     strict=strict,
                     value_range=None if is_weak else (0.0, 1.0),
                 )

@@ -106,8 +106,9 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
         results.check()
         search = make_search(options, slides=not with_classes)
         sample = options.get("sample", False)
-        paths = images_first(_chain.find_sources(search, sample, output, terminal))
+        paths = _chain.find_sources(search, sample, output, terminal)
         if not with_classes:
+            paths = images_first(paths)
             results = with_slides(results, paths, asked, asked, options, terminal)
         with open_folder(options) as folder:
             if model is not None:
@@ -118,7 +119,13 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
                 work.name(paths, strict=strict)
                 given = [job.path for job in work.jobs]
                 found = training_images(
-                    given, asked, options, terminal, command, **_default_size(options)
+                    given,
+                    asked,
+                    options,
+                    terminal,
+                    command,
+                    with_slides=not with_classes,
+                    **_default_size(options),
                 )
                 batch, chosen = found.batch, found.size
                 work.leave_out(found.bad)

@@ -88,6 +88,10 @@ def workers_options(command: Any) -> Any:
     return workers(scheduler(command))
 
 
+def _count_images(paths: Sequence[str]) -> int:
+    return sum(not _is_slide(path) for path in paths)
+
+
 def images_first(paths: Sequence[str]) -> list[str]:
     """Return paths with the slides last."""
     return sorted(paths, key=_is_slide)
@@ -175,9 +179,13 @@ def check_jobs(
     asked: float | str | None,
     terminal: Terminal,
     command: str,
+    *,
+    with_slides: bool = True,
     **options: Any,
 ) -> tuple[ImageBatch | None, list[float | None], dict[int, Exception]]:
     """Look at all images and slides before any work; images come first.
+
+    Without `with_slides` slides are images, which most are not.
 
     Returns
     -------
@@ -195,8 +203,9 @@ def check_jobs(
     """
     from psmlearn._cli import _chain
 
-    slides = [job.path for job in jobs if _is_slide(job.path)]
-    images = [job.path for job in jobs if not _is_slide(job.path)]
+    paths = [job.path for job in jobs]
+    n_images = _count_images(paths) if with_slides else len(paths)
+    images, slides = paths[:n_images], paths[n_images:]
     batch, bad = None, {}
     if images:
         batch, _, bad = _chain.check(images, terminal, command, **options)
@@ -299,13 +308,18 @@ def training_images(
     options: Mapping[str, Any],
     terminal: Terminal,
     command: str,
+    *,
+    with_slides: bool = True,
     **default: Any,
 ) -> TrainingImages:
-    """Look at images, and draw fields of the slides that come after them."""
+    """Look at images, and draw fields of the slides that come after them.
+
+    Without `with_slides` slides are images, which most are not.
+    """
     from psmlearn._cli import _chain
     from psmlearn.io import check_images
 
-    n_images = sum(not _is_slide(path) for path in paths)
+    n_images = _count_images(paths) if with_slides else len(paths)
     slides, bad, strict = paths[n_images:], {}, options["strict"]
     kept: list[Any] = []
     size: float | str | None = asked
