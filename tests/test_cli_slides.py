@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import json
 
@@ -19,9 +20,11 @@ from psmlearn._cli._record import RUN_NAME
 from psmlearn.datasets import make_nuclei, make_slide
 from psmlearn.io import Slide
 from psmlearn.persistence import save_model
+from psmlearn.slides import _stages
 
 KINDS = ("labels.ome.tif", "nuclei.geojson.gz", "nuclei.csv", "tissue.png")
 KINDS = (*KINDS, "slide.json")
+STAGES_BEFORE = dict(_stages.STAGES)
 
 
 def run(*arguments):
@@ -193,6 +196,61 @@ def test_a_model_that_segments_no_slides(folder, tmp_path, data):
     done = run("apply", folder, "-m", tmp_path / "v.psm", "-o", tmp_path / "out")
     assert done.exit_code == 1 and "slides are segmented with" in done.output
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_broken_off_goes_on(folder, model, tmp_path, monkeypatch):
+    """A disk that is full stops a slide; the network is not asked again."""
+    (folder / "b.png").unlink()
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert run("apply", folder, "-m", model, "-o", whole).exit_code == 0
+    asked = []
+
+    def answer(*given, **known):
+        asked.append(1)
+        return STAGES_BEFORE["answer"](*given, **known)
+
+    def full(*given, **known):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(_stages.STAGES, "answer", answer)
+    monkeypatch.setitem(_stages.STAGES, "measure", full)
+    done = run("apply", folder, "-m", model, "-o", out)
+    assert done.exit_code == 3 and "No space left" in done.output
+    assert len(asked) > 1 and not list(out.glob("a.ome_*"))
+    asked.clear()
+    monkeypatch.setitem(_stages.STAGES, "measure", STAGES_BEFORE["measure"])
+    done = run("apply", folder, "-m", model, "-o", out, "--resume")
+    assert done.exit_code == 0 and not asked, done.output
+    assert {p.name for p in out.iterdir()} == {p.name for p in whole.iterdir()}
+    for kind in ("nuclei.csv", "slide.json"):
+        path = f"a.ome_{kind}"
+        assert (out / path).read_bytes() == (whole / path).read_bytes()
+
+
+def test_a_package_that_is_missing_is_named(folder, model, tmp_path, monkeypatch):
+    def missing(*given, **known):
+        raise ImportError("it needs imagecodecs: pip install psmlearn[wsi]")
+
+    monkeypatch.setattr("psmlearn.io.Slide", missing)
+    done = run("apply", folder, "-m", model, "-o", tmp_path / "out")
+    assert done.exit_code == 3
+    told = "a.ome.zarr: it needs imagecodecs: pip install psmlearn[wsi]"
+    assert told in done.output.splitlines()[-1]
+    done = run("apply", folder / "a.ome.zarr", "-m", model, "-o", tmp_path / "out2")
+    assert done.exit_code == 1 and told in done.output
+    assert isinstance(done.exception, SystemExit)
+
+
+@pytest.mark.slow
+def test_workers_find_the_same(folder, model, tmp_path):
+    pytest.importorskip("distributed")
+    here, there = tmp_path / "here", tmp_path / "there"
+    for out, options in ((here, ()), (there, ("--workers", 2))):
+        done = run("apply", folder, "-m", model, "-o", out, *options)
+        assert done.exit_code == 0, done.output
+    for kind in ("nuclei.csv", "slide.json", "labels.ome.tif"):
+        path = f"a.ome_{kind}"
+        assert (here / path).read_bytes() == (there / path).read_bytes()
 
 
 @pytest.mark.parametrize("name", ["a.svs", "a.ome.zarr"])

@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -108,6 +109,15 @@ def open_slide(path: str, asked: float | str | None) -> Any:
     return slide
 
 
+@contextmanager
+def plain_imports() -> Iterator[None]:
+    """Tell of a package that is missing in one line, as of other faults."""
+    try:
+        yield
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+
+
 def check_slides(
     paths: Sequence[str],
     first: int,
@@ -135,12 +145,12 @@ def check_slides(
     bad: dict[int, Exception] = {}
     for place, path in enumerate(paths, first):
         try:
-            with open_slide(path, asked) as slide:
+            with plain_imports(), open_slide(path, asked) as slide:
                 size = slide.pixel_size
-        except (ValueError, TypeError, OSError, ImportError) as error:
+        except (ValueError, TypeError, OSError) as error:
             text = tell_error(error)
             named = text if path in text else f"{printable(path)}: {text}"
-            bad[place] = ValueError(named.removeprefix("ImportError: "))
+            bad[place] = ValueError(named)
             if strict:
                 raise bad[place] from error
         else:
@@ -248,11 +258,9 @@ def draw_fields(
     terminal: Terminal,
 ) -> Bunch:
     """Draw the fields of slides that are trained on, and say so."""
-    from contextlib import ExitStack
-
     from psmlearn.slides import sample_fields
 
-    with ExitStack() as stack:
+    with plain_imports(), ExitStack() as stack:
         slides = [stack.enter_context(open_slide(path, asked)) for path in paths]
         drawn = sample_fields(
             slides,
@@ -531,7 +539,7 @@ def _write_slide(
 
     part = folder.path / _PART_NAME / job.name
     part.mkdir(parents=True, exist_ok=True)
-    with open_slide(job.path, results.asked) as slide:
+    with plain_imports(), open_slide(job.path, results.asked) as slide:
         result = segment_slide(
             model,
             slide,
@@ -556,12 +564,6 @@ def _write_slide(
         with open(places["summary"], "w", encoding="utf-8") as file:
             json.dump(plain(result.as_dict()), file, indent=1)
     shutil.rmtree(part, ignore_errors=True)
-    _remove_empty(part.parent)
+    with suppress(OSError):  # others are there
+        part.parent.rmdir()
     return result
-
-
-def _remove_empty(folder: Path) -> None:
-    from contextlib import suppress
-
-    with suppress(OSError):
-        folder.rmdir()
