@@ -116,6 +116,21 @@ def test_slides_are_segmented_beside_images(folder, model, tmp_path):
     assert {p.name for p in before if after[p] != before[p]} <= {RUN_NAME, LEDGER_NAME}
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_the_report_tells_of_slides(folder, model, tmp_path, alone):
+    if alone:
+        (folder / "b.png").unlink()
+    out = tmp_path / "out"
+    done = run("apply", folder, "--model", model, "-o", out, "--report")
+    assert done.exit_code == 0, done.output
+    text = (out / "report.html").read_text(encoding="utf-8")
+    told = json.loads((out / "a.ome_slide.json").read_text(encoding="utf-8"))
+    density = f"{told['n_nuclei'] / told['tissue_mm2']:,.0f}"
+    assert f"<td>a.ome</td><td>{told['n_nuclei']:,}</td>" in text
+    assert f"<td>{density}</td><td>0</td>" in text and "tissue of a.ome" in text
+    assert ("b.png" in text) is not alone
+
+
 def test_a_foreign_file_is_never_replaced(folder, model, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

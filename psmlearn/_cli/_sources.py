@@ -29,6 +29,8 @@ _FOREIGN_SUFFIXES = frozenset(
     ".tf2 .apng .mng .jpm .ptif .ptiff .tiff.gz .tif.gz .npy .npz .nii .mha .mhd "
     ".nrrd .mat .h5 .hdf5 .zarr .n5".split()
 )
+# Of slides, what several files of a folder hold one of: it is taken if it is named.
+_OF_MANY_FILES = (".dcm", ".dicom", ".vmu")
 
 _FOLDER = "folder"
 # What masks of an image are called, beside it.
@@ -233,8 +235,8 @@ def _why_not(
 ) -> str | None:
     """Say why what lies in a folder is no image; None if it is, "" if nobody asks."""
     suffix = os.path.splitext(entry.name)[1].lower()
-    slides = slides and suffix not in IMAGE_SUFFIXES and is_slide(entry.path)
-    if slides and not known.wrote(entry.path):
+    slides = slides and suffix not in (*IMAGE_SUFFIXES, *_OF_MANY_FILES)
+    if slides and is_slide(entry.path) and not known.wrote(entry.path):
         return None
     if entry.is_dir():
         if output is not None and output.is_dir():
