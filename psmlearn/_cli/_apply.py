@@ -106,7 +106,8 @@ def apply(**options: Any) -> None:
                 )
                 work.leave_out(bad)
                 choose = _note_pixel_size if is_weak else _choose_pixel_size
-                chosen, sizes = asked, []
+                chosen = asked
+                sizes: list[float | None] = []
                 if batch is not None:
                     chosen, sizes = choose(chain, asked, batch, terminal, record)
                 device = device_name(options["device"])

@@ -109,7 +109,8 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
         paths = _chain.find_sources(search, sample, output, terminal)
         if not with_classes:
             paths = images_first(paths)
-            results = with_slides(results, paths, asked, asked, options, terminal)
+            size = None if isinstance(asked, str) else asked
+            results = with_slides(results, paths, asked, size, options, terminal)
         with open_folder(options) as folder:
             if model is not None:
                 again = options["overwrite"] or options["resume"]

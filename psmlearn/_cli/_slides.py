@@ -175,9 +175,12 @@ def with_slides(
     ValueError
         If a library is missing for them.
     """
+    from psmlearn._cli._chain import PIXEL_SIZE
+
     if not any(map(_is_slide, paths)):
         return results
-    read_at = size if isinstance(size, float) else None
+    # A model of several pixel sizes has none of its own.
+    read_at = PIXEL_SIZE if isinstance(size, str) else size
     told = {**options, "verbose": terminal.verbose}
     both = SlidesToo(results, asked, read_at, told)
     both.check()
@@ -216,7 +219,8 @@ def check_jobs(
     paths = [job.path for job in jobs]
     n_images = _count_images(paths) if with_slides else len(paths)
     images, slides = paths[:n_images], paths[n_images:]
-    batch, bad = None, {}
+    batch: ImageBatch | None = None
+    bad: dict[int, Exception] = {}
     if images:
         batch, _, bad = _chain.check(images, terminal, command, **options)
     sizes, bad_slides = check_slides(
@@ -328,9 +332,10 @@ def training_images(
     from psmlearn.io import check_images
 
     n_images = _count_images(paths) if with_slides else len(paths)
-    slides, bad, strict = paths[n_images:], {}, options["strict"]
+    slides, strict = paths[n_images:], options["strict"]
+    bad: dict[int, Exception] = {}
     kept: list[Any] = []
-    size: float | str | None = asked
+    size: float | str = _chain.PIXEL_SIZE
     sizes: list[float] = []
     assumed = False
     if n_images:

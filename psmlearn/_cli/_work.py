@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -153,6 +153,8 @@ class Work:
 
     def write(self, model: Any, batch: ImageBatch | None, *, strict: bool) -> None:
         """Predict all images that are left, one by one, and write what they give."""
+        # Without images there are slides alone, which are not looked up in it.
+        images = cast("ImageBatch", batch)
         places = {job.name: place for place, job in enumerate(self.jobs)}
         stage, folder, results = self.results.stage, self.folder, self.results
         announce(stage)
@@ -164,9 +166,9 @@ class Work:
             place, size = places[job.name], self._sizes[job.name]
             try:
                 if job.name in untold:
-                    found = results.find_again(model, batch, place, job)
+                    found = results.find_again(model, images, place, job)
                 else:
-                    found = results.write(model, batch, place, size, job, folder)
+                    found = results.write(model, images, place, size, job, folder)
             except Exception as error:  # others are not to suffer from it
                 self._fail(job.name, error, job.stamp, strict=strict)
             else:
