@@ -123,16 +123,16 @@ def test_small_slides_of_the_same_stain_are_not_passed_over():
 
 
 def test_fields_are_drawn_from_tissue():
-    ground = np.full((900, 900, 3), 244, np.uint8)
-    ground[500:, 300:700] = _stained((400, 400), DARK, 0)
+    ground = np.full((600, 600, 3), 244, np.uint8)
+    ground[300:, 200:480] = _stained((300, 280), DARK, 0)
     slide = Slide(ground, pixel_size=0.5)
-    with pytest.warns(NoDataWarning, match="of 40 fields of 100 x 100 pixels"):
+    with pytest.warns(NoDataWarning, match="of 40 fields of 70 x 70 pixels"):
         drawn = _drawn(
-            [slide], pixel_size=0.5, tissue="auto", field_size=100, n_fields=40
+            [slide], pixel_size=0.5, tissue="auto", field_size=70, n_fields=40
         )
     assert len(drawn.images) >= 9
     assert all((image < 200).all(axis=2).mean() >= 0.25 for image in drawn.images)
-    assert all(p["row"] >= 400 for p in drawn.places)
+    assert all(p["row"] >= 250 for p in drawn.places)
 
 
 def test_a_mask_of_ones_own():
