@@ -35,6 +35,7 @@ _SUBMODULES = (
     "persistence",
     "preprocessing",
     "segmentation",
+    "slides",
     "utils",
     "weak",
 )

@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from types import SimpleNamespace
 
 import numpy as np
 
 from psmlearn.io import check_images
 
 
-class FixedMaps:
+class SelfActivationMapper:
+    """Stands for the mapper of a chain, which is known by its name."""
+
     def transform(self, images):
         batch = check_images(images)
         return [np.concatenate([i, i[..., :1]], axis=2) for i in batch]
@@ -26,7 +27,7 @@ class FixedMaps:
 class FixedModel:
     """Stands for a fitted model: pixels of the upper left corner are one nucleus."""
 
-    labeler_ = SimpleNamespace(named_steps={"maps": FixedMaps()})
+    labeler_ = SelfActivationMapper()
 
     def __init__(self, classes=None, wait=0.0):
         self.classes = classes

@@ -25,6 +25,13 @@ from psmlearn._cli._options import (
 from psmlearn._cli._outputs import OutputFolder
 from psmlearn._cli._record import RunRecord
 from psmlearn._cli._results import Results
+from psmlearn._cli._slides import (
+    SlidesToo,
+    check_jobs,
+    images_first,
+    with_slides,
+    workers_options,
+)
 from psmlearn._cli._terminal import Terminal, count
 from psmlearn._cli._weak_results import WeakResults
 from psmlearn._cli._work import Work, device_name, model_identity, says_where_it_stopped
@@ -43,6 +50,7 @@ __all__ = ["apply"]
 @click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."
 )
+@workers_options
 @run_options
 def apply(**options: Any) -> None:
     """Find every nucleus in IMAGES (files or folders) with a trained MODEL.
@@ -52,10 +60,15 @@ def apply(**options: Any) -> None:
     is trained: images are best of the stain and scanner that the model was trained on.
     With --resume what is done already stays, and images that have come since are added.
 
+    Whole slides (SVS, NDPI, large TIFF, OME-Zarr) are segmented one after the other, in
+    bounded memory: label image (tiled OME-TIFF), outlines (GeoJSON), table, a picture
+    of the tissue that was looked at, and counts (JSON).
+
     \b
     Examples:
       psmlearn apply new-slides/ --model nuclei.psm --output nuclei/
       psmlearn apply new-slides/ --model nuclei.psm --output nuclei/ --resume
+      psmlearn apply slide.svs --model nuclei.psm --output nuclei/ --workers 4
     """
     model: Path = options["model"]
     output: Path = options["output"]
@@ -66,28 +79,41 @@ def apply(**options: Any) -> None:
     with terminal.listening(), terminal.plain_errors():
         chain = quiet(load(model, options["device"]))
         results = _results(chain, options)
-        paths = _chain.find_sources(make_search(options), False, output, terminal)
+        is_weak = isinstance(results, WeakResults)
+        search = make_search(options, slides=not is_weak)
+        paths = _chain.find_sources(search, False, output, terminal)
+        if not is_weak:
+            paths = images_first(paths)
+            results = with_slides(
+                results, paths, asked, own_pixel_size(chain), options, terminal
+            )
+        if isinstance(results, SlidesToo):
+            results.check_model(chain)
         with OutputFolder(
             output, overwrite=options["overwrite"], resume=options["resume"]
         ) as folder:
             work = Work(folder, results, terminal, record, report=options["report"])
             with says_where_it_stopped(terminal, work):
                 work.name(paths, strict=strict)
-                is_weak = isinstance(results, WeakResults)
-                batch, _, bad = _chain.check(
-                    [job.path for job in work.jobs],
+                batch, of_slides, bad = check_jobs(
+                    work.jobs,
+                    asked,
                     terminal,
                     "apply",
+                    with_slides=not is_weak,
                     strict=strict,
                     value_range=None if is_weak else (0.0, 1.0),
                 )
                 work.leave_out(bad)
                 choose = _note_pixel_size if is_weak else _choose_pixel_size
-                chosen, sizes = choose(chain, asked, batch, terminal, record)
+                chosen = asked
+                sizes: list[float | None] = []
+                if batch is not None:
+                    chosen, sizes = choose(chain, asked, batch, terminal, record)
                 device = device_name(options["device"])
                 identity = model_identity("apply", model, device, pixel_size=chosen)
                 record.set(model=str(model), device=device)
-                work.begin(identity, paths, sizes)
+                work.begin(identity, paths, [*sizes, *of_slides])
                 if work.left:
                     n_left = count(len(work.left), "image")
                     terminal.say(f"{model}: applied to {n_left}")

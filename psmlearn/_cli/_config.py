@@ -36,6 +36,7 @@ _PARTS = {
     "chain": "rounds of training, and what is in doubt",
 }
 _KEYS = ("pixel_size", "max_epochs", "random_state", "device", "classes", "quick")
+_KEYS += ("fields", "field_size")
 # Of the chain itself; what else it has comes from the command line.
 _OF_CHAIN = ("class_source", "doubt", "n_rounds")
 # TOML has no word for None.

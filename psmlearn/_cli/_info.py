@@ -33,12 +33,14 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
     """Tell what FILES hold: images, label images or models.
 
     Of an image its size, channels, values, the pixel size that the file tells, and what
-    its colours look like. Of a model its parts, with pixel size, classes, seed and
-    epochs, and which psmlearn wrote it.
+    its colours look like. Of a whole slide its levels, each with how many times it is
+    smaller, and the pictures that the scanner put beside it. Of a model its parts, with
+    pixel size, classes, seed and epochs, and which psmlearn wrote it.
 
     \b
     Examples:
       psmlearn info slide.tif nuclei.psm
+      psmlearn info slide.svs
     """
     terminal = Terminal()
     terminal.know(map(str, files))
@@ -54,8 +56,11 @@ def info(files: tuple[Path, ...], as_json: bool) -> None:
 
 
 def _look_at(path: Path) -> dict[str, Any]:
+    from psmlearn.io import is_slide
     from psmlearn.persistence import ModelFileError, read_model_header
 
+    if is_slide(path):
+        return _look_at_slide(path)
     if path.is_dir():
         raise IsADirectoryError(
             f"{printable(str(path))!r} is a folder; name its files."
@@ -67,6 +72,29 @@ def _look_at(path: Path) -> dict[str, Any]:
             raise error from None
         return _look_at_image(path)
     return _look_at_model(header, path)
+
+
+def _look_at_slide(path: Path) -> dict[str, Any]:
+    from psmlearn.io import Slide
+
+    with Slide(path) as slide:
+        height, width = slide.shape
+        size = slide.pixel_size
+        levels = [
+            f"{level.height} x {level.width} ({level.downsample:g})"
+            for level in slide.levels
+        ]
+        return {
+            "format": "whole slide",
+            "size": f"{height} x {width} pixels (height x width)",
+            "levels": ", ".join(levels),
+            "channels": slide.n_channels,
+            "values": str(slide.dtype),
+            "pixel size": (
+                "not told by the file" if size is None else f"{size:g} micrometres"
+            ),
+            "pictures beside it": ", ".join(slide.associated) or "none",
+        }
 
 
 def _look_at_image(path: Path) -> dict[str, Any]:

@@ -83,10 +83,14 @@ def images_options(command: Any) -> Any:
     return _add(options, command)
 
 
-def make_search(options: dict[str, Any]) -> Search:
-    """Return what `images_options` gave."""
+def make_search(options: dict[str, Any], *, slides: bool = False) -> Search:
+    """Return what `images_options` gave; `slides` are looked for, too, if so."""
     return Search(
-        options["images"], options["lists"], options["patterns"], options["recursive"]
+        options["images"],
+        options["lists"],
+        options["patterns"],
+        options["recursive"],
+        slides,
     )
 
 

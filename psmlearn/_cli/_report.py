@@ -21,12 +21,14 @@ from psmlearn._progress import progress_bar
 from psmlearn.io._paths import printable
 
 if TYPE_CHECKING:
+    from psmlearn.inspection._report_slides import SlideRow
     from psmlearn.inspection._report_tables import Source
 
 __all__ = ["REPORT_NAME", "check_target", "report", "write_report_of"]
 
 REPORT_NAME = "report.html"
 _LABELS, _TABLE = "_labels.tif", "_nuclei.csv"
+_SLIDE, _TISSUE = "_slide.json", "_tissue.png"
 _SIZES = "pixel_sizes"
 _CHANGED = "its label image was changed since psmlearn wrote it"
 _GONE = "its label image is gone from the folder"
@@ -107,8 +109,9 @@ def write_report_of(
     from psmlearn.inspection._report import write_report
 
     run = _read_run(folder)
-    results, changed = _find_results(folder, terminal)
-    failures = _find_failures(run, results, changed)
+    slides = _find_slides(folder)
+    results, changed = _find_results(folder, terminal, optional=bool(slides))
+    failures = _find_failures(run, results, changed, {each.name for each in slides})
     true = _find_truth(results, truth, terminal)
     sources = [
         _as_source(index, result, run, true.get(result.name))
@@ -124,11 +127,16 @@ def write_report_of(
             title=f"{count(n_images, 'image')} in {folder.resolve().name}",
             max_bytes=max_bytes,
             watch=lambda: bar.update(1),
+            slides=slides,
         )
     n_nuclei = sum(record.n_nuclei for record in records)
     n_warned = sum(bool(record.findings) for record in records)
     nuclei = count(n_nuclei, "nucleus", "nuclei")
     images = count(len(records), "image")
+    if slides:
+        images += f" and {count(len(slides), 'slide')}"
+        n_nuclei += sum(each.n_nuclei for each in slides)
+        nuclei = count(n_nuclei, "nucleus", "nuclei")
     without = f", {len(failures)} without results" if failures else ""
     terminal.say(
         f"report of {nuclei} in {images}, warnings on {n_warned}{without}: {target}"
@@ -178,8 +186,36 @@ def _read_run(folder: Path) -> dict[str, Any] | None:
     return run
 
 
-def _find_results(folder: Path, terminal: Terminal) -> tuple[list[_Result], list[str]]:
-    """List the images whose results lie in a folder, by name.
+def _find_slides(folder: Path) -> list[SlideRow]:
+    """List the slides whose results lie in a folder, by name."""
+    from psmlearn.inspection._report_slides import SlideRow
+
+    ledger = read_ledger(folder)
+    slides = []
+    for path in sorted(folder.glob(f"*{_SLIDE}")):
+        if path.name not in ledger or ledger.match(str(path), path.name) is None:
+            continue
+        told = json.loads(path.read_text(encoding="utf-8"))
+        name = path.name.removesuffix(_SLIDE)
+        picture: Path | None = folder / (name + _TISSUE)
+        if picture is not None and not (picture.name in ledger and picture.is_file()):
+            picture = None
+        slides.append(
+            SlideRow(
+                name,
+                int(told["n_nuclei"]),
+                float(told["tissue_mm2"]),
+                len(told["problems"]),
+                None if picture is None else str(picture),
+            )
+        )
+    return slides
+
+
+def _find_results(
+    folder: Path, terminal: Terminal, *, optional: bool = False
+) -> tuple[list[_Result], list[str]]:
+    """List the images whose results lie in a folder, by name; none if `optional`.
 
     Returns
     -------
@@ -215,7 +251,7 @@ def _find_results(folder: Path, terminal: Terminal) -> tuple[list[_Result], list
             f"left out, changed since psmlearn wrote them: {tell_some(files)}",
             err=True,
         )
-    if not results:
+    if not results and not optional:
         raise click.UsageError(
             f"{printable(str(folder))!r} holds no results: no label images that "
             f"{LEDGER_NAME} lists. Name a folder that `psmlearn segment` or `psmlearn "
@@ -226,12 +262,15 @@ def _find_results(folder: Path, terminal: Terminal) -> tuple[list[_Result], list
 
 
 def _find_failures(
-    run: Mapping[str, Any] | None, results: list[_Result], changed: list[str]
+    run: Mapping[str, Any] | None,
+    results: list[_Result],
+    changed: list[str],
+    slides: set[str],
 ) -> dict[str, str]:
     """Return the images of a run that have no results, or none of it, and why."""
     failures = dict.fromkeys(changed, _CHANGED)
     inputs = _inputs_of(run)
-    found = {result.name for result in results}
+    found = {result.name for result in results} | slides
     for name, each in inputs.items():
         error = each.get("error")
         if error is not None:

@@ -44,6 +44,10 @@ class Results(ABC):
     def endings(self) -> tuple[str, ...]:
         """What the names of the files of an image end in."""
 
+    def endings_of(self, path: str) -> tuple[str, ...]:
+        """What the names of the files of one image end in."""
+        return self.endings
+
     @property
     def shared(self) -> tuple[str, ...]:
         """Names of the files that are of all images."""
@@ -110,7 +114,7 @@ class Results(ABC):
 
 def name_jobs(
     paths: Sequence[str],
-    endings: Sequence[str],
+    results: Results,
     folder: OutputFolder,
     terminal: Terminal,
 ) -> tuple[list[Job], list[tuple[str, str, Stamp | None]]]:
@@ -125,7 +129,7 @@ def name_jobs(
     wanted = unique_names(paths)
     terminal.know(wanted)
     jobs, nameless = [], []
-    names = folder.fit_names(wanted, endings)
+    names = folder.fit_names(wanted, results.endings)
     for path, old, new in zip(paths, wanted, names, strict=True):
         stamp = Stamp.of(path)
         if new is None:
@@ -133,6 +137,6 @@ def name_jobs(
             continue
         if old != new:
             terminal.say(f"results of {old} are called {new}", err=True)
-        written = tuple(new + ending for ending in endings)
+        written = tuple(new + ending for ending in results.endings_of(path))
         jobs.append(Job(new, path, stamp, written))
     return jobs, nameless

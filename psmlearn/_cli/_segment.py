@@ -26,6 +26,13 @@ from psmlearn._cli._options import (
     training_options,
 )
 from psmlearn._cli._record import RunRecord
+from psmlearn._cli._slides import (
+    fields_options,
+    images_first,
+    training_images,
+    with_slides,
+    workers_options,
+)
 from psmlearn._cli._terminal import count
 from psmlearn._cli._training import Fit, open_folder, train_and_write
 from psmlearn._cli._work import (
@@ -46,6 +53,8 @@ __all__ = ["run_segment", "segment"]
 )
 @output_options
 @training_options()
+@fields_options
+@workers_options
 @pixel_size_option(
     else_=f"{_chain.PIXEL_SIZE}; {_chain.SAMPLE_PIXEL_SIZE} for --sample"
 )
@@ -64,6 +73,9 @@ def segment(**options: Any) -> None:
     labelling index, the share of positive nuclei, with H-score and Allred score, per
     image and overall, are written as CSV, too. It counts all nuclei, not tumour cells
     alone; for research use only.
+
+    Of whole slides (SVS, NDPI, large TIFF, OME-Zarr) fields of tissue are trained on,
+    and each slide is segmented in bounded memory; see `psmlearn apply`.
 
     What psmlearn wrote to a folder is listed in its psmlearn-files.jsonl: no other
     file is ever replaced. A run that was broken off, by Ctrl-C or a loss of power, goes
@@ -92,10 +104,13 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
     strict = options["strict"]
     with terminal.listening(), terminal.plain_errors():
         results.check()
-        search = make_search(options)
-        paths = _chain.find_sources(
-            search, options.get("sample", False), output, terminal
-        )
+        search = make_search(options, slides=not with_classes)
+        sample = options.get("sample", False)
+        paths = _chain.find_sources(search, sample, output, terminal)
+        if not with_classes:
+            paths = images_first(paths)
+            size = None if isinstance(asked, str) else asked
+            results = with_slides(results, paths, asked, size, options, terminal)
         with open_folder(options) as folder:
             if model is not None:
                 again = options["overwrite"] or options["resume"]
@@ -104,26 +119,35 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
             with says_where_it_stopped(terminal, work):
                 work.name(paths, strict=strict)
                 given = [job.path for job in work.jobs]
-                batch, _, bad = _chain.check(given, terminal, command, strict=strict)
-                work.leave_out(bad)
-                chosen, sizes, assumed = _chain.choose_pixel_size(
-                    asked, batch, terminal, **_default_size(options)
+                found = training_images(
+                    given,
+                    asked,
+                    options,
+                    terminal,
+                    command,
+                    with_slides=not with_classes,
+                    **_default_size(options),
                 )
+                batch, chosen = found.batch, found.size
+                work.leave_out(found.bad)
+                sizes = [*found.sizes, *found.of_slides]
                 chain = _chain.make_chain(batch, chosen, training, terminal.verbose)
                 record.set(
                     parameters=chain_parameters(chain),
                     random_state=training.random_state,
                     pixel_size=chosen,
-                    pixel_size_assumed=assumed,
+                    pixel_size_assumed=found.assumed,
                     device=device_name(training.device),
+                    fields=found.places,
                 )
                 identity = training_identity(
                     command,
                     chain,
                     [job.stamp for job in work.jobs],
                     device_name(training.device),
+                    **found.told,
                 )
-                work.begin(identity, paths, sizes.tolist())
+                work.begin(identity, paths, sizes)
                 n_images = count(len(work.jobs), "image")
                 fit = Fit(
                     train=lambda: _chain.train(chain, batch),

@@ -16,6 +16,7 @@ import click
 
 from psmlearn._cli._ledger import LEDGER_NAME, digest, read_ledger
 from psmlearn._cli._terminal import Terminal, tell_some
+from psmlearn.io import is_slide
 from psmlearn.io._paths import IMAGE_SUFFIXES, printable
 from psmlearn.io._read import sniff_format
 
@@ -28,6 +29,8 @@ _FOREIGN_SUFFIXES = frozenset(
     ".tf2 .apng .mng .jpm .ptif .ptiff .tiff.gz .tif.gz .npy .npz .nii .mha .mhd "
     ".nrrd .mat .h5 .hdf5 .zarr .n5".split()
 )
+# Of slides, what several files of a folder hold one of: it is taken if it is named.
+_OF_MANY_FILES = (".dcm", ".dicom", ".vmu")
 
 _FOLDER = "folder"
 # What masks of an image are called, beside it.
@@ -53,12 +56,15 @@ class Search:
         none takes all.
     recursive : bool
         Whether folders within folders are searched.
+    slides : bool
+        Whether whole slides are images, too.
     """
 
     images: tuple[Path, ...]
     lists: tuple[Path, ...] = ()
     patterns: tuple[str, ...] = ()
     recursive: bool = False
+    slides: bool = False
 
     def names(self) -> list[str]:
         """Return all that is named, in order."""
@@ -117,9 +123,9 @@ def find_images(search: Search, output: Path | None, terminal: Terminal) -> list
     results: list[str] = []
     known = _Ledgers()
     for path in search.names():
-        if os.path.isdir(path):
+        if os.path.isdir(path) and not (search.slides and is_slide(path)):
             paths.extend(_search(path, search, output, known, terminal))
-        elif os.path.exists(path) and not os.path.isfile(path):
+        elif _is_odd(path):
             raise terminal.failure(f"{path!r} is no regular file, and not read.")
         elif known.wrote(path):
             results.append(path)
@@ -134,6 +140,11 @@ def find_images(search: Search, output: Path | None, terminal: Terminal) -> list
         )
     terminal.know(kept)
     return kept
+
+
+def _is_odd(path: str) -> bool:
+    """Tell what is there, and is neither file nor folder."""
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
 class _Ledgers:
@@ -193,7 +204,8 @@ class _Look:
         for entry in sorted(os.scandir(folder), key=lambda entry: Path(entry.path)):
             if entry.name.startswith((".", "__MACOSX")) or entry.name == LEDGER_NAME:
                 continue
-            why = _why_not(entry, self.output, self.known)
+            slides = self.search.slides
+            why = _why_not(entry, self.output, self.known, slides=slides)
             path = str(Path(entry.path))
             if why is None:
                 images.append(path)
@@ -218,9 +230,14 @@ class _Look:
         self.left.setdefault(why, []).append(os.path.relpath(path, self.top))
 
 
-def _why_not(entry: os.DirEntry, output: Path | None, known: _Ledgers) -> str | None:
+def _why_not(
+    entry: os.DirEntry, output: Path | None, known: _Ledgers, *, slides: bool
+) -> str | None:
     """Say why what lies in a folder is no image; None if it is, "" if nobody asks."""
     suffix = os.path.splitext(entry.name)[1].lower()
+    slides = slides and suffix not in (*IMAGE_SUFFIXES, *_OF_MANY_FILES)
+    if slides and is_slide(entry.path) and not known.wrote(entry.path):
+        return None
     if entry.is_dir():
         if output is not None and output.is_dir():
             return "" if os.path.samefile(entry.path, output) else _FOLDER

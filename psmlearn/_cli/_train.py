@@ -28,6 +28,7 @@ from psmlearn._cli._options import (
 )
 from psmlearn._cli._record import RunRecord, read_record
 from psmlearn._cli._resume import State
+from psmlearn._cli._slides import fields_options, images_first, training_images
 from psmlearn._cli._sources import Stamp
 from psmlearn._cli._terminal import (
     N_TOLD,
@@ -53,6 +54,7 @@ __all__ = ["train"]
 @images_options
 @model_option(required=True, help="File to write the model to, such as nuclei.psm.")
 @training_options()
+@fields_options
 @pixel_size_option(else_=str(_chain.PIXEL_SIZE))
 @click.option(
     "--resume", is_flag=True, help="Go on with a training that was broken off."
@@ -69,6 +71,9 @@ def train(**options: Any) -> None:
     read by psmlearn.load_model. Beside it, nuclei.toml tells all parameters, to be
     changed and used again by --config, and nuclei.run.json what it was trained on.
 
+    Of whole slides (SVS, NDPI, large TIFF, OME-Zarr) fields of tissue are trained on,
+    drawn over all of them so that each kind of stain is there.
+
     The state of training is kept every minute, in a hidden folder beside the model:
     after Ctrl-C or a loss of power --resume goes on, with the same result.
 
@@ -76,6 +81,7 @@ def train(**options: Any) -> None:
     Examples:
       psmlearn train slides/ --model nuclei.psm
       psmlearn train slides/ --model nuclei.psm --resume
+      psmlearn train slides/*.svs --fields 40 --model nuclei.psm
       psmlearn train slides/ --config nuclei.toml --random-state 1 --model other.psm
       psmlearn train slides/ --classes ki67 --pixel-size 0.5 --model ki67.psm
     """
@@ -84,21 +90,21 @@ def train(**options: Any) -> None:
     asked, training = parse_pixel_size(options["pixel_size"]), make_training(options)
     start, record = time.perf_counter(), RunRecord("train")
     with terminal.listening(), terminal.plain_errors():
-        paths = _chain.find_sources(make_search(options), False, None, terminal)
+        search = make_search(options, slides=True)
+        paths = images_first(_chain.find_sources(search, False, None, terminal))
         again = options["overwrite"] or options["resume"]
         check_model_path(model, paths, overwrite=again)
         beside = _Beside(model, overwrite=again)
         stamps = [Stamp.of(path) for path in paths]
-        batch, places, bad = _chain.check(
-            paths, terminal, "train", strict=options["strict"]
-        )
+        found = training_images(paths, asked, options, terminal, "train")
+        batch, bad, chosen, assumed = found.batch, found.bad, found.size, found.assumed
+        places = [place for place in range(len(paths)) if place not in bad]
         for error in bad.values():
             terminal.say(f"left out: {tell_error(error)}", err=True)
-        chosen, _, assumed = _chain.choose_pixel_size(asked, batch, terminal)
         chain = _chain.make_chain(batch, chosen, training, terminal.verbose)
         device = device_name(training.device)
         kept = [stamps[place] for place in places]
-        identity = training_identity("train", chain, kept, device)
+        identity = training_identity("train", chain, kept, device, **found.told)
         if options["resume"] and beside.is_of(identity.name):
             terminal.say(f"{model} is trained already, by these images and parameters")
             return
@@ -119,6 +125,7 @@ def train(**options: Any) -> None:
             given = {key: options[key] for key in ("max_epochs", "classes")}
             told = {"pixel_size": chosen, **given, "device": training.device}
             told["random_state"] = training.random_state
+            told.update(found.told)
             beside.write_config(config_text(chain, told))
             record.identify(identity)
             record.set(
@@ -129,6 +136,7 @@ def train(**options: Any) -> None:
                 random_state=training.random_state,
                 model=str(model),
                 status="some failed" if bad else "done",
+                fields=found.places,
             )
             _add_inputs(record, paths, stamps, bad)
             beside.write_record(record)

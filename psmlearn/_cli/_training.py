@@ -56,7 +56,7 @@ def open_folder(options: dict[str, Any]) -> OutputFolder:
 def train_and_write(
     fit: Fit,
     work: Work,
-    batch: ImageBatch,
+    batch: ImageBatch | None,
     identity: Identity,
     options: dict[str, Any],
     start: float,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -93,8 +93,7 @@ class Work:
 
     def name(self, paths: Sequence[str], *, strict: bool) -> None:
         """Name the results of images; those that the disk has no name for fail."""
-        endings = self.results.endings
-        self.jobs, nameless = name_jobs(paths, endings, self.folder, self.terminal)
+        self.jobs, nameless = name_jobs(paths, self.results, self.folder, self.terminal)
         for name, path, stamp in nameless:
             self._fail(
                 name,
@@ -152,8 +151,10 @@ class Work:
         done = [job for job in self.jobs if job.name in self.done]
         self._findings.update(self.results.read(self.folder.path, done, finished))
 
-    def write(self, model: Any, batch: ImageBatch, *, strict: bool) -> None:
+    def write(self, model: Any, batch: ImageBatch | None, *, strict: bool) -> None:
         """Predict all images that are left, one by one, and write what they give."""
+        # Without images there are slides alone, which are not looked up in it.
+        images = cast("ImageBatch", batch)
         places = {job.name: place for place, job in enumerate(self.jobs)}
         stage, folder, results = self.results.stage, self.folder, self.results
         announce(stage)
@@ -165,9 +166,9 @@ class Work:
             place, size = places[job.name], self._sizes[job.name]
             try:
                 if job.name in untold:
-                    found = results.find_again(model, batch, place, job)
+                    found = results.find_again(model, images, place, job)
                 else:
-                    found = results.write(model, batch, place, size, job, folder)
+                    found = results.write(model, images, place, size, job, folder)
             except Exception as error:  # others are not to suffer from it
                 self._fail(job.name, error, job.stamp, strict=strict)
             else:

@@ -29,6 +29,7 @@ from psmlearn.inspection._report_checks import (
 )
 from psmlearn.inspection._report_image import RADIUS, Record, look_at
 from psmlearn.inspection._report_oddities import Oddities
+from psmlearn.inspection._report_slides import SlideRow, section
 from psmlearn.inspection._report_tables import Source
 from psmlearn.io._paths import as_path, atomic_path, is_path
 from psmlearn.measure import LabellingIndex, labelling_index
@@ -246,10 +247,11 @@ def write_report(
     title: str | None = None,
     max_bytes: int = 100_000_000,
     watch: Callable[[], None] | None = None,
+    slides: Sequence[SlideRow] = (),
 ) -> list[Record]:
     """Write a report of what `list_sources` gave; return what was kept of images.
 
-    `watch` is called after each image.
+    `watch` is called after each image; `slides` have a table of their own.
     """
     target = as_path(path)
     if not target.lower().endswith((".html", ".htm")):
@@ -301,7 +303,7 @@ def write_report(
             failures=failures,
             title=title,
         )
-        _write(file, page, spool, places)
+        _write(file, page, spool, places, slides)
     return records
 
 
@@ -438,13 +440,18 @@ def _versions() -> dict[str, str]:
 
 
 def _write(
-    file: IO[str], page: parts.Page, spool: IO[bytes], places: list[list[Any]]
+    file: IO[str],
+    page: parts.Page,
+    spool: IO[bytes],
+    places: list[list[Any]],
+    slides: Sequence[SlideRow] = (),
 ) -> None:
     """Write the page, one image after the other."""
     made = cards.make_distributions(page)
     file.write(parts.head(page))
     file.write(parts.summary(page))
     file.write(parts.failed(page))
+    file.write(section(slides))
     file.write(parts.findings(page))
     file.write(parts.image_table(page))
     file.write(parts.score_table(page))

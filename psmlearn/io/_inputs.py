@@ -30,8 +30,15 @@ from psmlearn.io._collections import (
 from psmlearn.io._decoded import Decoded
 from psmlearn.io._paths import as_path, is_path
 from psmlearn.io._read import decode_image, warn_of_orientation
+from psmlearn.io._slide import Slide
+from psmlearn.io._slide_open import is_slide
 
 _N_TOLD = 5
+SLIDE_ADVICE = (
+    "A slide is trained on by fields of it, "
+    "fit(psmlearn.slides.sample_fields(slides).images), and its nuclei are found by "
+    "psmlearn.slides.segment_slide(model, slide, output)"
+)
 
 
 class CheckedImage(NamedTuple):
@@ -135,6 +142,8 @@ def _advice(n_channels: int, found: ImageProblems) -> str:
 
 def as_items(X: Any, caller: str, *, any_range: bool = False) -> tuple[list[Any], str]:
     """Take a collection of images apart: items and the kind of container."""
+    if isinstance(X, Slide):
+        raise TypeError(f"{prefix(caller)}X is a Slide, and no image. {SLIDE_ADVICE}.")
     if not is_collection(X):
         refuse_kind(X, "image", caller)
     if isinstance(X, list | tuple):
@@ -286,7 +295,9 @@ def _as_array(item, name: str, found: ImageProblems) -> Decoded | None:
         try:
             return decode_image(item)
         except (OSError, ValueError) as error:
-            found.problems.append(f"{name}: {str(error).rstrip('.')}")
+            told = str(error).rstrip(".")
+            advice = f". {SLIDE_ADVICE}" if is_slide(item) else ""
+            found.problems.append(f"{name}: {told}{advice}")
             return None
     if isinstance(item, np.ma.MaskedArray):
         problem = "is a masked array; use image.filled(value)"
@@ -299,6 +310,8 @@ def _as_array(item, name: str, found: ImageProblems) -> Decoded | None:
         )
     elif hasattr(item, "tocsr"):
         problem = "is a sparse matrix; use .toarray()"
+    elif isinstance(item, Slide):
+        problem = f"is a Slide, and no image. {SLIDE_ADVICE}"
     elif hasattr(item, "__array__") and not np.isscalar(item):
         return Decoded(np.asarray(item))
     else:

@@ -74,7 +74,7 @@ def test_all_formats_of_a_folder(model, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["s.svs", "s.NDPI", "s.czi", "s.gif", "s.heic", "s.jp2", "s.dcm", "s.mrxs"]
+    ["s.gif", "s.heic", "s.jp2", "s.dcm"]
     + ["s.avif", "s.ppm", "s.lif", "s.nd2", "s.psd", "s.vsi", "s.jxl"],
 )
 def test_formats_that_are_not_read_are_named(model, images, tmp_path, name):
@@ -84,6 +84,19 @@ def test_formats_that_are_not_read_are_named(model, images, tmp_path, name):
     assert done.exit_code == 0
     assert f"{name} (format that is not read)" in done.output
     assert "notes.txt" not in done.output
+
+
+@pytest.mark.parametrize("name", ["s.svs", "s.NDPI", "s.czi", "s.mrxs"])
+def test_slides_that_cannot_be_opened_cost_no_image(model, images, tmp_path, name):
+    (images / name).write_bytes(b"something")
+    done = run(images, "-o", tmp_path / "out")
+    assert done.exit_code == 3
+    assert f"{images / name}" in done.output.splitlines()[-1]
+    assert len(model.seen) == 1
+    # With classes no slide is looked for.
+    done = run(images, "-o", tmp_path / "classes", "--classes", "ki67")
+    assert done.exit_code == 0
+    assert f"{name} (format that is not read)" in done.output
 
 
 def test_what_else_is_left_out_is_on_one_line(model, images, tmp_path):
