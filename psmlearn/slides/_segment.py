@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -103,7 +104,8 @@ def segment_slide(
     resources : dict, default=None
         What a worker of Dask needs to run the network, such as ``{"GPU": 1}``.
     resume : bool, default=False
-        Whether a run that was broken off goes on; all parts that are done stay.
+        Whether a run that was broken off goes on; all parts that are done stay, and
+        what is finished is not done again.
     overwrite : bool, default=False
         Whether results that are there are replaced.
     verbose : int, default=0
@@ -154,10 +156,14 @@ def segment_slide(
         _check_channels(slide, segmenter)
         plan, parts = _plan(model, segmenter, slide, output, pixel_size, block_size)
         files = _files(output, slide.name, formats)
-        _refuse_results(files, overwrite)
         plan = _with_tissue(plan, tissue)
+        plan, told = _identified(plan, parts.segmenter)
+        earlier = _finished(files, plan.run) if resume else None
+        if earlier is not None:
+            return earlier
+        _refuse_results(files, overwrite)
         stack.enter_context(_locked(plan.folder, slide.name))
-        plan = _begin(plan, model, parts.segmenter, resume, overwrite)
+        _begin(plan, told, parts.segmenter, resume, overwrite)
         names = [_TOLD[stage] for stage in _stages_of(parts)]
         with stages(names), _advice(plan.folder):
             watch = partial(_watched, plan, verbose)
@@ -271,39 +277,62 @@ def _with_tissue(plan: SlidePlan, tissue: str | np.ndarray | None) -> SlidePlan:
     return replace(plan, tissue=found)
 
 
-def _begin(
-    plan: SlidePlan, model: Any, segmenter: Any, resume: bool, overwrite: bool
-) -> SlidePlan:
-    """Return the plan with its run; an earlier one's parts are kept, or go."""
-    earlier = os.path.join(plan.folder, "run.json")
-    fresh = os.path.join(plan.folder, "model.psm")
-    kept = _read_run(earlier)
-    save_model(segmenter, fresh)
-    told = {
-        **plan.told(),
-        "model": hashlib.sha256(Path(fresh).read_bytes()).hexdigest(),
-    }
+def _identified(plan: SlidePlan, segmenter: Any) -> tuple[SlidePlan, dict[str, Any]]:
+    """Return the plan with what tells its run from others, and what that is made of."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.psm")
+        save_model(segmenter, path)
+        model = hashlib.sha256(path.read_bytes()).hexdigest()
+    told = {**plan.told(), "model": model}
     run = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-    if kept is not None and (kept.get("run") != run or not resume):
-        if resume and not overwrite:
-            before = kept.get("told", {})
-            differs = [name for name in told if before.get(name) != told[name]]
-            raise ValueError(
-                f"slide {printable(plan.slide.name)}: what was broken off is another "
-                f"run, with another {', '.join(differs)}; overwrite=True begins anew."
-            )
-        if not resume and not overwrite:
-            raise ValueError(
-                f"slide {printable(plan.slide.name)}: a run that was broken off lies "
-                f"in {printable(plan.folder)!r}; resume=True goes on with it, "
-                "overwrite=True begins anew."
-            )
+    return replace(plan, run=run), told
+
+
+def _finished(files: dict[str, str], run: str) -> SlideResult | None:
+    """Return the result of the same run, if all of it is there."""
+    values = _read_run(files["summary"]) or {}
+    if values.pop("run", None) != run or not all(map(os.path.exists, files.values())):
+        return None
+    values.pop("nuclei_per_mm2", None)
+    return SlideResult(**{**values, "shape": tuple(values["shape"])})
+
+
+def _begin(
+    plan: SlidePlan,
+    told: dict[str, Any],
+    segmenter: Any,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    """Note the run; what an earlier one has done is kept, or goes."""
+    path = os.path.join(plan.folder, "run.json")
+    kept = _read_run(path)
+    if kept is not None and (kept.get("run") != plan.run or not resume):
+        if not overwrite:
+            raise _broken_off(plan, kept.get("told", {}), told, resume)
         for name in ("answers", "look", "objects", "measures", "plan"):
             shutil.rmtree(os.path.join(plan.folder, name), ignore_errors=True)
-    with atomic_path(earlier) as temporary:
-        text = json.dumps({"run": run, "told": told})
+    save_model(segmenter, plan.model_path)
+    with atomic_path(path) as temporary:
+        text = json.dumps({"run": plan.run, "told": told})
         Path(temporary).write_text(text, encoding="utf-8")
-    return replace(plan, run=run)
+
+
+def _broken_off(
+    plan: SlidePlan, before: dict[str, Any], told: dict[str, Any], resume: bool
+) -> ValueError:
+    """Return the error for what another run, or the same, left undone."""
+    name = printable(plan.slide.name)
+    if resume:
+        differs = [key for key in told if before.get(key) != told[key]]
+        return ValueError(
+            f"slide {name}: what was broken off is another run, with another "
+            f"{', '.join(differs)}; overwrite=True begins anew."
+        )
+    return ValueError(
+        f"slide {name}: a run that was broken off lies in {printable(plan.folder)!r}; "
+        "resume=True goes on with it, overwrite=True begins anew."
+    )
 
 
 def _read_run(path: str) -> dict[str, Any] | None:
@@ -413,7 +442,7 @@ def _result(plan: SlidePlan, found: Found, files: dict[str, str]) -> SlideResult
         list(slide.problems),
     )
     with atomic_path(files["summary"]) as temporary:
-        text = json.dumps(result.as_dict(), indent=2)
+        text = json.dumps({**result.as_dict(), "run": plan.run}, indent=2)
         Path(temporary).write_text(text, encoding="utf-8")
     return result
 

@@ -14,7 +14,10 @@ def read_table(path: str) -> dict[str, np.ndarray]:
     """Return the columns of a CSV file of numbers."""
     with open(path, encoding="utf-8", newline="") as file:
         names = next(csv.reader(file))
-        values = np.loadtxt(file, delimiter=",", ndmin=2)
+        lines = file.readlines()
+    values = np.empty((0, len(names)))
+    if lines:
+        values = np.loadtxt(lines, delimiter=",", ndmin=2)
     values = values.reshape(-1, len(names))
     columns = {}
     for place, name in enumerate(names):

@@ -81,7 +81,7 @@ def test_workers_need_a_path(segmenter, tmp_path, cluster):
 
 
 def test_a_part_that_cannot_be_done_is_told(segmenter, slide_path, tmp_path, cluster):
-    with pytest.raises(Exception, match="is not known"):
+    with pytest.raises(Exception, match="stains must be haematoxylin"):
         segment_slide(
             segmenter,
             slide_path,
