@@ -152,9 +152,9 @@ def _cut_off(box: Box, shape: tuple[int, int], reach: int) -> list[tuple]:
     top, left, bottom, right = box
     rims: list[tuple] = []
     if top > 0:
-        rims.append(np.s_[:reach])
+        rims.append(np.s_[:reach, :])
     if bottom < shape[0]:
-        rims.append(np.s_[max(0, bottom - top - reach) :])
+        rims.append(np.s_[max(0, bottom - top - reach) :, :])
     if left > 0:
         rims.append(np.s_[:, :reach])
     if right < shape[1]:

@@ -159,9 +159,10 @@ def measure_objects(
     places = np.flatnonzero(flat)
     own = flat[places]
     area = np.bincount(own, minlength=n_ids)[1:]
-    centre = []
-    for side, first in zip(np.divmod(places, labels.shape[1]), corner, strict=True):
-        centre.append(np.bincount(own, side + first, n_ids)[1:] / area)
+    row, column = (
+        np.bincount(own, side + first, n_ids)[1:] / area
+        for side, first in zip(np.divmod(places, labels.shape[1]), corner, strict=True)
+    )
 
     def mean(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
         count = np.bincount(ids, minlength=n_ids)[1:]
@@ -175,7 +176,7 @@ def measure_objects(
     )
     on_edge = np.flatnonzero(inner_edge(labels))
     slope = mean(flat[on_edge], gradient.ravel()[on_edge])
-    return Measures(*centre, area, contrast, slope)
+    return Measures(row, column, area, contrast, slope)
 
 
 def ring_reach(diameter: float) -> int:

@@ -280,8 +280,8 @@ def _ellipse_values(
     clump = _clumps(n_regions, parts)
     # Counted from the clump's own corner: the last bit must not hang on where in the
     # image a clump lies.
-    sides = [_from_corner(side, clump[ids]) for side in (rows, columns)]
-    own = moment_sums(ids, *sides, n_regions + 1)
+    down, right = (_from_corner(side, clump[ids]) for side in (rows, columns))
+    own = moment_sums(ids, down, right, n_regions + 1)
     sums = np.zeros((n_regions + 1 + len(parts), len(own)))
     sums[: n_regions + 1] = np.column_stack(own)
     sums[0, 0] = 1  # the background, which nobody asks for

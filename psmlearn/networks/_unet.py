@@ -222,7 +222,7 @@ class UNet(nn.Module):
             needed += 2
             levels.append(tuple(min(needed, side // 2**level) for side in margins))
             needed = -(-needed // 2)
-        return levels  # type: ignore[return-value]
+        return levels
 
 
 def _less(

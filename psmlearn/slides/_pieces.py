@@ -146,7 +146,7 @@ class Pieces:
             block = int(self.block[number])
             if block not in loaded:
                 loaded = {block: scratch.load("objects", block)["ids"]}
-            self._draw(labels, box, number, loaded[block], ids)
+            self._draw(labels, box, int(number), loaded[block], ids)
         return labels
 
     def _draw(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -140,7 +141,7 @@ def _table(
 ) -> dict[str, np.ndarray]:
     """Return the table of objects, in pixels of the slide."""
     # As a batch, in which no black corner of a part is taken for padding.
-    colours = ImageBatch(
+    colours: Any = ImageBatch(
         [image], names=["slide"], shapes=[labels.shape], n_channels=image.shape[2]
     )
     table = nuclei_table(
@@ -167,7 +168,7 @@ def no_rows(
     return _table(plan, model, labels, image, (0, 0, 1, 1), stains)
 
 
-STAGES = {
+STAGES: dict[str, Callable[..., None]] = {
     "answer": answer,
     "first_look": first_look,
     "read_objects": read_objects,
