@@ -339,7 +339,7 @@ class NetworkEstimator(CallbackMixin, BaseImageEstimator):
             from psmlearn._engine._seed import OwnDraws
 
             weights: Any = self.network_
-            with plain_torch(keep_pages=False):
+            with plain_torch():
                 with OwnDraws(0):  # of weights that are thrown away
                     network = self._build(self._network_recipe)
                 self._load_stored(network, weights)
@@ -362,7 +362,7 @@ class NetworkEstimator(CallbackMixin, BaseImageEstimator):
         """As of all estimators; and torch is as it is expected inside."""
         from psmlearn._engine._modes import plain_torch
 
-        with super()._keeps_what_was(), plain_torch(keep_pages=False):
+        with super()._keeps_what_was(), plain_torch():
             yield
 
     def _continues(self) -> bool:
@@ -399,7 +399,7 @@ class NetworkEstimator(CallbackMixin, BaseImageEstimator):
         stopping = None if one_epoch else self._early_stopping()
         settings = self._train_settings(plan, stopping, one_epoch)
         draws = OwnDraws(seed)
-        with plain_torch(keep_pages=False):
+        with plain_torch():
             training = np.arange(plan.n_images)
             held_out = training[:0]
             if stopping is not None:

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from psmlearn._engine._pages import kept_pages
-
 __all__ = ["plain_torch"]
 
 _DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
@@ -37,21 +35,13 @@ _CASTS = {"double", "type", "_make_subclass"}
 
 
 @contextmanager
-def plain_torch(*, keep_pages: bool = True) -> Iterator[None]:
+def plain_torch() -> Iterator[None]:
     """Gradients, float32, the CPU, and no autocast inside; also a decorator.
 
     All of it holds in this thread alone: where the process has another default dtype
     it is not changed, but new tensors are given theirs.
-
-    Parameters
-    ----------
-    keep_pages : bool, default=True
-        Whether freed memory is kept meanwhile, which pays for tensors of large tiles,
-        not for those of training.
     """
     with ExitStack() as stack:
-        if keep_pages:
-            stack.enter_context(kept_pages())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         for kind in _DEVICE_TYPES:

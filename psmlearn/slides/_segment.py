@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from psmlearn._engine._modes import plain_torch
 from psmlearn._parameters import check_pixel_size, shown
 from psmlearn._progress import announce, stages, track
 from psmlearn._warnings import warn_user
@@ -165,7 +166,7 @@ def segment_slide(
         stack.enter_context(_locked(plan.folder, slide.name))
         _begin(plan, told, parts.segmenter, resume, overwrite)
         names = [_TOLD[stage] for stage in _stages_of(parts)]
-        with stages(names), _advice(plan.folder):
+        with stages(names), _advice(plan.folder), plain_torch():
             watch = partial(_watched, plan, verbose)
             found = _found(plan, parts, workers, resources, watch, tuple(stains))
             _refuse_changed(plan)

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
+from psmlearn._engine._modes import plain_torch
+from psmlearn._engine._pages import kept_pages
 from psmlearn.persistence import load_model
 from psmlearn.slides._model import SlideModel
 from psmlearn.slides._plan import SlidePlan
@@ -59,8 +61,9 @@ class ThisProcess:
                 STAGES[stage](self.plan, self.model, number, **options)
                 yield number
 
-        for _ in self.watch(todo, done(), stage):
-            pass
+        with kept_pages() if stage == "answer" else nullcontext():
+            for _ in self.watch(todo, done(), stage):
+                pass
 
 
 class DaskWorkers:
@@ -127,9 +130,26 @@ def work(
 ) -> int:
     """Do a stage for one part, in a worker."""
     plan, model = _opened(folder, run)
-    if remaining(plan, stage, [number]):
+    if not remaining(plan, stage, [number]):
+        return number
+    _keep_pages(stage)
+    with plain_torch():
         STAGES[stage](plan, model, number, **options)
     return number
+
+
+_kept: list[ExitStack] = []
+
+
+def _keep_pages(stage: str) -> None:
+    """Keep freed memory of this worker from tile to tile of the network."""
+    if stage != "answer":
+        while _kept:
+            _kept.pop().close()
+    elif not _kept:
+        stack = ExitStack()
+        stack.enter_context(kept_pages())
+        _kept.append(stack)
 
 
 @lru_cache(maxsize=1)

@@ -38,7 +38,7 @@ def test_every_name_builds(name):
 
 
 def test_options_reach_the_factory():
-    assert build_network("unet", 1, 2, base_channels=4, depth=2).halo == 32
+    assert build_network("unet", 1, 2, base_channels=4, depth=2).halo == 28
 
 
 def test_unknown_name_lists_the_known():

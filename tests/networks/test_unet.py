@@ -84,7 +84,7 @@ def whole(unet):
 def test_default_size_and_attributes():
     network = UNet(3, 2)
     assert sum(weight.numel() for weight in network.parameters()) == 1_942_594
-    assert (network.stride, network.halo, network.exact_tiling) == (16, 128, True)
+    assert (network.stride, network.halo, network.exact_tiling) == (16, 112, True)
     assert network.halo % network.stride == 0
     assert network.receptive_radius <= network.halo
 
@@ -282,3 +282,26 @@ class TestInstanceNormalisation:
     def test_an_unknown_normalisation(self):
         with pytest.raises(ValueError, match="norm must be one of.*got 'layer'"):
             UNet(1, 1, norm="layer")
+
+
+@pytest.mark.parametrize(
+    ("margins", "depth"),
+    [((112, 112, 112, 112), 4), ((0, 16, 48, 0), 4), ((8, 0, 4, 24), 2), ((0,) * 4, 3)],
+)
+def test_context_is_left_out_bit_by_bit(margins, depth):
+    torch.manual_seed(0)
+    network = UNet(3, 2, base_channels=4, depth=depth).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    images = torch.rand(2, 3, 256, 272)
+    top, left, bottom, right = margins
+    with torch.inference_mode():
+        whole = network(images)[:, :, top : 256 - bottom, left : 272 - right]
+        assert torch.equal(network(images, margins), whole)
+
+
+def test_instance_norms_need_the_context():
+    assert UNet(1, 2, norm="instance").takes_margins is False
+    assert UNet(1, 2).takes_margins is True
