@@ -102,7 +102,7 @@ def test_tiles_equal_the_whole_image(unet, whole, tile_size):
         tiled = predict_tiled(unet, image, tile_size, unet.halo)
     assert expected.std() > 0.1
     # Logits may be large, so their rounding is judged by their spread.
-    tolerance = 1e-5 * max(1.0, expected.std().item())
+    tolerance = 2e-5 * max(1.0, expected.std().item())
     torch.testing.assert_close(tiled, expected, rtol=0, atol=tolerance)
     torch.testing.assert_close(tiled.softmax(1), expected.softmax(1), rtol=0, atol=1e-5)
 
