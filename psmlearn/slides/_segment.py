@@ -136,13 +136,15 @@ def segment_slide(
     >>> import os, tempfile
     >>> from psmlearn import NucleiSegmenter
     >>> from psmlearn.datasets import make_nuclei
+    >>> from psmlearn.io import Slide
     >>> from psmlearn.slides import segment_slide
     >>> data = make_nuclei(n_images=2, shape=(64, 64), n_nuclei=8, random_state=0)
     >>> model = NucleiSegmenter(max_epochs=1, steps_per_epoch=2, patch_size=32,
     ...                         batch_size=2, random_state=0)
     >>> model = model.fit(data.images, data.masks)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     result = segment_slide(model, data.images[0], folder, tissue=None)
+    ...     slide = Slide(data.images[0], pixel_size=0.25)
+    ...     result = segment_slide(model, slide, folder, tissue=None)
     ...     labels = result.read_labels(0, 0, 64, 64)
     >>> bool(labels.max() == result.n_nuclei)
     True

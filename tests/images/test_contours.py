@@ -13,8 +13,8 @@ from psmlearn._images._contours import (
     fill_pits,
     find_diameter,
     open_levels,
-    prominence,
 )
+from psmlearn._images._prominence import prominence
 
 ROWS, COLUMNS = np.mgrid[:160, :200]
 

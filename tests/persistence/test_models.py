@@ -189,9 +189,8 @@ def test_training_masks_are_left_out(nuclei, path):
     assert path.stat().st_size < 4000
 
 
-@pytest.mark.parametrize(
-    "layers", ["layer1", pytest.param(["layer1", "layer2"], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", ["layer1", ["layer1", "layer2"]])
 def test_layers_that_maps_do_not_need_are_left_out(nuclei, path, layers):
     model = SelfActivationMapper(**SHORT, device="cpu", layers=layers, random_state=0)
     model.fit(nuclei.images)

@@ -48,7 +48,11 @@ def _labels(segmenter, picture, folder, size, first) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("size", "first"),
-    [(1000, (0, 0)), (200, (77, 130)), (128, (1, 127))],
+    [
+        (1000, (0, 0)),
+        pytest.param(200, (77, 130), marks=pytest.mark.slow),
+        (128, (1, 127)),
+    ],
 )
 def test_the_nuclei_are_those_of_the_whole_image(
     segmenter, picture, tmp_path, size, first
