@@ -101,7 +101,9 @@ def segment_slide(
     workers : int, str, distributed.Client or None, default=None
         None works in this process. With Dask (``pip install psmlearn[dask]``): a number
         of processes of this machine, the address of a scheduler, or a client. They
-        open the slide by its path and see the folder `output`.
+        open the slide by its path and see the folder `output`, and run torch by one
+        thread: with more threads in this process the last bits of its probabilities
+        differ from theirs.
     resources : dict, default=None
         What a worker of Dask needs to run the network, such as ``{"GPU": 1}``.
     resume : bool, default=False

@@ -91,6 +91,7 @@ def test_lengths_alone_differ(length):
         assert changed and changed <= shorter
 
 
+@pytest.mark.slow
 def test_psm_runs_on_tiny_images():
     data = make_nuclei(n_images=2, shape=(64, 80), n_nuclei=8, random_state=0)
     images, masks = list(data.images), list(data.masks)

@@ -274,6 +274,7 @@ def test_failed_training_leaves_no_fitted_estimator(data):
         segmenter.predict(data.images)
 
 
+@pytest.mark.slow
 def test_the_network_of_the_paper(data):
     segmenter = NucleiSegmenter(network="resunet34", targets="voronoi", **SMALL)
     segmenter.fit(data.images, data.masks)

@@ -50,8 +50,8 @@ def _labels(segmenter, picture, folder, size, first) -> np.ndarray:
     ("size", "first"),
     [
         (1000, (0, 0)),
-        pytest.param(200, (77, 130), marks=pytest.mark.slow),
-        (128, (1, 127)),
+        (200, (77, 130)),
+        pytest.param(128, (1, 127), marks=pytest.mark.slow),
     ],
 )
 def test_the_nuclei_are_those_of_the_whole_image(
