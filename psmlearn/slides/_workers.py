@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 from psmlearn._engine._modes import plain_torch
-from psmlearn._engine._pages import kept_pages
 from psmlearn.persistence import load_model
 from psmlearn.slides._model import SlideModel
 from psmlearn.slides._plan import SlidePlan
@@ -61,9 +60,8 @@ class ThisProcess:
                 STAGES[stage](self.plan, self.model, number, **options)
                 yield number
 
-        with kept_pages() if stage == "answer" else nullcontext():
-            for _ in self.watch(todo, done(), stage):
-                pass
+        for _ in self.watch(todo, done(), stage):
+            pass
 
 
 class DaskWorkers:
@@ -132,24 +130,9 @@ def work(
     plan, model = _opened(folder, run)
     if not remaining(plan, stage, [number]):
         return number
-    _keep_pages(stage)
     with plain_torch():
         STAGES[stage](plan, model, number, **options)
     return number
-
-
-_kept: list[ExitStack] = []
-
-
-def _keep_pages(stage: str) -> None:
-    """Keep freed memory of this worker from tile to tile of the network."""
-    if stage != "answer":
-        while _kept:
-            _kept.pop().close()
-    elif not _kept:
-        stack = ExitStack()
-        stack.enter_context(kept_pages())
-        _kept.append(stack)
 
 
 @lru_cache(maxsize=1)
