@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from psmlearn._engine._crops import to_batch
-from psmlearn._engine._pages import kept_pages
 from psmlearn._engine._seed import own_draws_of
 from psmlearn._engine._state import refuse_non_finite
 from psmlearn._engine._train import autocast
@@ -227,14 +226,13 @@ def predict_images(
         return answered
 
     def run(waiting: list[_Answered]) -> Iterator[np.ndarray]:
-        with kept_pages():
-            for tiles in tile_batches(waiting, batch_pixels):
-                image, index = tiles[0]
-                answers = answer(stack_tiles(tiles), image.margins(index))
-                for (image, index), values in zip(tiles, answers, strict=True):
-                    what = f"image {image.number}: the network's answer"
-                    refuse_non_finite_answer(values, what)
-                    image.put(index, values)
+        for tiles in tile_batches(waiting, batch_pixels):
+            image, index = tiles[0]
+            answers = answer(stack_tiles(tiles), image.margins(index))
+            for (image, index), values in zip(tiles, answers, strict=True):
+                what = f"image {image.number}: the network's answer"
+                refuse_non_finite_answer(values, what)
+                image.put(index, values)
         for image in waiting:
             yield image.output[: image.height, : image.width]
 

@@ -7,7 +7,7 @@ import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -15,6 +15,7 @@ from scipy import ndimage as ndi
 from psmlearn._images._lengths import within_image
 
 __all__ = [
+    "FIELDS",
     "SIDES",
     "Measures",
     "Neighbourhood",
@@ -135,6 +136,10 @@ class Measures:
         weight = self.area.astype(float)
         values = (self.area, self.contrast, self.slope)
         return around.weighted(self.rows, self.columns, weight, *values)
+
+
+FIELDS = tuple(each.name for each in fields(Measures))
+"""What is measured, in the order of `Measures`."""
 
 
 def measure_objects(

@@ -30,14 +30,13 @@ def pack_pieces(pieces: Sequence[Piece], width: int) -> dict[str, np.ndarray]:
     arrays : dict
         ``boxes`` (n_pieces, 4); ``counts``, the objects of each; ``ids``, the pixels
         of all pieces one after the other; ``sizes`` and ``first`` of each object: its
-        pixels, and the place of its first one in the slide, row by row; ``classes``
-        of each where there are classes.
+        pixels, and the place of its first one in the slide, row by row.
     """
     planes = [
         each.mask if each.mask.ndim == 2 else each.mask[..., 0] for each in pieces
     ]
     counts = [int(plane.max(initial=0)) for plane in planes]
-    sizes, first, classes = [], [], []
+    sizes, first = [], []
     for piece, plane, count in zip(pieces, planes, counts, strict=True):
         flat = plane.ravel()
         places = np.flatnonzero(flat)
@@ -46,18 +45,13 @@ def pack_pieces(pieces: Sequence[Piece], width: int) -> dict[str, np.ndarray]:
         start[flat[places][::-1]] = places[::-1]
         rows, columns = np.divmod(start[1:], plane.shape[1])
         first.append((rows + piece.box[0]) * width + columns + piece.box[1])
-        if piece.mask.ndim == 3:
-            classes.append(piece.mask[..., 1].ravel()[start[1:]])
-    arrays: dict[str, Any] = {
+    return {
         "boxes": np.array([piece.box for piece in pieces], np.int64).reshape(-1, 4),
         "counts": np.array(counts, np.int64),
         "ids": _joined([plane.ravel() for plane in planes], np.int32),
         "sizes": _joined(sizes, np.int64),
         "first": _joined(first, np.int64),
     }
-    if classes:
-        arrays["classes"] = _joined(classes, np.int32)
-    return arrays
 
 
 def _joined(arrays: Sequence[np.ndarray], dtype: type) -> np.ndarray:
@@ -120,13 +114,17 @@ class Pieces:
         return slice(int(self.start[own[0]]), int(self.start[own[-1] + 1]))
 
     def labels(
-        self, scratch: Scratch, box: Box, ids: np.ndarray, only: int | None = None
+        self,
+        scratch: Scratch,
+        box: Box,
+        ids: np.ndarray | range,
+        only: int | None = None,
     ) -> np.ndarray:
         """Return the label image of a box.
 
         Parameters
         ----------
-        ids : ndarray of shape (n_objects,), int32
+        ids : ndarray of shape (n_objects,), int32, or range
             The number that each object gets; 0 leaves it out.
         only : int, default=None
             The block whose objects are drawn; None draws all.

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from psmlearn._images._lengths import within_image
-from psmlearn._images._prominence import Measures, prominence_of
+from psmlearn._images._prominence import FIELDS, Measures, prominence_of
 from psmlearn.slides._model import SlideModel
 from psmlearn.slides._pieces import Pieces, numbers_by_place
 from psmlearn.slides._plan import SlidePlan
@@ -99,16 +99,15 @@ def _stand_out(
     diameter: float,
 ) -> np.ndarray:
     """Tell which objects stand out, as those around them usually do."""
-    names = ("rows", "columns", "area", "contrast", "slope")
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in FIELDS}
     for number in blocks:
         arrays = plan.scratch.load("measures", number)
-        for name in names:
+        for name in FIELDS:
             if f"measure_{name}" in arrays:
                 parts[name].append(arrays[f"measure_{name}"])
     # Sums are taken in the order of a whole image, for the sake of their last bits.
     order = np.argsort(first, kind="stable")
-    values = [np.concatenate(parts[name])[order] for name in names]
+    values = [np.concatenate(parts[name])[order] for name in FIELDS]
     length = within_image(diameter, plan.shape)
     prominence = prominence_of(Measures(*values), plan.shape, length)
     kept = np.empty(len(first), bool)

@@ -10,7 +10,12 @@ import numpy as np
 
 from psmlearn._images._clumps import Box, grown_box
 from psmlearn._images._lengths import within_image
-from psmlearn._images._prominence import measure_objects, outline_gradient, ring_reach
+from psmlearn._images._prominence import (
+    FIELDS,
+    measure_objects,
+    outline_gradient,
+    ring_reach,
+)
 from psmlearn.io import ImageBatch
 from psmlearn.measure import nuclei_table
 from psmlearn.segmentation._blocks import BlockReader
@@ -19,8 +24,6 @@ from psmlearn.slides._pieces import Pieces, pack_pieces
 from psmlearn.slides._plan import SlidePlan
 
 __all__ = ["STAGES", "answer", "first_look", "measure", "no_rows", "read_objects"]
-
-_FIELDS = ("rows", "columns", "area", "contrast", "slope")
 
 
 def answer(plan: SlidePlan, model: SlideModel, number: int) -> None:
@@ -110,8 +113,7 @@ def measure(
     reach = ring_reach(diameter)
     # The gradient's filter reaches four deviations, of 0.5 pixels at least.
     part = grown_box(box, reach + 8 + int(0.2 * diameter), plan.shape)
-    names = np.arange(1, pieces.n_objects + 1, dtype=np.int32)
-    labels = pieces.labels(plan.scratch, part, names)
+    labels = pieces.labels(plan.scratch, part, range(1, pieces.n_objects + 1))
     image = _read(plan, model, part)
     mine = pieces.objects_of(number)
     arrays: dict[str, Any] = {}
@@ -124,7 +126,7 @@ def measure(
         gradient = outline_gradient(height, diameter)
         measures = measure_objects(compact, height, gradient, reach, corner=part[:2])
         is_mine = (found[1:] > mine.start) & (found[1:] <= mine.stop)
-        for name in _FIELDS:
+        for name in FIELDS:
             arrays[f"measure_{name}"] = getattr(measures, name)[is_mine]
     labels[(labels <= mine.start) | (labels > mine.stop)] = 0
     arrays |= _table(plan, model, labels, image, part, stains)
