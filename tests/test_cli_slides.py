@@ -7,6 +7,7 @@ import csv
 import errno
 import gzip
 import json
+import re
 
 import numpy as np
 import pytest
@@ -129,6 +130,14 @@ def test_the_report_tells_of_slides(folder, model, tmp_path, alone):
     assert f"<td>a.ome</td><td>{told['n_nuclei']:,}</td>" in text
     assert f"<td>{density}</td><td>0</td>" in text and "tissue of a.ome" in text
     assert ("b.png" in text) is not alone
+    heading = "1 slide in out" if alone else "1 image and 1 slide in out"
+    assert f"<h1>{heading}</h1>" in text
+    # Each link of the page has its section, and each section its link.
+    links = set(re.findall(r'<li><a href="#([a-z]+)"', text))
+    assert links == set(re.findall(r'<section id="([a-z]+)"', text))
+    assert ("images" in links) is not alone and "slides" in links
+    written = next(line for line in done.output.splitlines() if "written to" in line)
+    assert ("*_overlay.png" in written) is not alone and "*_tissue.png" in written
 
 
 def test_a_foreign_file_is_never_replaced(folder, model, tmp_path):

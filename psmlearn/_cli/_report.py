@@ -118,29 +118,27 @@ def write_report_of(
         for index, result in enumerate(results)
     ]
     n_images = len(sources)
+    parts = [count(n_images, "image")] if n_images or not slides else []
+    parts += [count(len(slides), "slide")] if slides else []
+    images = " and ".join(parts)
     with progress_bar(n_images, "report", verbose=terminal.verbose) as bar:
         records = write_report(
             target,
             sources,
             parameters=run,
             failures=failures,
-            title=f"{count(n_images, 'image')} in {folder.resolve().name}",
+            title=f"{images} in {folder.resolve().name}",
             max_bytes=max_bytes,
             watch=lambda: bar.update(1),
             slides=slides,
         )
     n_nuclei = sum(record.n_nuclei for record in records)
     n_warned = sum(bool(record.findings) for record in records)
+    n_nuclei += sum(each.n_nuclei for each in slides)
     nuclei = count(n_nuclei, "nucleus", "nuclei")
-    images = count(len(records), "image")
-    if slides:
-        images += f" and {count(len(slides), 'slide')}"
-        n_nuclei += sum(each.n_nuclei for each in slides)
-        nuclei = count(n_nuclei, "nucleus", "nuclei")
+    warned = f", warnings on {n_warned}" if records else ""
     without = f", {len(failures)} without results" if failures else ""
-    terminal.say(
-        f"report of {nuclei} in {images}, warnings on {n_warned}{without}: {target}"
-    )
+    terminal.say(f"report of {nuclei} in {images}{warned}{without}: {target}")
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -205,7 +206,8 @@ class Work:
             self.terminal.say(doubt, err=True)
         if found:
             self.write_record("some failed" if self._failures else "done")
-            written = [f"*{ending}" for ending in self.results.endings]
+            own = [self.results.endings_of(job.path) for job in known]
+            written = [f"*{ending}" for ending in dict.fromkeys(chain(*own))]
             written += self.results.shared
             self.terminal.say(
                 f"written to {self.folder.path}: {', '.join([*written, RUN_NAME])}"

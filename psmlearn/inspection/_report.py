@@ -447,8 +447,14 @@ def _write(
     slides: Sequence[SlideRow] = (),
 ) -> None:
     """Write the page, one image after the other."""
+    file.write(parts.head(page, with_slides=bool(slides)))
+    if slides and not page.records:
+        file.write(parts.failed(page))
+        file.write(section(slides))
+        file.write(cards.settings(page))
+        file.write(parts.tail())
+        return
     made = cards.make_distributions(page)
-    file.write(parts.head(page))
     file.write(parts.summary(page))
     file.write(parts.failed(page))
     file.write(section(slides))

@@ -73,7 +73,7 @@ def told(value: object) -> str:
     return escape(printable(str(value)), quote=True)
 
 
-def head(page: Page) -> str:
+def head(page: Page, *, with_slides: bool = False) -> str:
     """Write all that goes before the first section."""
     style = STYLE + "".join(
         f"[data-mode=nuclei] .c{number}{{stroke:{_hex(color)}}}\n"
@@ -91,14 +91,7 @@ def head(page: Page) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     names = json.dumps({str(key): text for key, text in page.class_texts.items()})
-    sections = [("summary", "Summary")]
-    if page.failures:
-        sections.append(("failed", "Without results"))
-    sections += [("warnings", "Warnings"), ("images", "Images")]
-    if page.scores is not None:
-        sections.append(("scores", "Scores"))
-    sections += [("distributions", "Distributions"), ("unusual", "Unusual nuclei")]
-    sections += [("pictures", "Pictures"), ("parameters", "Parameters")]
+    sections = _sections(page, with_slides=with_slides)
     links = "".join(f'<li><a href="#{to}">{text}</a></li>' for to, text in sections)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -111,6 +104,23 @@ def head(page: Page) -> str:
         f'</header>\n<nav aria-label="Sections"><ul>{links}</ul></nav>\n'
         f'<main data-classes="{told(names)}">\n'
     )
+
+
+def _sections(page: Page, *, with_slides: bool) -> list[tuple[str, str]]:
+    """List the sections of a page by their ids; slides alone have a few only."""
+    of_images = bool(page.records) or not with_slides
+    sections = [("summary", "Summary")] if of_images else []
+    if page.failures:
+        sections.append(("failed", "Without results"))
+    if with_slides:
+        sections.append(("slides", "Whole slides"))
+    if of_images:
+        sections += [("warnings", "Warnings"), ("images", "Images")]
+        if page.scores is not None:
+            sections.append(("scores", "Scores"))
+        sections += [("distributions", "Distributions"), ("unusual", "Unusual nuclei")]
+        sections.append(("pictures", "Pictures"))
+    return [*sections, ("parameters", "Parameters")]
 
 
 def tail() -> str:
