@@ -25,10 +25,10 @@ __all__ = [
 Box = tuple[int, int, int, int]
 """Top, left, bottom and right, in pixels; the last two are not in it."""
 
-LARGEST_CLUMP = 4096
+LARGEST_CLUMP = 2048
 """Side in pixels beyond which a clump is none of nuclei, but ground taken for them."""
 
-GRID = 2048
+GRID = 1024
 """Giants are cut along rows and columns so far apart, from the image's first on."""
 
 _EIGHT = np.ones((3, 3), bool)

@@ -149,7 +149,7 @@ def open_text(path: str, *, packed: bool) -> Iterator[TextIO]:
         return
     with (
         open(path, "wb") as raw,
-        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as squeezed,
+        gzip.GzipFile("", "wb", 6, fileobj=raw, mtime=0) as squeezed,
         io.TextIOWrapper(squeezed, encoding="utf-8", newline="\n") as text,
     ):
         yield text

@@ -22,6 +22,7 @@ from psmlearn.io._point_checks import (
 )
 from psmlearn.measure._cells import list_cells, list_regions, look_up
 from psmlearn.metrics._centres import measure_objects
+from psmlearn.metrics._object_classes import number_ids
 
 Intensities: TypeAlias = np.ndarray | Sequence[np.ndarray | Sequence[float] | float]
 
@@ -215,7 +216,7 @@ def _measure(
     plane = labels[..., 0] if labels.ndim == 3 else labels
     _check_size(plane.shape, amount.shape, name)
     rows, columns = np.nonzero(plane > 0)
-    ids, index = np.unique(plane[rows, columns], return_inverse=True)
+    ids, index = number_ids(plane[rows, columns])
     points, _ = measure_objects(plane, name)
     return object_means(amount[rows, columns], index, ids.size), points
 

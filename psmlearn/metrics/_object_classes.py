@@ -60,7 +60,7 @@ def number_ids(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     values : ndarray of shape (n_values,), int
-        Above 0.
+        Not below 0.
     """
     if not values.size or values.max() > 16 * values.size:
         ids, numbers = np.unique(values, return_inverse=True)

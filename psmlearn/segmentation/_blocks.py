@@ -26,6 +26,8 @@ __all__ = ["BlockReader", "Piece"]
 
 # Pixels that are read around a block at first, and around what goes on beyond them.
 _MARGIN, _STEP = 128, 64
+# Rows that are reduced at a time for the first look.
+_STRIP = 512
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,11 @@ class BlockReader:
 
         def read_coarse(box: Box) -> np.ndarray:
             top, left, bottom, right = (step * side for side in box)
-            return decoding.coarse(read((top, left, bottom, right)))
+            strips = [
+                decoding.coarse(read((row, left, min(row + _STRIP, bottom), right)))
+                for row in range(top, bottom, _STRIP)
+            ]
+            return np.concatenate(strips)
 
         coarse = (shape[0] // step, shape[1] // step)
         bounds = decoding.bounds(1.0)
@@ -156,9 +162,12 @@ class BlockReader:
         """Return a part with the whole clump of a pixel; None for a giant."""
         row, column = pixel
         seen: Box = (row, column, row + 1, column + 1)
-        margin = max(_STEP, 2 * self.reach)
+        least = margin = max(_STEP, 2 * self.reach)
         while True:
-            box = grown_box(seen, margin, self.shape)
+            # Seen further, what goes on is a giant.
+            side = max(seen[2] - seen[0], seen[3] - seen[1])
+            further = _clumps.LARGEST_CLUMP - side + self.reach + 1
+            box = grown_box(seen, min(margin, max(least, further)), self.shape)
             output = self.read(box)
             clumps = self._clumps(output, box)
             own = _label_at(clumps, pixel, box)

@@ -18,18 +18,20 @@ from psmlearn._images._prominence import (
 )
 from psmlearn.io import ImageBatch
 from psmlearn.measure import nuclei_table
+from psmlearn.metrics._object_classes import number_ids
 from psmlearn.segmentation._blocks import BlockReader
 from psmlearn.slides._model import SlideModel
 from psmlearn.slides._pieces import Pieces, pack_pieces
-from psmlearn.slides._plan import SlidePlan
+from psmlearn.slides._plan import SlidePlan, _common, _slices
 
 __all__ = ["STAGES", "answer", "first_look", "measure", "no_rows", "read_objects"]
 
 
 def answer(plan: SlidePlan, model: SlideModel, number: int) -> None:
     """Keep the network's answer for a tile."""
-    name = f"answers/{number}"
-    core, tile = plan.tiles[number]
+    whole = plan.clipped(plan.tiles[number][0])
+    shown = plan.tissue.shown(whole)
+    core, tile = _narrowed(plan, number, shown)
     image = _padded(plan, model, tile)
     context = (
         core[0] - tile[0],
@@ -38,12 +40,38 @@ def answer(plan: SlidePlan, model: SlideModel, number: int) -> None:
         tile[3] - core[3],
     )
     answered = model.answer(image, context)
-    top, left, bottom, right = plan.clipped(core)
-    kept = np.ascontiguousarray(answered[: bottom - top, : right - left])
-    shown = plan.tissue.shown(plan.clipped(core))
-    if shown is not None:
-        kept[~shown] = 0
-    plan.scratch.save_array(name, kept)
+    part = plan.clipped(core)
+    answered = answered[: part[2] - part[0], : part[3] - part[1]]
+    if shown is None:
+        kept = np.ascontiguousarray(answered)
+    else:
+        kept = np.zeros((*shown.shape, answered.shape[2]), np.float32)
+        place = _slices(part, whole)
+        kept[place] = np.where(shown[place][..., np.newaxis], answered, 0)
+    plan.scratch.save_array(f"answers/{number}", kept)
+
+
+def _narrowed(
+    plan: SlidePlan, number: int, shown: np.ndarray | None
+) -> tuple[Box, Box]:
+    """Return what is to be answered of a tile, and that with its context.
+
+    Of a core that is partly looked at, the box of that part: what a tile gives hangs
+    on its context alone.
+    """
+    core, tile = plan.tiles[number]
+    if shown is None:
+        return core, tile
+    stride, ends = plan.stride, []
+    for axis in (0, 1):
+        seen = np.flatnonzero(shown.any(axis=1 - axis))
+        first = int(seen[0]) // stride * stride
+        last = -(-(int(seen[-1]) + 1) // stride) * stride
+        ends.append((core[axis] + first, core[axis] + last))
+    (top, bottom), (left, right) = ends
+    core = (top, left, bottom, right)
+    grown = (top - plan.halo, left - plan.halo, bottom + plan.halo, right + plan.halo)
+    return core, _common(grown, tile)
 
 
 def _padded(plan: SlidePlan, model: SlideModel, tile: Box) -> np.ndarray:
@@ -118,7 +146,7 @@ def measure(
     mine = pieces.objects_of(number)
     arrays: dict[str, Any] = {}
     if model.min_prominence:
-        found, compact = np.unique(labels, return_inverse=True)
+        found, compact = number_ids(labels.ravel())
         compact = compact.reshape(labels.shape).astype(np.int32)
         if found[0] != 0:
             compact, found = compact + 1, np.append(0, found)
