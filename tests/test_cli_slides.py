@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from skimage.io import imsave
 
-from psmlearn import NucleiSegmenter, _cli
+from psmlearn import NucleiSegmenter, PseudoLabelSegmenter, _cli
 from psmlearn._cli import _chain
 from psmlearn._cli._ledger import LEDGER_NAME
 from psmlearn._cli._record import RUN_NAME
@@ -298,3 +298,32 @@ def test_info_tells_of_a_slide(made):
     assert "size: 500 x 700 pixels" in done.output
     assert "pixel size: 0.25 micrometres" in done.output
     assert "levels: 500 x 700 (1), 125 x 175 (4)" in done.output
+
+
+def test_classes_are_counted_over_slides_and_images(tmp_path):
+    nuclei = make_nuclei(3, (160, 160), n_nuclei=30, stain="ki67", random_state=0)
+    chain = PseudoLabelSegmenter(
+        segmenter=_small(max_epochs=1, steps_per_epoch=4),
+        classes="ki67",
+        random_state=0,
+    )
+    save_model(chain.fit(nuclei.images), tmp_path / "ki67.psm")
+    images = [(image * 255).round().astype(np.uint8) for image in nuclei.images]
+    make_slide(tmp_path / "a.ome.zarr", images, shape=(300, 300), tissue=1.0)
+    imsave(tmp_path / "b.png", images[0])
+    given = (tmp_path / "a.ome.zarr", tmp_path / "b.png")
+    options = ("--model", tmp_path / "ki67.psm", "--output", tmp_path / "out")
+    done = run("apply", *given, *options)
+    assert done.exit_code == 0, done.output
+    counts = re.search(r"a.ome: (\d+) nuclei \((\d+) positive, (\d+) neg", done.output)
+    n_nuclei, *by_class = (int(each) for each in counts.groups())
+    assert sum(by_class) == n_nuclei and by_class[0] > 0
+    with open(tmp_path / "out" / "labelling_index.csv", newline="") as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["b", "a.ome", "all"]
+    told = [int(rows["a.ome"][name]) for name in ("n_positive", "n_negative")]
+    assert told == by_class
+    assert float(rows["a.ome"]["h_score"]) > 0
+    with open(tmp_path / "out" / "a.ome_nuclei.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert sum(float(row["class"]) == 1 for row in table) == by_class[0]

@@ -32,7 +32,8 @@ _ALSO_ENDINGS = {
     "parquet": "_nuclei.parquet",
 }
 INDEX_NAME = "labelling_index.csv"
-_STAINS = ("haematoxylin", "dab")
+STAINS = ("haematoxylin", "dab")
+"""What is measured of nuclei where there are classes."""
 # Those of LabellingIndexDisplay: told apart by the colour-blind, too.
 _CLASS_COLORS = {1: (255, 70, 60), 2: (0, 215, 255)}
 # Columns of tables that are text, and whole numbers.
@@ -187,7 +188,7 @@ def _write_one(
     if job.stamp is not None:
         job.stamp.check()
     # Two stains are told from each other; haematoxylin alone from eosin, as well.
-    stains = _STAINS if with_classes and image.shape[2] >= 3 else _STAINS[:1]
+    stains = STAINS if with_classes and image.shape[2] >= 3 else STAINS[:1]
     table = nuclei_table(
         labels, image, pixel_size=size, stains=stains, probabilities=probabilities
     )

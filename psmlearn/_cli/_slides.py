@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from psmlearn._cli._nuclei import INDEX_NAME, STAINS
 from psmlearn._cli._outputs import OutputFolder
 from psmlearn._cli._record import plain
 from psmlearn._cli._results import Job, Results
@@ -404,6 +405,11 @@ class SlidesToo(Results):
     def shared(self) -> tuple[str, ...]:
         return self.images.shared
 
+    @property
+    def counts_classes(self) -> bool:
+        """Whether positive and negative nuclei are counted over all."""
+        return INDEX_NAME in self.shared
+
     def endings_of(self, path: str) -> tuple[str, ...]:
         return tuple(_ENDINGS.values()) if _is_slide(path) else self.images.endings
 
@@ -464,6 +470,9 @@ class SlidesToo(Results):
         if not _is_result(finding):
             return self.images.describe(name, finding)
         text = f"{name}: {count(finding.n_nuclei, 'nucleus', 'nuclei')}"
+        if finding.n_of_class:
+            classes = [f"{n} {name}" for name, n in finding.n_of_class.items()]
+            text += f" ({', '.join(classes)})"
         text += f" in {finding.tissue_mm2:.2f} square millimetres of tissue"
         if finding.problems:
             text += f"; {count(len(finding.problems), 'tile')} could not be read"
@@ -473,7 +482,7 @@ class SlidesToo(Results):
         if not _is_result(finding):
             return self.images.numbers(finding)
         told = finding.as_dict()
-        names = ("n_nuclei", "tissue_mm2", "nuclei_per_mm2", "problems")
+        names = ("n_nuclei", "tissue_mm2", "nuclei_per_mm2", "n_of_class", "problems")
         return {"slide": True, **{name: told[name] for name in names}}
 
     def write_shared(
@@ -484,9 +493,12 @@ class SlidesToo(Results):
         failed: Sequence[str],
         terminal: Terminal,
     ) -> None:
-        images = {n: each for n, each in findings.items() if not _is_result(each)}
-        own = [job for job in jobs if job.name in images]
-        self.images.write_shared(folder, own, images, failed, terminal)
+        own = {n: each for n, each in findings.items() if not _is_result(each)}
+        if self.counts_classes:
+            slides = {n: each for n, each in findings.items() if _is_result(each)}
+            own |= {n: _counted(folder.path, each) for n, each in slides.items()}
+        named = [job for job in jobs if job.name in own]
+        self.images.write_shared(folder, named, own, failed, terminal)
 
     def summary(self, findings: Mapping[str, Any]) -> str:
         slides = [each for each in findings.values() if _is_result(each)]
@@ -512,6 +524,15 @@ def _is_slide(path: str) -> bool:
 
 def _is_result(finding: Any) -> bool:
     return hasattr(finding, "tissue_mm2")
+
+
+def _counted(folder: Path, result: SlideResult) -> dict[str, Any]:
+    """Return the columns of a slide's table by which nuclei are counted."""
+    from psmlearn.slides._tables import read_table
+
+    table = read_table(str(folder / result.files["table"]))
+    names = ("label", "class", "centroid_row", "centroid_column", "mean_dab_od")
+    return {name: table[name] for name in names if name in table}
 
 
 def _as_result(told: dict[str, Any]) -> SlideResult:
@@ -550,6 +571,7 @@ def _write_slide(
             slide,
             part,
             pixel_size=results.size,
+            stains=STAINS if results.counts_classes else STAINS[:1],
             workers=_workers_of(results.options),
             # What was broken off of another run is of no use, and nobody else's.
             resume=folder.resume,

@@ -267,7 +267,8 @@ def contour_objects(
     smooth = ndi.gaussian_filter(height, smoothing) if smoothing > 0 else height
     gradient = ndi.gaussian_gradient_magnitude(height, max(smoothing, 0.5))
     around = Neighbourhood(height.shape, diameter)
-    steep = _STEEP * np.sqrt(around.mean(gradient**2))
+    # Running means of nothing may end below 0.
+    steep = _STEEP * np.sqrt(np.maximum(around.mean(gradient**2), 0))
     relative = gradient / np.maximum(steep, 1e-6)
     levels = np.digitize(smooth, np.geomspace(_LOWEST, _HIGHEST, _N_LEVELS))
     levels = fill_pits(levels.astype(np.uint8), _LARGEST_HOLE * diameter**2)

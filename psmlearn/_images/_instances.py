@@ -20,6 +20,8 @@ may be tissue."""
 # A dip between two peaks splits them if it is deeper than this part of the lower
 # peak: two equal discs are split where their centres are a radius or so apart.
 _SPLIT_DIP = 0.1
+# Predicted distances that are low and high in nuclei.
+_DISTANCES = (0.3, 0.63)
 # Pixels looked at together.
 _PIECE = 1 << 18
 
@@ -294,7 +296,11 @@ def _places_of(wanted: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 
 def split_touching(
-    mask: np.ndarray, *, diameter: float, intensity: np.ndarray | None = None
+    mask: np.ndarray,
+    *,
+    diameter: float,
+    intensity: np.ndarray | None = None,
+    levels: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """Split touching nuclei of a mask, by the shape of their outline.
 
@@ -312,6 +318,9 @@ def split_touching(
         Image that is high in nuclei (such as the amount of haematoxylin). Smoothed,
         it weights the distance. It helps where the mask is rough (a threshold), and
         harms where the outlines are right.
+    levels : (float, float), default=None
+        What is low and high in it; None takes the 5th and 95th percentile of the mask.
+        With levels a clump is split as it would be in any other image.
 
     Returns
     -------
@@ -345,7 +354,7 @@ def split_touching(
                 f"{intensity.shape}"
             )
         smooth = ndi.gaussian_filter(intensity, diameter / 4, truncate=3)
-        low, high = np.percentile(smooth[mask], (5, 95))
+        low, high = np.percentile(smooth[mask], (5, 95)) if levels is None else levels
         if high > low:
             height *= 0.5 + np.clip((smooth - low) / (high - low), 0, 1)
     labels = grow_from_peaks(height, mask, dip=_SPLIT_DIP, least=0.5, diameter=diameter)
@@ -410,5 +419,7 @@ def decode_instances(
     if by_shape:
         labels = split_by_distance(mask, distance, diameter=diameter)
     else:
-        labels = split_touching(mask, diameter=diameter, intensity=distance)
+        labels = split_touching(
+            mask, diameter=diameter, intensity=distance, levels=_DISTANCES
+        )
     return relabel(remove_small(fill_holes_per_label(labels), min_area))

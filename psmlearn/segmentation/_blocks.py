@@ -20,9 +20,9 @@ from psmlearn._images._clumps import (
 )
 from psmlearn._images._instances import number_by_place
 from psmlearn.segmentation._classes import ids_of
-from psmlearn.segmentation._decoding import Decoding, blanked
+from psmlearn.segmentation._decoding import Decoding
 
-__all__ = ["BlockReader", "Piece"]
+__all__ = ["BlockReader", "Piece", "cropped", "first_in"]
 
 # Pixels that are read around a block at first, and around what goes on beyond them.
 _MARGIN, _STEP = 128, 64
@@ -204,12 +204,17 @@ class BlockReader:
             for at in (np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0)))
         )
         output, shown = output[rows, columns], shown[rows, columns]
+        if self.decoding.clumps_alone:
+            # What is whole stays: it may lie in a hole of what is wanted.
+            other = clumps.is_cut & ~is_wanted
+            other[0] = False
+            output = self.decoding.blanked(output, other[clumps.labels[rows, columns]])
         corner = box[0] + rows.start, box[1] + columns.start
-        mask = self.decode(blanked(output, ~shown))
+        mask = self.decode(output)
         ids = ids_of(mask)
-        kept = _first_in(ids, _shifted(core, (*corner, 0, 0)))
+        kept = first_in(ids, _shifted(core, (*corner, 0, 0)), shown)
         if kept.any():
-            yield _cropped(np.where(kept[ids], ids, 0), mask, corner)
+            yield cropped(np.where(kept[ids], ids, 0), mask, corner)
 
     def _of_giants(self, giants: np.ndarray, box: Box, core: Box) -> Iterator[Piece]:
         """Yield the objects of clumps that are cut along lines of the image."""
@@ -237,7 +242,7 @@ class BlockReader:
         mask = self.decoding.foreground(output) > self.decoding.threshold
         giants = np.unique(clumps.labels[inner][known])
         lines = cut_giants(mask, clumps.labels, giants[giants > 0], box)
-        output = blanked(output, lines)
+        output = self.decoding.blanked(output, lines)
         pieces = self._clumps(output, box)
         own = np.unique(pieces.labels[inner][known])
         yield from self._kept(output, box, pieces, own[own > 0], core)
@@ -268,8 +273,8 @@ def _label_at(clumps: Clumps, pixel: tuple[int, int], box: Box) -> int:
     return int(clumps.labels[row, column])
 
 
-def _first_in(ids: np.ndarray, core: Box) -> np.ndarray:
-    """Tell which ids, 0 first, have their first pixel in a box."""
+def first_in(ids: np.ndarray, core: Box, shown: np.ndarray | None = None) -> np.ndarray:
+    """Tell which ids, 0 first, have their first pixel in a box, and where shown."""
     flat = ids.ravel()
     places = np.flatnonzero(flat)
     first = np.zeros(int(flat.max(initial=0)) + 1, np.int64)
@@ -277,11 +282,23 @@ def _first_in(ids: np.ndarray, core: Box) -> np.ndarray:
     rows, columns = np.divmod(first, ids.shape[1])
     inside = (rows >= core[0]) & (rows < core[2])
     inside &= (columns >= core[1]) & (columns < core[3])
+    if shown is not None:
+        inside &= shown.ravel()[first]
     inside[0] = False
     return inside
 
 
-def _cropped(ids: np.ndarray, mask: np.ndarray, corner: tuple[int, int]) -> Piece:
+def cropped(ids: np.ndarray, mask: np.ndarray, corner: tuple[int, int]) -> Piece:
+    """Return the objects of a mask, of which some ids are kept, as a piece.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (height, width)
+        Those that are kept; there is one at least.
+    mask : ndarray of shape (height, width[, 2])
+    corner : tuple of two int
+        Where in the image it lies.
+    """
     rows = np.flatnonzero(ids.any(axis=1))
     columns = np.flatnonzero(ids.any(axis=0))
     top, bottom = int(rows[0]), int(rows[-1]) + 1

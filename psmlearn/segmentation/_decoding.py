@@ -27,13 +27,13 @@ from psmlearn._images._sizes import (
     zoom_of_areas,
 )
 from psmlearn.segmentation._classes import ids_of
-from psmlearn.segmentation._targets import Targets
+from psmlearn.segmentation._targets import Distance, Targets
 
-__all__ = ["Decoding", "blanked", "decode_nuclei"]
+__all__ = ["Decoding", "decode_nuclei"]
 
 # In diameters, how far around a clump the network's answer has a say in it: by the
-# smoothing of classes and of distances.
-_REACH = 0.5
+# smoothing of classes and of distances, and of what its outline tells.
+_REACH, _REACH_BY_OUTLINE = 0.5, 0.8
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,13 @@ class Decoding:
     def bounds(self, zoom: float) -> tuple[int, float]:
         """Return how far around a clump has a say in it, and its holes, in pixels."""
         diameter = self.usual_diameter * zoom / self.pixel_size
-        return math.ceil(_REACH * diameter) + 3, HOLE * diameter**2
+        reach = _REACH if self.clumps_alone else _REACH_BY_OUTLINE
+        return math.ceil(reach * diameter) + 3, HOLE * diameter**2
+
+    @property
+    def clumps_alone(self) -> bool:
+        """Whether other clumps nearby, however near, have no say in a clump."""
+        return self.classes is None and isinstance(self.targets, Distance)
 
     def _without_giants(self, output: np.ndarray, zoom: float) -> np.ndarray:
         """Return the outputs of a whole image, too large clumps cut to pieces."""
@@ -152,7 +158,17 @@ class Decoding:
         giants = [n for n, at in enumerate(clumps.boxes, 1) if is_giant(at)]
         if not giants:
             return output
-        return blanked(output, cut_giants(mask, clumps.labels, np.array(giants), box))
+        lines = cut_giants(mask, clumps.labels, np.array(giants), box)
+        return self.blanked(output, lines)
+
+    def blanked(self, output: np.ndarray, ground: np.ndarray) -> np.ndarray:
+        """Return outputs that are background at some pixels; distances stay."""
+        if not ground.any():
+            return output
+        output = output.copy()
+        end = output.shape[-1] - self.targets.n_further
+        output[..., 1:end][ground] = 0
+        return output
 
     def foreground(self, output: np.ndarray) -> np.ndarray:
         """Return the probability of any nucleus, (height, width) float32."""
@@ -212,12 +228,3 @@ def decode_nuclei(output: np.ndarray, targets: Targets, **how: Any) -> np.ndarra
     mask : ndarray of shape (height, width), or (height, width, 2) with classes, int32
     """
     return Decoding(targets, **how).read_image(output)
-
-
-def blanked(output: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """Return outputs that are background at some pixels; distances stay."""
-    if not ground.any():
-        return output
-    output = output.copy()
-    output[..., 1:-1][ground] = 0
-    return output

@@ -14,7 +14,7 @@ from psmlearn.cluster import SemanticClusterer
 from psmlearn.io._batch import ImageBatch
 from psmlearn.segmentation._labelers import last_step
 
-__all__ = ["StainedNuclei", "put_stained_first"]
+__all__ = ["StainedNuclei", "put_stained_first", "without_stained"]
 
 
 class StainedNuclei:
@@ -113,19 +113,35 @@ def put_stained_first(
     [[[1, 1], [1, 1], [0, 0], [2, 1], [3, 2], [3, 2]]]
     """
     is_stained = (stained[..., 1] > 0) & (stained[..., 1] < counterstain)
-    ids = mask[..., 0]
-    whole = np.bincount(ids.ravel())
-    # A nucleus that is cut in two goes on as its larger part.
-    pieces = label(np.where(is_stained, 0, ids), background=0, connectivity=2)
-    found = pieces > 0
-    owner = np.zeros(int(pieces.max()) + 1, np.intp)
-    owner[pieces[found]] = ids[found]
-    kept = 2 * np.bincount(pieces.ravel(), minlength=len(owner)) > whole[owner]
-    kept[0] = False
-    pieces = np.where(kept[pieces], pieces, 0)
+    pieces = without_stained(mask[..., 0], is_stained)
     merged = np.where(is_stained, stained[..., 0], 0)
     merged = np.where(pieces > 0, pieces + merged.max(), merged)
     classes = np.where(
         is_stained, stained[..., 1], np.where(pieces > 0, counterstain, 0)
     )
     return np.stack([relabel(merged), classes], axis=-1).astype(np.int32, copy=False)
+
+
+def without_stained(ids: np.ndarray, stained: np.ndarray) -> np.ndarray:
+    """Take pixels away from objects; what loses half of itself goes.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (height, width), int
+    stained : ndarray of shape (height, width), bool
+        The pixels that are taken away. An object that they cut in two goes on as its
+        larger part, if that is more than half of it.
+
+    Returns
+    -------
+    ids : ndarray of shape (height, width), int32
+        Other ids, with gaps.
+    """
+    whole = np.bincount(ids.ravel())
+    pieces = label(np.where(stained, 0, ids), background=0, connectivity=2)
+    found = pieces > 0
+    owner = np.zeros(int(pieces.max()) + 1, np.intp)
+    owner[pieces[found]] = ids[found]
+    kept = 2 * np.bincount(pieces.ravel(), minlength=len(owner)) > whole[owner]
+    kept[0] = False
+    return np.where(kept[pieces], pieces, 0).astype(np.int32, copy=False)

@@ -63,6 +63,8 @@ __all__ = [
 Loss = Callable[..., torch.Tensor]
 # The heat map is cut with the ids, as whole numbers up to this one.
 _HEAT_LEVELS = 255
+# Smoothed probabilities that are low and high in nuclei.
+_PROBABILITIES = (0.42, 0.84)
 
 
 @dataclass
@@ -152,7 +154,9 @@ class Targets(Option):
             Of the foreground, or of one class of it.
         """
         mask = clean_mask(probability > threshold, min_area=min_area)
-        labels = split_touching(mask, diameter=diameter, intensity=probability)
+        labels = split_touching(
+            mask, diameter=diameter, intensity=probability, levels=_PROBABILITIES
+        )
         return relabel(remove_small(labels, min_area))
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from psmlearn._images._checks import scale_image
+from psmlearn.cluster import SemanticClusterer
 from psmlearn.segmentation import NucleiSegmenter, PseudoLabelSegmenter
 from psmlearn.segmentation._decoding import Decoding
-from psmlearn.segmentation._targets import Distance
+from psmlearn.segmentation._labelers import last_step
+from psmlearn.segmentation._stain_classes import StainedNuclei
+from psmlearn.segmentation._targets import Distance, Voronoi
 
 __all__ = ["SlideModel", "nuclei_segmenter"]
 
@@ -26,6 +30,13 @@ class SlideModel:
         Fitted.
     pixel_size : float
         Micrometres per pixel of what it is to segment.
+
+    Attributes
+    ----------
+    saved : estimator
+        What workers need of it.
+    stained : StainedNuclei or None
+        What finds the nuclei of chromogens by their stain.
 
     Raises
     ------
@@ -43,6 +54,9 @@ class SlideModel:
         self.tile_size = tile
         self.decoding: Decoding = segmenter._decoding(pixel_size)
         self.min_prominence = segmenter.min_prominence
+        self.stained = _stained(estimator, pixel_size)
+        self.saved = segmenter if self.stained is None else estimator
+        self.class_names = _class_names(estimator, segmenter)
         self._network: Any = None
 
     @property
@@ -98,7 +112,7 @@ class SlideModel:
 
 
 def nuclei_segmenter(estimator: Any) -> NucleiSegmenter:
-    """Return the segmenter by which an estimator finds nuclei.
+    """Return the segmenter by whose network an estimator finds nuclei.
 
     Raises
     ------
@@ -107,13 +121,9 @@ def nuclei_segmenter(estimator: Any) -> NucleiSegmenter:
     """
     check_is_fitted(estimator)
     name = type(estimator).__name__
+    by_stain = False
     if isinstance(estimator, PseudoLabelSegmenter):
-        if estimator._stained() is not None:
-            raise ValueError(
-                f"{name}: with class_source='stain' the nuclei of chromogens are read "
-                "from the stain of a whole image, which is not done for slides yet; "
-                "set class_source='network', or segment fields of the slide."
-            )
+        by_stain = estimator._stained() is not None
         estimator = estimator.segmenter_
     if isinstance(estimator, Pipeline) or not isinstance(estimator, NucleiSegmenter):
         raise TypeError(
@@ -125,15 +135,45 @@ def nuclei_segmenter(estimator: Any) -> NucleiSegmenter:
             f"{name}: value_range=None standardises each image by itself, which parts "
             "of a slide cannot be; train with a value_range."
         )
-    targets = estimator._frozen.targets
-    if type(targets) is not Distance or _n_classes(estimator) > 1:
+    if by_stain and estimator.min_prominence:
         raise ValueError(
-            f"{name}: slides are segmented with targets='distance' and nuclei of one "
-            f"class; these are {targets} and {_n_classes(estimator)} classes, whose "
-            "objects are split by what the whole image holds."
+            f"{name}: min_prominence={estimator.min_prominence} beside nuclei that the "
+            "stain tells is not done for slides; set the segmenter's min_prominence=0, "
+            "or class_source='network'."
+        )
+    targets = estimator._frozen.targets
+    if type(targets) not in (Distance, Voronoi):
+        raise ValueError(
+            f"{name}: slides are segmented with targets 'distance' or 'voronoi'; these "
+            f"are {targets}, whose objects may hang on what the whole image holds."
         )
     return estimator
 
 
-def _n_classes(segmenter: NucleiSegmenter) -> int:
-    return 1 if segmenter.classes_ is None else len(segmenter.classes_)
+def _stained(estimator: Any, pixel_size: float) -> StainedNuclei | None:
+    """Return what finds the nuclei of chromogens, if anything does."""
+    if not isinstance(estimator, PseudoLabelSegmenter):
+        return None
+    found = estimator._stained()
+    if found is None:
+        return None
+    labeler = deepcopy(found.labeler)
+    sizes = [
+        name
+        for name in labeler.get_params(deep=True)
+        if name.rpartition("__")[2] == "pixel_size"
+    ]
+    labeler.set_params(**dict.fromkeys(sizes, pixel_size))
+    return StainedNuclei(labeler, found.n_classes)
+
+
+def _class_names(estimator: Any, segmenter: NucleiSegmenter) -> dict[int, str]:
+    """Return the names of the classes, as far as they have any; else their numbers."""
+    classes = segmenter.classes_
+    if classes is None:
+        return {}
+    names = {int(value): f"class {value}" for value in classes}
+    labeler = last_step(getattr(estimator, "labeler_", None))
+    if isinstance(labeler, SemanticClusterer):
+        names |= dict(enumerate(labeler.class_names_, start=1))
+    return names

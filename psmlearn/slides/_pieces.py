@@ -29,14 +29,15 @@ def pack_pieces(pieces: Sequence[Piece], width: int) -> dict[str, np.ndarray]:
     -------
     arrays : dict
         ``boxes`` (n_pieces, 4); ``counts``, the objects of each; ``ids``, the pixels
-        of all pieces one after the other; ``sizes`` and ``first`` of each object: its
-        pixels, and the place of its first one in the slide, row by row.
+        of all pieces one after the other; ``sizes``, ``first`` and ``classes`` of each
+        object: its pixels, the place of its first one in the slide, row by row, and
+        its class, 0 without classes.
     """
     planes = [
         each.mask if each.mask.ndim == 2 else each.mask[..., 0] for each in pieces
     ]
     counts = [int(plane.max(initial=0)) for plane in planes]
-    sizes, first = [], []
+    sizes, first, classes = [], [], []
     for piece, plane, count in zip(pieces, planes, counts, strict=True):
         flat = plane.ravel()
         places = np.flatnonzero(flat)
@@ -45,12 +46,16 @@ def pack_pieces(pieces: Sequence[Piece], width: int) -> dict[str, np.ndarray]:
         start[flat[places][::-1]] = places[::-1]
         rows, columns = np.divmod(start[1:], plane.shape[1])
         first.append((rows + piece.box[0]) * width + columns + piece.box[1])
+        has_classes = piece.mask.ndim == 3
+        kinds = piece.mask[rows, columns, 1] if has_classes else np.zeros_like(rows)
+        classes.append(kinds)
     return {
         "boxes": np.array([piece.box for piece in pieces], np.int64).reshape(-1, 4),
         "counts": np.array(counts, np.int64),
         "ids": _joined([plane.ravel() for plane in planes], np.int32),
         "sizes": _joined(sizes, np.int64),
         "first": _joined(first, np.int64),
+        "classes": _joined(classes, np.int64),
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from psmlearn._images._clumps import Box
+from psmlearn._images._clumps import Box, grown_box
 from psmlearn._images._tiles import tile_boxes
 from psmlearn.io import Slide, atomic_path
 
@@ -237,6 +237,16 @@ class SlidePlan:
         lefts = np.unique([core[1] for core, _ in self.tiles])
         return tops, lefts
 
+    def tiles_near(self, box: Box, margin: int = 0) -> list[int]:
+        """Return the tiles, ascending, whose cores come so near to a box."""
+        tops, lefts = self._tile_starts
+        top, left, bottom, right = grown_box(box, margin, self.shape)
+        return [
+            row * len(lefts) + column
+            for row in _between(tops, top, bottom)
+            for column in _between(lefts, left, right)
+        ]
+
     @cached_property
     def blocks(self) -> list[Box]:
         """The blocks, row by row."""
@@ -275,13 +285,9 @@ class SlidePlan:
 
         Where no tile was answered for, nothing is there.
         """
-        top, left, bottom, right = box
-        shape = (bottom - top, right - left, 1 + self.n_outputs)
+        shape = (box[2] - box[0], box[3] - box[1], 1 + self.n_outputs)
         outputs = np.zeros(shape, np.float32)
-        tops, lefts = self._tile_starts
-        rows = _between(tops, top, bottom)
-        columns = _between(lefts, left, right)
-        for number in (row * len(lefts) + column for row in rows for column in columns):
+        for number in self.tiles_near(box):
             core = self.clipped(self.tiles[number][0])
             try:
                 answer = self.scratch.open_array(f"answers/{number}")

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from psmlearn.measure import Hotspot, LabellingIndex
 
 __all__ = ["SlideResult"]
 
@@ -33,6 +36,9 @@ class SlideResult:
         What was written: "labels", "geojson", "table", "tissue".
     problems : list of str
         Tiles of the slide that could not be read, and were taken for white.
+    n_of_class : dict of str to int
+        Nuclei of each class, by its name; empty where there are no classes. Of
+        ``classes="ki67"`` these are "positive" and "negative".
     """
 
     name: str
@@ -43,6 +49,7 @@ class SlideResult:
     tissue_mm2: float
     files: dict[str, str]
     problems: list[str] = field(default_factory=list)
+    n_of_class: dict[str, int] = field(default_factory=dict)
 
     @property
     def nuclei_per_mm2(self) -> float:
@@ -71,6 +78,65 @@ class SlideResult:
 
         return read_table(self._file("table"))
 
+    def points(self) -> np.ndarray:
+        """Return row, column and class of all nuclei, in pixels of what was segmented.
+
+        Returns
+        -------
+        points : ndarray of shape (n_nuclei, 2 or 3), float64
+            With classes, the third column is the class.
+        """
+        table = self.table()
+        names = ("centroid_row", "centroid_column", "class")
+        return np.column_stack([table[name] for name in names if name in table])
+
+    def labelling_index(self, **options: Any) -> LabellingIndex:
+        """Return the share of positive nuclei.
+
+        As :func:`psmlearn.measure.labelling_index`, whose `options` it takes.
+
+        Raises
+        ------
+        ValueError
+            If there are no classes.
+        """
+        from psmlearn.measure import labelling_index
+
+        return labelling_index(self._classed(), **{"names": [self.name], **options})
+
+    def find_hotspot(self, *, area: float, **options: Any) -> Hotspot:
+        """Return the field with the highest share of positive nuclei.
+
+        As :func:`psmlearn.measure.find_hotspot`, whose `options` it takes.
+
+        Parameters
+        ----------
+        area : float
+            Of the field, in square millimetres.
+
+        Raises
+        ------
+        ValueError
+            If there are no classes.
+        """
+        from psmlearn.measure import find_hotspot
+
+        known = {
+            "pixel_size": self.pixel_size,
+            "shape": self.shape,
+            "names": [self.name],
+        }
+        return find_hotspot(self._classed(), area=area, **{**known, **options})
+
+    def _classed(self) -> np.ndarray:
+        points = self.points()
+        if points.shape[1] < 3:
+            raise ValueError(
+                f"{self.name}: its nuclei have no classes, which an index counts; "
+                "segment it with a model of classes, such as classes='ki67'."
+            )
+        return points
+
     def _file(self, kind: str) -> str:
         path = self.files.get(kind)
         if path is None:
@@ -93,4 +159,5 @@ class SlideResult:
             "nuclei_per_mm2": self.nuclei_per_mm2 if self.tissue_mm2 else None,
             "files": self.files,
             "problems": self.problems,
+            "n_of_class": self.n_of_class,
         }

@@ -40,6 +40,8 @@ class Found:
         How much larger than usual nuclei are.
     stains : tuple of str
         Those that were measured.
+    classes : ndarray of shape (n_objects,), int64
+        Of each object; 0 without classes.
     """
 
     pieces: Pieces
@@ -47,10 +49,15 @@ class Found:
     blocks: list[int]
     zoom: float
     stains: tuple[str, ...]
+    classes: np.ndarray
 
     @property
     def n_nuclei(self) -> int:
         return int(self.ids.max(initial=0))
+
+    def n_of_class(self, value: int) -> int:
+        """Return how many nuclei are of a class."""
+        return int(((self.ids > 0) & (self.classes == value)).sum())
 
 
 def find_nuclei(
@@ -61,7 +68,11 @@ def find_nuclei(
     stains: tuple[str, ...] = ("haematoxylin",),
 ) -> Found:
     """Find, number and measure the nuclei of a slide."""
-    workers.run("answer", plan.tiles_to_answer())
+    tiles = plan.tiles_to_answer()
+    workers.run("answer", tiles)
+    if model.stained is not None:
+        workers.run("find_stained", tiles)
+        workers.run("settle_stained", tiles)
     blocks, zoom = plan.blocks_to_read(), 1.0
     if model.decoding.looks_first:
         workers.run("first_look", blocks)
@@ -69,14 +80,14 @@ def find_nuclei(
         zoom = model.decoding.zoom(np.concatenate([np.empty(0, np.int64), *sizes]))
     workers.run("read_objects", blocks, zoom=zoom)
     pieces = Pieces.of(plan.scratch, blocks)
-    objects = _of_objects(plan, blocks, ("first", "sizes"))
+    objects = _of_objects(plan, blocks, ("first", "sizes", "classes"))
     diameter = model.usual_diameter(objects["sizes"])
     workers.run("measure", blocks, pieces=pieces, diameter=diameter, stains=stains)
-    first = objects["first"]
-    if not model.min_prominence or not len(first):
-        return Found(pieces, numbers_by_place(first), blocks, zoom, stains)
-    kept = _stand_out(plan, model, blocks, first, diameter)
-    return Found(pieces, numbers_by_place(first, kept), blocks, zoom, stains)
+    first, kept = objects["first"], None
+    if model.min_prominence and len(first):
+        kept = _stand_out(plan, model, blocks, first, diameter)
+    ids = numbers_by_place(first, kept)
+    return Found(pieces, ids, blocks, zoom, stains, objects["classes"])
 
 
 def _of_objects(

@@ -32,7 +32,7 @@ from psmlearn.slides._plan import SlidePlan, Tissue
 from psmlearn.slides._result import SlideResult
 from psmlearn.slides._run import Found, Workers, find_nuclei
 from psmlearn.slides._tissue import find_tissue
-from psmlearn.slides._workers import DaskWorkers, ThisProcess, cluster
+from psmlearn.slides._workers import KEPT, DaskWorkers, ThisProcess, cluster
 from psmlearn.slides._write import FORMATS, write_results
 
 __all__ = ["segment_slide"]
@@ -40,6 +40,8 @@ __all__ = ["segment_slide"]
 _logger = logging.getLogger("psmlearn")
 _TOLD = {
     "answer": "network",
+    "find_stained": "stained nuclei",
+    "settle_stained": "stained nuclei",
     "first_look": "size of nuclei",
     "read_objects": "nuclei",
     "measure": "measures",
@@ -71,12 +73,17 @@ def segment_slide(
     sees, an object that goes beyond its block is read again with all that hangs on it,
     and what is usual around a nucleus is taken over the slide. Memory does not grow
     with the slide, but for some 40 bytes a nucleus; what is done so far lies in a
-    folder beside the results, 8 bytes a pixel of tissue, until all is done.
+    folder beside the results, 8 bytes a pixel of tissue (12 with classes), until all
+    is done.
+
+    Where a chromogen's nuclei are told by the stain (``classes="ki67"``), these are
+    looked for in fields of the slide, as ``predict`` does in an image: the network's
+    tiles with their context. They, too, are the same whatever the blocks.
 
     Parameters
     ----------
     model : NucleiSegmenter or PseudoLabelSegmenter
-        Fitted, for nuclei of one class; with ``targets="distance"``.
+        Fitted, with ``targets="distance"`` or "voronoi".
     slide : Slide, path or array
         What :class:`psmlearn.io.Slide` takes.
     output : path
@@ -162,21 +169,21 @@ def segment_slide(
         plan, parts = _plan(model, segmenter, slide, output, pixel_size, block_size)
         files = _files(output, slide.name, formats)
         plan = _with_tissue(plan, tissue)
-        plan, told = _identified(plan, parts.segmenter)
+        plan, told = _identified(plan, parts.saved)
         earlier = _finished(files, plan.run) if resume else None
         if earlier is not None:
             return earlier
         _refuse_results(files, overwrite)
         stack.enter_context(_locked(plan.folder, slide.name))
-        _begin(plan, told, parts.segmenter, resume, overwrite)
-        names = [_TOLD[stage] for stage in _stages_of(parts)]
+        _begin(plan, told, parts.saved, resume, overwrite)
+        names = list(dict.fromkeys(_TOLD[stage] for stage in _stages_of(parts)))
         with stages(names), _advice(plan.folder), plain_torch():
             watch = partial(_watched, plan, verbose)
             found = _found(plan, parts, workers, resources, watch, tuple(stains))
             _refuse_changed(plan)
             announce(_TOLD["write"])
             write_results(plan, parts, found, files, verbose)
-        result = _result(plan, found, files)
+        result = _result(plan, parts, found, files)
         shutil.rmtree(plan.folder, ignore_errors=True)
     return result
 
@@ -282,11 +289,11 @@ def _with_tissue(plan: SlidePlan, tissue: str | np.ndarray | None) -> SlidePlan:
     return replace(plan, tissue=found)
 
 
-def _identified(plan: SlidePlan, segmenter: Any) -> tuple[SlidePlan, dict[str, Any]]:
+def _identified(plan: SlidePlan, model_part: Any) -> tuple[SlidePlan, dict[str, Any]]:
     """Return the plan with what tells its run from others, and what that is made of."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.psm")
-        save_model(segmenter, path)
+        save_model(model_part, path)
         model = hashlib.sha256(path.read_bytes()).hexdigest()
     told = {**plan.told(), "model": model}
     run = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
@@ -305,7 +312,7 @@ def _finished(files: dict[str, str], run: str) -> SlideResult | None:
 def _begin(
     plan: SlidePlan,
     told: dict[str, Any],
-    segmenter: Any,
+    model_part: Any,
     resume: bool,
     overwrite: bool,
 ) -> None:
@@ -315,9 +322,9 @@ def _begin(
     if kept is not None and (kept.get("run") != plan.run or not resume):
         if not overwrite:
             raise _broken_off(plan, kept.get("told", {}), told, resume)
-        for name in ("answers", "look", "objects", "measures", "plan"):
+        for name in ("answers", "plan", *KEPT.values()):
             shutil.rmtree(os.path.join(plan.folder, name), ignore_errors=True)
-    save_model(segmenter, plan.model_path)
+    save_model(model_part, plan.model_path)
     with atomic_path(path) as temporary:
         text = json.dumps({"run": plan.run, "told": told})
         Path(temporary).write_text(text, encoding="utf-8")
@@ -389,8 +396,9 @@ def _refuse_results(files: dict[str, str], overwrite: bool) -> None:
 
 
 def _stages_of(parts: SlideModel) -> list[str]:
+    stained = [] if parts.stained is None else ["find_stained", "settle_stained"]
     looks = ["first_look"] if parts.decoding.looks_first else []
-    return ["answer", *looks, "read_objects", "measure", "write"]
+    return ["answer", *stained, *looks, "read_objects", "measure", "write"]
 
 
 def _watched(
@@ -432,7 +440,9 @@ def _advice(folder: str) -> Iterator[None]:
         ) from error
 
 
-def _result(plan: SlidePlan, found: Found, files: dict[str, str]) -> SlideResult:
+def _result(
+    plan: SlidePlan, parts: SlideModel, found: Found, files: dict[str, str]
+) -> SlideResult:
     slide = plan.slide
     area = plan.tissue.share * plan.shape[0] * plan.shape[1] * plan.pixel_size**2 / 1e6
     kept = {kind: path for kind, path in files.items() if kind != "summary"}
@@ -445,6 +455,7 @@ def _result(plan: SlidePlan, found: Found, files: dict[str, str]) -> SlideResult
         area,
         kept,
         list(slide.problems),
+        {name: found.n_of_class(k) for k, name in parts.class_names.items()},
     )
     with atomic_path(files["summary"]) as temporary:
         text = json.dumps({**result.as_dict(), "run": plan.run}, indent=2)

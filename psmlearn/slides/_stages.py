@@ -23,8 +23,9 @@ from psmlearn.segmentation._blocks import BlockReader
 from psmlearn.slides._model import SlideModel
 from psmlearn.slides._pieces import Pieces, pack_pieces
 from psmlearn.slides._plan import SlidePlan, _common, _slices
+from psmlearn.slides._stained import put_stained_first, settle, stained_nuclei
 
-__all__ = ["STAGES", "answer", "first_look", "measure", "no_rows", "read_objects"]
+__all__ = ["STAGES", "no_rows"]
 
 
 def answer(plan: SlidePlan, model: SlideModel, number: int) -> None:
@@ -49,6 +50,18 @@ def answer(plan: SlidePlan, model: SlideModel, number: int) -> None:
         place = _slices(part, whole)
         kept[place] = np.where(shown[place][..., np.newaxis], answered, 0)
     plan.scratch.save_array(f"answers/{number}", kept)
+
+
+def find_stained(plan: SlidePlan, model: SlideModel, number: int) -> None:
+    """Keep the nuclei of chromogens in a tile."""
+    tile = plan.clipped(plan.tiles[number][1])
+    if model.stained is not None:
+        stained_nuclei(plan, model.stained, _read(plan, model, tile), number)
+
+
+def settle_stained(plan: SlidePlan, model: SlideModel, number: int) -> None:
+    """Keep those of them that no tile before has."""
+    settle(plan, number)
 
 
 def _narrowed(
@@ -115,7 +128,10 @@ def first_look(plan: SlidePlan, model: SlideModel, number: int) -> None:
 def read_objects(plan: SlidePlan, model: SlideModel, number: int, zoom: float) -> None:
     """Keep the objects of a block."""
     reader = BlockReader.of_nuclei(plan.read_outputs, plan.shape, model.decoding, zoom)
-    pieces = list(reader.objects(plan.blocks[number]))
+    block = plan.blocks[number]
+    pieces = list(reader.objects(block))
+    if model.stained is not None:
+        pieces = put_stained_first(plan, pieces, block, model.stained.n_classes)
     plan.scratch.save("objects", number, pack_pieces(pieces, plan.shape[1]))
 
 
@@ -157,6 +173,10 @@ def measure(
         for name in FIELDS:
             arrays[f"measure_{name}"] = getattr(measures, name)[is_mine]
     labels[(labels <= mine.start) | (labels > mine.stop)] = 0
+    if model.classes is not None:
+        kinds = plan.scratch.load("objects", number)["classes"]
+        kinds = np.append(0, kinds)[np.where(labels > 0, labels - mine.start, 0)]
+        labels = np.stack([labels, kinds], axis=-1)
     arrays |= _table(plan, model, labels, image, part, stains)
     plan.scratch.save("measures", number, arrays)
 
@@ -172,7 +192,7 @@ def _table(
     """Return the table of objects, in pixels of the slide."""
     # As a batch, in which no black corner of a part is taken for padding.
     colours: Any = ImageBatch(
-        [image], names=["slide"], shapes=[labels.shape], n_channels=image.shape[2]
+        [image], names=["slide"], shapes=[image.shape[:2]], n_channels=image.shape[2]
     )
     table = nuclei_table(
         labels,
@@ -193,13 +213,15 @@ def no_rows(
     plan: SlidePlan, model: SlideModel, stains: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
     """Return the columns of the table, without rows."""
-    labels = np.zeros((1, 1), np.int32)
+    labels = np.zeros((1, 1) if model.classes is None else (1, 1, 2), np.int32)
     image = np.ones((1, 1, model.n_channels), np.float32)
     return _table(plan, model, labels, image, (0, 0, 1, 1), stains)
 
 
 STAGES: dict[str, Callable[..., None]] = {
     "answer": answer,
+    "find_stained": find_stained,
+    "settle_stained": settle_stained,
     "first_look": first_look,
     "read_objects": read_objects,
     "measure": measure,

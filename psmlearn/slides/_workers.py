@@ -15,12 +15,20 @@ from psmlearn.slides._model import SlideModel
 from psmlearn.slides._plan import SlidePlan
 from psmlearn.slides._stages import STAGES
 
-__all__ = ["DaskWorkers", "ThisProcess", "cluster"]
+__all__ = ["KEPT", "DaskWorkers", "ThisProcess", "cluster"]
 
 Watch = Callable[[Sequence[int], Iterable[int], str], Iterable[int]]
 """``watch(todo, done, stage)`` passes on the parts that are done as they come."""
 
-_KEPT = {"first_look": "look", "read_objects": "objects", "measure": "measures"}
+KEPT = {
+    "find_stained": "stained",
+    "settle_stained": "settled",
+    "first_look": "look",
+    "read_objects": "objects",
+    "measure": "measures",
+}
+"""Where stages keep what they make, but for the network's answers."""
+
 # A part whose worker died so often is not tried again: it kills them.
 _RETRIES = 3
 
@@ -31,7 +39,7 @@ def remaining(plan: SlidePlan, stage: str, numbers: Sequence[int]) -> list[int]:
     if stage == "answer":
         paths = {number: scratch.array_path(f"answers/{number}") for number in numbers}
     else:
-        paths = {number: scratch.path(_KEPT[stage], number) for number in numbers}
+        paths = {number: scratch.path(KEPT[stage], number) for number in numbers}
     return [number for number in numbers if not os.path.exists(paths[number])]
 
 

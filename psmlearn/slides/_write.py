@@ -43,7 +43,11 @@ def write_results(
         outlines = table = None
         if "geojson" in files:
             outlines = stack.enter_context(
-                GeoJSONWriter(files["geojson"], downsample=plan.view.downsample)
+                GeoJSONWriter(
+                    files["geojson"],
+                    classes=_titles(model),
+                    downsample=plan.view.downsample,
+                )
             )
         if "table" in files:
             table = stack.enter_context(TableWriter(files["table"]))
@@ -60,6 +64,12 @@ def write_results(
             files["labels"], rows.read, plan.shape, pixel_size=plan.pixel_size
         )
     _write_tissue(plan, files["tissue"])
+
+
+def _titles(model: SlideModel) -> dict[int, str] | None:
+    """Return the names of the classes as QuPath has them."""
+    names = model.class_names
+    return {value: name.capitalize() for value, name in names.items()} or None
 
 
 def _write_block(
@@ -82,7 +92,11 @@ def _write_block(
     labels = found.pieces.labels(plan.scratch, box, found.ids, only=number)
     step = plan.view.downsample
     corner = (box[0] * step, box[1] * step)
-    outlines.add(labels, measurements=columns, offset=corner)
+    kinds = None
+    if "class" in columns:
+        pairs = zip(columns["label"].tolist(), columns["class"].tolist(), strict=True)
+        kinds = dict(pairs)
+    outlines.add(labels, measurements=columns, classes=kinds, offset=corner)
 
 
 def _columns(

@@ -12,7 +12,7 @@ from psmlearn._images._instances import number_by_place
 from psmlearn.segmentation import _blocks, _decoding
 from psmlearn.segmentation._blocks import BlockReader
 from psmlearn.segmentation._decoding import Decoding
-from psmlearn.segmentation._targets import Distance
+from psmlearn.segmentation._targets import Distance, Voronoi
 
 HOW = {"threshold": 0.5, "min_area": 3.0, "pixel_size": 0.25}
 
@@ -78,7 +78,8 @@ def _joined(reader, shape, size, offset, n_planes=0):
     return mask
 
 
-@pytest.mark.parametrize(("size", "offset"), [(96, 0), (128, 77), (250, 31), (700, 0)])
+@pytest.mark.parametrize("offset", [0, 77])
+@pytest.mark.parametrize("size", [96, 128, 190, 250, 700])
 @pytest.mark.parametrize(("n_nuclei", "seed"), [(250, 0), (900, 1)])
 def test_the_objects_are_those_of_the_whole_image(size, offset, n_nuclei, seed):
     shape = (431, 517)
@@ -90,6 +91,48 @@ def test_the_objects_are_those_of_the_whole_image(size, offset, n_nuclei, seed):
         reader = BlockReader.of_nuclei(_read(output), shape, decoding, zoom)
         expected = decoding.read(output, zoom)
         np.testing.assert_array_equal(_joined(reader, shape, size, offset), expected)
+
+
+@pytest.mark.parametrize(("size", "offset"), [(90, 0), (128, 77), (250, 31)])
+@pytest.mark.parametrize("n_nuclei", [250, 900])
+def test_so_are_those_of_classes(size, offset, n_nuclei):
+    # Touching nuclei of several classes are split by their outlines, on which what
+    # lies beside a clump has a say.
+    shape, values = (331, 417), np.array([2, 5])
+    output = _answer(shape, n_nuclei, 5, n_classes=2)
+    for diameter in (5.0, 3.1):
+        decoding = Decoding(Distance(), values, nucleus_diameter=diameter, **HOW)
+        expected = decoding.read_image(output)
+        assert set(np.unique(expected[..., 1])) == {0, 2, 5}
+        reader = BlockReader.of_nuclei(_read(output), shape, decoding)
+        joined = _joined(reader, shape, size, offset, n_planes=2)
+        np.testing.assert_array_equal(joined, expected)
+
+
+@pytest.mark.parametrize(("size", "offset"), [(90, 0), (128, 77), (250, 31)])
+def test_so_are_those_without_a_distance(size, offset):
+    shape = (331, 417)
+    output = _answer(shape, 700, 6)[..., :-1]
+    decoding = Decoding(Voronoi(), None, nucleus_diameter=5.0, **HOW)
+    expected = decoding.read_image(output)
+    assert expected.max() > 200
+    reader = BlockReader.of_nuclei(_read(output), shape, decoding)
+    np.testing.assert_array_equal(_joined(reader, shape, size, offset), expected)
+
+
+def test_a_clump_in_a_ring_is_none_of_its_holes():
+    # Read by a block in which only the ring begins.
+    shape = (300, 300)
+    rows, columns = np.indices(shape)
+    away = np.hypot(rows - 150, columns - 150)
+    foreground = (np.abs(away - 60) < 6) | (away < 9)
+    distance = np.where(foreground, 0.5 + 0.4 * (away < 5), 0)
+    output = np.dstack([~foreground, foreground, distance]).astype(np.float32)
+    decoding = Decoding(Distance(), None, nucleus_diameter=5.0, **HOW)
+    expected = decoding.read_image(output)
+    assert expected[150, 150] and not expected[150, 175]
+    reader = BlockReader.of_nuclei(_read(output), shape, decoding)
+    np.testing.assert_array_equal(_joined(reader, shape, 120, 0), expected)
 
 
 def test_small_blocks_follow_clumps_far_beyond_them():

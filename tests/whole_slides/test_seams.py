@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
+from skimage.io import imread
 
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import Slide
@@ -60,4 +63,26 @@ def test_the_nuclei_are_those_of_the_whole_image(
     expected = segmenter.predict([picture])[0]
     assert expected.max() > 100
     found = _labels(segmenter, picture, tmp_path, size, first)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.fixture(scope="module")
+def real(segmenter, data_dir, tmp_path_factory):
+    """Four real images side by side, and what the network finds in them at once."""
+    folder = data_dir / "monuseg" / "MoNuSegTrainingData" / "Tissue Images"
+    images = [imread(path)[:300, :360, :3] for path in sorted(folder.iterdir())[:4]]
+    picture = np.vstack([np.hstack(images[:2]), np.hstack(images[2:])])
+    return picture, segmenter.predict([picture])[0], tmp_path_factory.mktemp("real")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("first", [(0, 0), (61, 117)])
+@pytest.mark.parametrize("size", [128, 190, 256, 400, 1000])
+def test_so_are_those_of_real_images(segmenter, real, size, first):
+    picture, expected, folder = real
+    assert expected.max() > 100
+    # The network's tiles never change: what it has answered stays.
+    for stage in ("look", "objects", "measures"):
+        shutil.rmtree(folder / stage, ignore_errors=True)
+    found = _labels(segmenter, picture, folder, size, first)
     np.testing.assert_array_equal(found, expected)
