@@ -18,7 +18,13 @@ from psmlearn._images._clumps import Box, grown_box
 from psmlearn._images._tiles import tile_boxes
 from psmlearn.io import Slide, atomic_path
 
-__all__ = ["Scratch", "SlidePlan", "Tissue"]
+__all__ = ["PROBLEMS", "Scratch", "SlidePlan", "Tissue"]
+
+PROBLEMS = "problems"
+"""The stage of what could not be read."""
+
+
+_MORE = "and more tiles, shown white"
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,28 @@ class SlidePlan:
         """Where what is done so far lies."""
         return Scratch(self.folder)
 
+    @cached_property
+    def _told_problems(self) -> set[str]:
+        return set()
+
+    def keep_problems(self, name: str) -> None:
+        """Write down what of the slide could not be read since it was last asked."""
+        told = [_MORE if _is_more(each) else each for each in self.slide.problems]
+        new = [each for each in told if each not in self._told_problems]
+        if new:
+            self.scratch.save(PROBLEMS, name, {"text": np.array(new)})
+            self._told_problems.update(new)
+
+    def problems(self) -> list[str]:
+        """Return what could not be read, by whatever process, in alphabetical order."""
+        self.keep_problems("last")
+        found: set[str] = set()
+        folder = os.path.join(self.folder, PROBLEMS)
+        for name in os.listdir(folder) if os.path.isdir(folder) else []:
+            arrays = self.scratch.load(PROBLEMS, name.removesuffix(".npz"))
+            found.update(arrays["text"].tolist())
+        return sorted(found, key=lambda line: (line == _MORE, line))
+
     @property
     def model_path(self) -> str:
         """Where the model lies that workers read."""
@@ -296,6 +324,11 @@ class SlidePlan:
             part = _common(core, box)
             outputs[_slices(part, box)][..., 1:] = answer[_slices(part, core)]
         return outputs
+
+
+def _is_more(problem: str) -> bool:
+    """Tell the line that only counts what a slide does not list."""
+    return problem.startswith("and ")
 
 
 def _plain(value: Any) -> Any:

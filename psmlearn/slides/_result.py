@@ -33,7 +33,7 @@ class SlideResult:
     tissue_mm2 : float
         Area that was looked at, in square millimetres.
     files : dict of str to str
-        What was written: "labels", "geojson", "table", "tissue".
+        What was written: "labels", "zarr", "geojson", "table", "parquet", "tissue".
     problems : list of str
         Tiles of the slide that could not be read, and were taken for white.
     n_of_class : dict of str to int
@@ -65,7 +65,8 @@ class SlideResult:
         """
         from psmlearn.io import Slide
 
-        with Slide(self._file("labels"), pixel_size=self.pixel_size) as slide:
+        path = self._file("zarr" if "zarr" in self.files else "labels")
+        with Slide(path, pixel_size=self.pixel_size) as slide:
             box = slide.view().read(top, left, bottom, right)
         return box[..., 0].astype(np.int32)
 
@@ -74,8 +75,10 @@ class SlideResult:
 
         ``pandas.DataFrame(result.table())`` is a pandas table.
         """
-        from psmlearn.slides._tables import read_table
+        from psmlearn.slides._tables import read_parquet, read_table
 
+        if "parquet" in self.files:
+            return read_parquet(self._file("parquet"))
         return read_table(self._file("table"))
 
     def points(self) -> np.ndarray:

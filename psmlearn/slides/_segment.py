@@ -28,7 +28,7 @@ from psmlearn.io._locks import try_lock
 from psmlearn.io._paths import as_path, printable
 from psmlearn.persistence import save_model
 from psmlearn.slides._model import SlideModel, nuclei_segmenter
-from psmlearn.slides._plan import SlidePlan, Tissue
+from psmlearn.slides._plan import PROBLEMS, SlidePlan, Tissue
 from psmlearn.slides._result import SlideResult
 from psmlearn.slides._run import Found, Workers, find_nuclei
 from psmlearn.slides._tissue import find_tissue
@@ -96,9 +96,11 @@ def segment_slide(
         Where nuclei are looked for: "auto" finds tissue without pen, folds and black
         ground on a thumbnail; a boolean mask of any resolution, of the whole slide;
         None is everywhere.
-    formats : str or sequence of {"labels", "geojson", "table"}, default=all three
-        What is written: a tiled pyramid of ids (``.ome.tif``), outlines for QuPath in
-        pixels of full resolution (``.geojson.gz``), and a table (``.csv``) as
+    formats : str or sequence of {"labels", "zarr", "geojson", "table", "parquet"}, \
+default=("labels", "geojson", "table")
+        What is written: a tiled pyramid of ids as OME-TIFF (``.ome.tif``) or OME-Zarr
+        (``.ome.zarr``), outlines for QuPath in pixels of full resolution
+        (``.geojson.gz``), and a table as CSV or Parquet (extra ``parquet``), as
         :func:`~psmlearn.measure.nuclei_table` gives it, in pixels of what is segmented.
     stains : sequence of str, default=("haematoxylin",)
         Stains that the table measures; see :func:`~psmlearn.measure.nuclei_table`.
@@ -322,7 +324,7 @@ def _begin(
     if kept is not None and (kept.get("run") != plan.run or not resume):
         if not overwrite:
             raise _broken_off(plan, kept.get("told", {}), told, resume)
-        for name in ("answers", "plan", *KEPT.values()):
+        for name in ("answers", "plan", PROBLEMS, *KEPT.values()):
             shutil.rmtree(os.path.join(plan.folder, name), ignore_errors=True)
     save_model(model_part, plan.model_path)
     with atomic_path(path) as temporary:
@@ -454,7 +456,7 @@ def _result(
         plan.view.downsample,
         area,
         kept,
-        list(slide.problems),
+        plan.problems(),
         {name: found.n_of_class(k) for k, name in parts.class_names.items()},
     )
     with atomic_path(files["summary"]) as temporary:

@@ -7,7 +7,7 @@ import csv
 
 import numpy as np
 
-__all__ = ["read_table"]
+__all__ = ["read_parquet", "read_table"]
 
 
 def read_table(path: str) -> dict[str, np.ndarray]:
@@ -25,3 +25,11 @@ def read_table(path: str) -> dict[str, np.ndarray]:
         is_whole = name in ("label", "class") or name.startswith("bbox_")
         columns[name] = column.astype(np.int64) if is_whole else column
     return columns
+
+
+def read_parquet(path: str) -> dict[str, np.ndarray]:
+    """Return the columns of a Parquet file of numbers."""
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    return {name: table[name].to_numpy() for name in table.column_names}

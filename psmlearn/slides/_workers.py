@@ -66,6 +66,7 @@ class ThisProcess:
         def done() -> Iterator[int]:
             for number in todo:
                 STAGES[stage](self.plan, self.model, number, **options)
+                self.plan.keep_problems(f"{stage}-{number}")
                 yield number
 
         for _ in self.watch(todo, done(), stage):
@@ -140,6 +141,7 @@ def work(
         return number
     with plain_torch():
         STAGES[stage](plan, model, number, **options)
+    plan.keep_problems(f"{stage}-{number}")
     return number
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -23,8 +23,10 @@ __all__ = ["FORMATS", "write_results"]
 
 FORMATS = {
     "labels": ".labels.ome.tif",
+    "zarr": ".labels.ome.zarr",
     "geojson": ".geojson.gz",
     "table": ".csv",
+    "parquet": ".parquet",
 }
 """What can be written, and the end of its name."""
 
@@ -40,7 +42,7 @@ def write_results(
 ) -> None:
     """Write the files of a slide."""
     with ExitStack() as stack:
-        outlines = table = None
+        outlines = None
         if "geojson" in files:
             outlines = stack.enter_context(
                 GeoJSONWriter(
@@ -49,20 +51,24 @@ def write_results(
                     downsample=plan.view.downsample,
                 )
             )
-        if "table" in files:
-            table = stack.enter_context(TableWriter(files["table"]))
-        if outlines is not None or table is not None:
+        tables = [
+            stack.enter_context(TableWriter(files[kind]))
+            for kind in ("table", "parquet")
+            if kind in files
+        ]
+        if outlines is not None or tables:
             blocks = track(found.blocks, len(found.blocks), "outlines", verbose=verbose)
             empty = no_rows(plan, model, found.stains)
-            if table is not None:
+            for table in tables:
                 table.add(empty)
             for number in blocks:
-                _write_block(plan, found, number, outlines, table, empty)
-    if "labels" in files:
-        rows = _Rows(plan, found, verbose)
-        write_label_pyramid(
-            files["labels"], rows.read, plan.shape, pixel_size=plan.pixel_size
-        )
+                _write_block(plan, found, number, outlines, tables, empty)
+    for kind in ("labels", "zarr"):
+        if kind in files:
+            rows = _Rows(plan, found, verbose)
+            write_label_pyramid(
+                files[kind], rows.read, plan.shape, pixel_size=plan.pixel_size
+            )
     _write_tissue(plan, files["tissue"])
 
 
@@ -77,12 +83,12 @@ def _write_block(
     found: Found,
     number: int,
     outlines: Any,
-    table: Any,
+    tables: Sequence[TableWriter],
     empty: dict[str, np.ndarray],
 ) -> None:
     """Write the outlines and the rows of the nuclei of a block."""
     columns = _columns(plan, found, number, empty)
-    if table is not None:
+    for table in tables:
         table.add(columns)
     if outlines is None or not len(columns["label"]):
         return

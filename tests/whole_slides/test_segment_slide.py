@@ -53,6 +53,21 @@ def test_results_are_files_that_agree(done, slide_path):
     assert summary["n_nuclei"] == done.n_nuclei
 
 
+def test_zarr_and_parquet_hold_the_same(segmenter, slide_path, tmp_path, done):
+    found = segment_slide(
+        segmenter, slide_path, tmp_path, tissue=None, formats=["zarr", "parquet"]
+    )
+    assert set(found.files) == {"zarr", "parquet", "tissue"}
+    box = (100, 130, 390, 500)
+    np.testing.assert_array_equal(found.read_labels(*box), done.read_labels(*box))
+    ours, table = found.table(), done.table()
+    assert list(ours) == list(table)
+    orders = [np.argsort(each["label"]) for each in (ours, table)]
+    for name, values in table.items():
+        np.testing.assert_allclose(ours[name][orders[0]], values[orders[1]])
+        assert ours[name].dtype == values.dtype, name
+
+
 def test_outlines_are_those_of_the_labels(done):
     drawn = _drawn(done)
     labels = read_labels(done.files["labels"])

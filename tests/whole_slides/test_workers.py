@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ import torch
 
 from psmlearn.io import Slide
 from psmlearn.slides import segment_slide
+from tests.slides import overwrite, segments
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed")
 
@@ -99,3 +101,25 @@ def test_a_part_that_cannot_be_done_is_told(segmenter, slide_path, tmp_path, clu
             stains=("violet",),
             workers=cluster,
         )
+
+
+def test_what_workers_could_not_read_is_told(
+    segmenter, slide_path, tmp_path, cluster, one_thread
+):
+    damaged = shutil.copy(slide_path, tmp_path / "damaged.svs")
+    for offset, count in segments(damaged)[:2]:
+        overwrite(damaged, offset, b"\0" * count)
+    found = [
+        segment_slide(
+            segmenter,
+            damaged,
+            tmp_path / str(workers is None),
+            tissue=None,
+            block_size=200,
+            workers=workers,
+        )
+        for workers in (None, cluster)
+    ]
+    assert len(found[0].problems) == 2
+    assert found[0].problems == found[1].problems
+    assert _bytes(found[0], "labels") == _bytes(found[1], "labels")
