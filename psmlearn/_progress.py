@@ -21,9 +21,12 @@ _DELAY = 2.0
 
 @contextmanager
 def progress_bar(
-    total: int, description: str, *, verbose: int, done: int = 0
+    total: float, description: str, *, verbose: int, done: float = 0, unit: str = ""
 ) -> Iterator[tqdm]:
-    """Give a bar with the time left, shown where `verbose`, after two seconds."""
+    """Give a bar with the time left, shown where `verbose`, after two seconds.
+
+    It counts steps, or whatever `unit` names.
+    """
     bar = tqdm(
         total=total,
         initial=done,
@@ -31,6 +34,8 @@ def progress_bar(
         disable=verbose < 1,
         delay=_DELAY,
         dynamic_ncols=True,
+        unit=unit or "it",
+        unit_scale=bool(unit),
     )
     try:
         yield bar

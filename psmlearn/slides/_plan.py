@@ -296,6 +296,14 @@ class SlidePlan:
             if self.tissue.any_in(self.clipped(core))
         ]
 
+    def tile_mm2(self, number: int) -> float:
+        """Return how much of a tile is looked at, in square millimetres."""
+        core = self.clipped(self.tiles[number][0])
+        shown = self.tissue.shown(core)
+        whole = (core[2] - core[0]) * (core[3] - core[1])
+        n_pixels = whole if shown is None else int(shown.sum())
+        return n_pixels * self.pixel_size**2 / 1e6
+
     def blocks_to_read(self) -> list[int]:
         """Return the blocks with tissue."""
         return [

@@ -21,7 +21,7 @@ import numpy as np
 
 from psmlearn._engine._modes import plain_torch
 from psmlearn._parameters import check_pixel_size, shown
-from psmlearn._progress import announce, stages, track
+from psmlearn._progress import announce, progress_bar, stages, track
 from psmlearn._warnings import warn_user
 from psmlearn.io import Slide, atomic_path
 from psmlearn.io._locks import try_lock
@@ -407,8 +407,17 @@ def _watched(
     plan: SlidePlan, verbose: int, todo: Sequence[int], done: Iterable[int], stage: str
 ) -> Iterator[int]:
     """Pass on what is done, under a bar."""
-    announce(_TOLD[stage])
-    yield from track(done, len(todo), _TOLD[stage], verbose=verbose)
+    name = _TOLD[stage]
+    announce(name)
+    if stage not in ("answer", "find_stained"):
+        yield from track(done, len(todo), f"{name}, blocks", verbose=verbose)
+        return
+    areas = {number: plan.tile_mm2(number) for number in todo}
+    total = sum(areas.values())
+    with progress_bar(total, f"{name}, mm²", verbose=verbose, unit="mm²") as bar:
+        for number in done:
+            yield number
+            bar.update(areas[number])
 
 
 def _found(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from scipy import ndimage as ndi
 from skimage.draw import polygon
 from sklearn.base import clone
 
-from psmlearn import NucleiSegmenter, RegionSegmenter
+from psmlearn import NucleiSegmenter, RegionSegmenter, _progress
 from psmlearn.datasets import load_sample_images, make_slide
 from psmlearn.io import Slide, read_labels
 from psmlearn.segmentation import Distance
@@ -51,6 +52,17 @@ def test_results_are_files_that_agree(done, slide_path):
         (slide_path.parent / done.files["tissue"]).with_name("made.json").read_text()
     )
     assert summary["n_nuclei"] == done.n_nuclei
+
+
+def test_progress_is_in_square_millimetres_and_blocks(
+    segmenter, slide_path, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(_progress, "_DELAY", 0)
+    found = segment_slide(segmenter, slide_path, tmp_path, tissue=None, verbose=1)
+    told = capsys.readouterr().err
+    area = f"{found.tissue_mm2:.2f}"
+    assert re.search(rf"network, mm²: 100%.*{area}/{area} ", told), told
+    assert re.search(r"nuclei, blocks: 100%.* 1/1 ", told), told
 
 
 def test_zarr_and_parquet_hold_the_same(segmenter, slide_path, tmp_path, done):
