@@ -215,10 +215,10 @@ def test_one_kind_of_workers(folder, model, tmp_path):
 
 
 def test_a_model_that_segments_no_slides(folder, tmp_path, data):
-    classes = _small(max_epochs=1, steps_per_epoch=1, targets="voronoi")
-    save_model(classes.fit(data.images, data.masks), tmp_path / "v.psm")
+    any_range = _small(max_epochs=1, steps_per_epoch=1, value_range=None)
+    save_model(any_range.fit(data.images, data.masks), tmp_path / "v.psm")
     done = run("apply", folder, "-m", tmp_path / "v.psm", "-o", tmp_path / "out")
-    assert done.exit_code == 1 and "slides are segmented with" in done.output
+    assert done.exit_code == 1 and "train with a value_range" in done.output
     assert not (tmp_path / "out").exists()
 
 
@@ -277,21 +277,6 @@ def test_workers_find_the_same(folder, model, tmp_path):
         assert (here / path).read_bytes() == (there / path).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["a.svs", "a.ome.zarr"])
-def test_slides_are_not_segmented_with_classes(made, trained, tmp_path, name):
-    from slides import write_pyramid
-    from tifffile import imwrite
-
-    path = made.path
-    if name == "a.svs":
-        path = tmp_path / name
-        write_pyramid(path, np.full((90, 90, 3), 200, np.uint8))
-        imwrite(path, np.zeros((20, 20, 3), np.uint8), append=True)
-    done = run("ki67", path, "-o", tmp_path / "out")
-    assert done.exit_code in (1, 2) and name in done.output, done.output
-    assert not trained and not (tmp_path / "out").exists()
-
-
 def test_info_tells_of_a_slide(made):
     done = run("info", made.path)
     assert done.exit_code == 0, done.output
@@ -300,7 +285,7 @@ def test_info_tells_of_a_slide(made):
     assert "levels: 500 x 700 (1), 125 x 175 (4)" in done.output
 
 
-def test_classes_are_counted_over_slides_and_images(tmp_path):
+def test_classes_are_counted_over_slides_and_images(tmp_path, monkeypatch):
     nuclei = make_nuclei(3, (160, 160), n_nuclei=30, stain="ki67", random_state=0)
     chain = PseudoLabelSegmenter(
         segmenter=_small(max_epochs=1, steps_per_epoch=4),
@@ -309,7 +294,8 @@ def test_classes_are_counted_over_slides_and_images(tmp_path):
     )
     save_model(chain.fit(nuclei.images), tmp_path / "ki67.psm")
     images = [(image * 255).round().astype(np.uint8) for image in nuclei.images]
-    make_slide(tmp_path / "a.ome.zarr", images, shape=(300, 300), tissue=1.0)
+    options = {"shape": (400, 400), "tissue": 1.0, "pen": False, "black": False}
+    make_slide(tmp_path / "a.ome.zarr", images, random_state=0, **options)
     imsave(tmp_path / "b.png", images[0])
     given = (tmp_path / "a.ome.zarr", tmp_path / "b.png")
     options = ("--model", tmp_path / "ki67.psm", "--output", tmp_path / "out")
@@ -327,3 +313,12 @@ def test_classes_are_counted_over_slides_and_images(tmp_path):
     with open(tmp_path / "out" / "a.ome_nuclei.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert sum(float(row["class"]) == 1 for row in table) == by_class[0]
+
+    monkeypatch.setattr(_chain, "train", lambda *_: chain)
+    fields = ("--fields", 2, "--field-size", 64, "--pixel-size", 0.25)
+    done = run("ki67", given[0], *fields, "--output", tmp_path / "index")
+    assert done.exit_code == 0, done.output
+    assert "2 fields of 1 slide drawn" in done.output
+    with open(tmp_path / "index" / "labelling_index.csv", newline="") as file:
+        first = next(csv.DictReader(file))
+    assert first == rows["a.ome"]

@@ -18,6 +18,7 @@ from psmlearn._cli._options import (
     training_options,
 )
 from psmlearn._cli._segment import run_segment
+from psmlearn._cli._slides import fields_options, workers_options
 
 __all__ = ["ki67"]
 
@@ -26,6 +27,8 @@ __all__ = ["ki67"]
 @images_options
 @output_options
 @training_options(with_classes=False)
+@fields_options
+@workers_options
 @pixel_size_option(else_=str(_chain.PIXEL_SIZE))
 @model_option(required=False, help="Keep the trained model in this file, too.")
 @run_options
@@ -39,6 +42,9 @@ def ki67(**options: Any) -> None:
     labelling_index.csv: the share of positive nuclei with its interval, H-score and
     Allred score, by image and overall.
 
+    Of whole slides fields of tissue are trained on, and each slide is segmented in
+    bounded memory, with an index of its own; see `psmlearn apply`.
+
     All nuclei of the image count, where a pathologist counts tumour cells; how brown a
     nucleus must be is a convention. For research use only.
 
@@ -46,6 +52,7 @@ def ki67(**options: Any) -> None:
     Examples:
       psmlearn ki67 fields/ --pixel-size 0.25 --output index/
       psmlearn ki67 fields/ --model ki67.psm --output index/
+      psmlearn ki67 slides/*.svs --model ki67.psm --output index/
       psmlearn apply more-fields/ --model ki67.psm --output index2/
     """
     run_segment("ki67", make_training(options, classes="ki67"), **options)

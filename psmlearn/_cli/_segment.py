@@ -104,13 +104,11 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
     strict = options["strict"]
     with terminal.listening(), terminal.plain_errors():
         results.check()
-        search = make_search(options, slides=not with_classes)
+        search = make_search(options, slides=True)
         sample = options.get("sample", False)
-        paths = _chain.find_sources(search, sample, output, terminal)
-        if not with_classes:
-            paths = images_first(paths)
-            size = None if isinstance(asked, str) else asked
-            results = with_slides(results, paths, asked, size, options, terminal)
+        paths = images_first(_chain.find_sources(search, sample, output, terminal))
+        size = None if isinstance(asked, str) else asked
+        results = with_slides(results, paths, asked, size, options, terminal)
         with open_folder(options) as folder:
             if model is not None:
                 again = options["overwrite"] or options["resume"]
@@ -125,7 +123,6 @@ def run_segment(command: str, training: Training, **options: Any) -> None:
                     options,
                     terminal,
                     command,
-                    with_slides=not with_classes,
                     **_default_size(options),
                 )
                 batch, chosen = found.batch, found.size

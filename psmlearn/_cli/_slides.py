@@ -321,18 +321,13 @@ def training_images(
     options: Mapping[str, Any],
     terminal: Terminal,
     command: str,
-    *,
-    with_slides: bool = True,
     **default: Any,
 ) -> TrainingImages:
-    """Look at images, and draw fields of the slides that come after them.
-
-    Without `with_slides` slides are images, which most are not.
-    """
+    """Look at images, and draw fields of the slides that come after them."""
     from psmlearn._cli import _chain
     from psmlearn.io import check_images
 
-    n_images = _count_images(paths) if with_slides else len(paths)
+    n_images = _count_images(paths)
     slides, strict = paths[n_images:], options["strict"]
     bad: dict[int, Exception] = {}
     kept: list[Any] = []
