@@ -374,18 +374,58 @@ def stencil_problem(ids: np.ndarray, doubts: list[str] | None = None) -> str | N
     return None
 
 
-def _pieces(ids: np.ndarray, value: int) -> list[tuple[int, tuple[slice, ...]]]:
-    """Return area and bounding box of each piece of an object."""
+def _pieces(
+    ids: np.ndarray, value: int, *, alone: bool = False
+) -> list[tuple[int, tuple[slice, ...]]]:
+    """Return area and bounding box of each piece of an object.
+
+    One piece has no box, unless it is asked for `alone`, too.
+    """
     own = ids == value
     unknown = ids < 0 if ids.dtype.kind == "i" else None
     joined = own if unknown is None else own | unknown
     pieces, n_pieces = ndimage.label(joined, structure=np.ones((3, 3)))
-    if n_pieces < 2:
+    if n_pieces < 2 and not alone:
         return [(0, ())] * n_pieces
     pieces[~own] = 0
     areas = np.bincount(pieces.ravel(), minlength=n_pieces + 1)[1:]
     boxes = ndimage.find_objects(pieces, n_pieces)
     return [(int(n), box) for n, box in zip(areas, boxes, strict=True) if n]
+
+
+def inner_pieces(ids: np.ndarray) -> int:
+    """Count the separate pieces of one value in a block of a label image.
+
+    Only those are counted that end within the block, so that they are pieces of the
+    whole image, too; 0 where the block holds several values above 0, or unknown
+    pixels, which may join pieces.
+    """
+    value = int(ids.max(initial=0))
+    if value < 1 or ((ids != 0) & (ids != value)).any():
+        return 0
+    height, width = ids.shape
+    return sum(
+        0 < rows.start and rows.stop < height and 0 < cols.start and cols.stop < width
+        for _, (rows, cols) in _pieces(ids, value, alone=True)
+    )
+
+
+def spread_problem(value: int, n_pieces: int, dtype: np.dtype) -> str | None:
+    """Say why the only value of a label image, in so many pieces, is no id.
+
+    As `stencil_problem`, where the image is never there as a whole: pieces may have
+    been missed, so that few of them may be one object that was cut.
+    """
+    white = dtype.kind == "b" or (dtype.kind == "u" and value == np.iinfo(dtype).max)
+    advice = "use skimage.measure.label(mask > 0), which gives each object its own id"
+    if value == 255 and dtype.itemsize == 1:
+        return f"is a 0/255 mask, not a label image: {advice}"
+    if n_pieces > (1 if white else _MOST_PIECES):
+        return (
+            f"holds one value, {value}, in {n_pieces} or more separate pieces, which "
+            f"would count as one object: {advice}"
+        )
+    return None
 
 
 def _may_be_one(

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from html import escape
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from psmlearn._parameters import (
     as_list,
@@ -24,14 +23,11 @@ from psmlearn._typing import Points, Regions
 from psmlearn.exceptions import CountWarning
 from psmlearn.io._pixel_size import warn_of_pixel_sizes
 from psmlearn.measure._cells import ImageCells, check_classes, read_cells
+from psmlearn.measure._hotspot_grid import FieldGrid, tile_origin
 from psmlearn.measure._result import NOTICE, percent, plain
 
-# Centres tried along one radius. Finer ones find the same nuclei but for a few.
-_STEPS = 10
 _EXPECTED_SHAPE = "(height, width) in pixels, of all images or of each"
 _SIDE = {"whole": True, "inclusive": True}
-# Blocks of so many squared that are looked at together.
-_CHUNK = 1 << 12
 
 Found = tuple[float, int, int, float, float]
 _NOWHERE: Found = (math.nan, 0, 0, math.nan, math.nan)
@@ -131,8 +127,8 @@ def find_hotspot(
     """Find the field of a given area with the highest labelling index.
 
     Fields that lie in the image are tried on a grid of a tenth of their radius,
-    wherever there are nuclei, and counted with a search tree. Of equal ones that with
-    most nuclei is taken, then the first, uppermost, leftmost.
+    wherever there are nuclei. Of equal ones that with most nuclei is taken, then the
+    first, uppermost, leftmost.
 
     Parameters
     ----------
@@ -334,22 +330,23 @@ def _best_field(
     """
     if not len(points):
         return None, 0
-    norm = 2 if field == "circle" else np.inf
-    everyone = cKDTree(points)
-    positive = cKDTree(points[is_positive]) if is_positive.any() else None
+    grid = FieldGrid(radius, shape, field == "circle")
     best, fullest = None, 0
-    for centres in _centres(points, radius, shape):
-        n_cells = _count_within(everyone, centres, radius, norm)
+    for tile, members in grid.tiles(points):
+        near = points[members]
+        n_cells = grid.count(near, tile)
         fullest = max(fullest, int(n_cells.max()))
         enough = n_cells >= min_cells
         if not enough.any():
             continue
-        centres, counts = centres[enough], n_cells[enough]
-        n_positive = _count_within(positive, centres, radius, norm)
+        n_positive = grid.count(near[is_positive[members]], tile)[enough]
+        counts = n_cells[enough]
         share = n_positive / counts
-        order = np.lexsort((centres[:, 1], centres[:, 0], -counts, -share))
-        first = order[0]
-        row, column = centres[first].tolist()
+        highest = np.flatnonzero(share == share.max())
+        # Of equals the first of most nuclei: rows and columns are in order.
+        first = highest[counts[highest].argmax()]
+        centre = np.argwhere(enough)[first] + tile_origin(tile)
+        row, column = (float(grid.places(centre[axis], axis)) for axis in (0, 1))
         found = (float(share[first]), int(counts[first]), int(n_positive[first]))
         if best is None or _rank((*found, row, column)) > _rank(best):
             best = (*found, row, column)
@@ -360,49 +357,3 @@ def _rank(found: Found) -> tuple[float, int, float, float]:
     """Order fields: by share, nuclei, uppermost, leftmost."""
     share, n_cells, _, row, column = found
     return share, n_cells, -row, -column
-
-
-def _centres(
-    points: np.ndarray, radius: float, shape: tuple[int, int]
-) -> Iterator[np.ndarray]:
-    """Yield points of a grid over the image whose fields may hold some nucleus.
-
-    They come in parts: of small fields in a large image there are more than fit in
-    memory.
-    """
-    # Pixels are centred on whole numbers, so the image begins at -0.5.
-    lowest, highest = radius - 0.5, np.subtract(shape, radius + 0.5)
-    step = radius / _STEPS
-    # What lies beyond the reach of all nuclei is left out, row by row of the grid.
-    last = np.ceil((highest - lowest) / step - 1e-9).astype(int)
-    low, high = (
-        np.clip((points + side * radius - lowest) / step, 0, last).astype(int)
-        for side in (-1, 1)
-    )
-    blocks = _blocks_between(low // _STEPS, (high + 1) // _STEPS)
-    inner = np.indices((_STEPS, _STEPS)).reshape(2, -1).T[np.newaxis]
-    for start in range(0, len(blocks), _CHUNK):
-        part = blocks[start : start + _CHUNK, np.newaxis] * _STEPS + inner
-        places = part.reshape(-1, 2)
-        places = places[(places <= last).all(axis=1)]
-        if len(places):
-            yield np.minimum(lowest + places * step, highest)
-
-
-def _blocks_between(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """List the blocks (row, column) of rectangles of blocks, each once."""
-    corners = np.unique(np.hstack([first, last]), axis=0)
-    first, last = corners[:, :2], corners[:, 2:]
-    found = []
-    for offset in np.ndindex(*((last - first).max(axis=0) + 1)):
-        block = first + offset
-        found.append(block[(block <= last).all(axis=1)])
-    return np.unique(np.concatenate(found), axis=0)
-
-
-def _count_within(
-    tree: cKDTree | None, centres: np.ndarray, radius: float, norm: float
-) -> np.ndarray:
-    if tree is None:
-        return np.zeros(len(centres), dtype=np.int64)
-    return tree.query_ball_point(centres, radius, p=norm, return_length=True)

@@ -15,6 +15,8 @@ from psmlearn.metrics._detection import (
     detection_recall_score,
 )
 from psmlearn.metrics._hausdorff import hausdorff_distance
+from psmlearn.metrics._label_blocks import score_label_blocks
+from psmlearn.metrics._label_overlap import LabelOverlap
 from psmlearn.metrics._objects import (
     detection_quality_score,
     object_average_precision_score,
@@ -58,6 +60,7 @@ from psmlearn.metrics._unsupervised import (
 )
 
 __all__ = [
+    "LabelOverlap",
     "OutlineScorer",
     "SilhouetteScorer",
     "StabilityScorer",
@@ -98,6 +101,7 @@ __all__ = [
     "outline_scorer",
     "panoptic_quality_score",
     "pq_scorer",
+    "score_label_blocks",
     "segmentation_quality_score",
     "segmentation_report",
     "silhouette_scorer",

@@ -10,6 +10,8 @@ import numpy as np
 from scipy import sparse
 
 from psmlearn.metrics._checks import MaskPair, check_class_values, check_values
+from psmlearn.metrics._object_classes import commonest
+from psmlearn.metrics._object_classes import number_ids as number_values
 
 # Pixels looked at together: their temporaries stay in the processor's cache.
 _BLOCK_SIZE = 1 << 18
@@ -52,19 +54,20 @@ class Overlap:
         return self.areas / self.unions
 
 
-class _Runs(NamedTuple):
+class Runs(NamedTuple):
     """Stretches of pixels in order along which nothing changes: one entry for each.
 
     Fields are arrays of shape (n_runs,); the last three are None where the pair
-    has no such planes.
+    has no such planes. No score depends on the order, nor on whether what is alike
+    comes as one entry or as several.
     """
 
     true: np.ndarray
     pred: np.ndarray
     sizes: np.ndarray
-    true_classes: np.ndarray | None
-    pred_classes: np.ndarray | None
-    inside: np.ndarray | None
+    true_classes: np.ndarray | None = None
+    pred_classes: np.ndarray | None = None
+    inside: np.ndarray | None = None
 
 
 def overlap(pair: MaskPair) -> Overlap:
@@ -86,8 +89,11 @@ def overlap(pair: MaskPair) -> Overlap:
     of the values, numbering, counting) works on the runs that are not background
     in both. Only where each pixel has its own id are there as many as pixels.
     """
-    runs = _foreground_runs(pair)
-    _check_runs(runs, pair)
+    return overlap_of_runs(checked_runs(pair))
+
+
+def overlap_of_runs(runs: Runs) -> Overlap:
+    """Tell how objects overlap, of runs of the whole image."""
     known = _is_known(runs)
     if known.all():
         return _tabulate(runs.true, runs.pred, runs.sizes)
@@ -99,37 +105,43 @@ def overlap_with_ids(pair: MaskPair) -> tuple[Overlap, np.ndarray, np.ndarray]:
 
     Ids are in the order in which `Overlap` numbers the objects.
     """
-    runs = _foreground_runs(pair)
-    _check_runs(runs, pair)
+    runs = checked_runs(pair)
     known = _is_known(runs)
     true, pred = runs.true[known], runs.pred[known]
     table = _tabulate(true, pred, runs.sizes[known])
     return table, np.unique(true[true > 0]), np.unique(pred[pred > 0])
 
 
-def overlap_by_class(pair: MaskPair, labels: list[int]) -> list[Overlap]:
-    """Tell how the objects of each class overlap, in one pass over the pixels.
+def overlap_by_class(
+    runs: Runs, labels: list[int], *, by_object: bool
+) -> list[Overlap]:
+    """Tell how the objects of each class overlap.
 
     Parameters
     ----------
-    pair : MaskPair
-        Two integer label images of one size, with their classes.
+    runs : Runs
+        Of the whole image, with classes.
     labels : list of int
         Classes from 1 on.
+    by_object : bool
+        Whether all pixels of an object have the class of most of them; else each
+        pixel has its own.
 
     Returns
     -------
     list of Overlap, one for each class
-        Of the pixels of that class; `by_object` gives all of an object the same.
-        Pixels whose class is -1 in either image count nowhere.
+        Of the pixels of that class. Pixels whose class is -1 in either image count
+        nowhere.
     """
-    runs = _foreground_runs(pair)
-    _check_runs(runs, pair)
     known = _is_known(runs)
+    true_classes, pred_classes = runs.true_classes, runs.pred_classes
+    if by_object:
+        true_classes = _classes_of_objects(runs.true, true_classes, runs.sizes)
+        pred_classes = _classes_of_objects(runs.pred, pred_classes, runs.sizes)
     tables = []
     for label in labels:
-        in_true = known & (runs.true_classes == label)
-        in_pred = known & (runs.pred_classes == label)
+        in_true = known & (true_classes == label)
+        in_pred = known & (pred_classes == label)
         here = np.flatnonzero(in_true | in_pred)
         true = np.where(in_true[here], runs.true[here], 0)
         pred = np.where(in_pred[here], runs.pred[here], 0)
@@ -137,7 +149,51 @@ def overlap_by_class(pair: MaskPair, labels: list[int]) -> list[Overlap]:
     return tables
 
 
-def _foreground_runs(pair: MaskPair) -> _Runs:
+def _classes_of_objects(
+    ids: np.ndarray, classes: np.ndarray | None, sizes: np.ndarray
+) -> np.ndarray:
+    """Give all runs of an object the class of most of its pixels."""
+    found = np.array(classes, dtype=np.int64)
+    numbers, best = classes_of_ids(ids, found, sizes)[1:]
+    found[ids > 0] = best[numbers]
+    return found
+
+
+def classes_of_ids(
+    ids: np.ndarray, classes: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the class of most pixels of each id above 0.
+
+    Returns
+    -------
+    values : ndarray of shape (n_objects,), int64
+        The ids, rising.
+    numbers : ndarray of shape (n_object_runs,), int64
+        Of each run of an object, the place of its id in `values`.
+    best : ndarray of shape (n_objects,)
+        The classes.
+    """
+    is_object = ids > 0
+    values, numbers = number_values(ids[is_object])
+    return values, numbers, commonest(numbers, classes[is_object], sizes[is_object])
+
+
+def checked_runs(pair: MaskPair) -> Runs:
+    """List the runs of a pair, after a look at its values."""
+    runs = foreground_runs(pair)
+    check_values(runs.true, pair.true, pair.true_name, pair.binary)
+    check_values(runs.pred, pair.pred, pair.pred_name, pair.binary)
+    sides = (
+        (runs.true_classes, pair.true_name),
+        (runs.pred_classes, pair.pred_name),
+    )
+    for classes, name in sides:
+        if classes is not None:
+            check_class_values(classes, name)
+    return runs
+
+
+def foreground_runs(pair: MaskPair) -> Runs:
     """List the runs that are not background in both."""
     optional = (pair.true_classes, pair.pred_classes, pair.region)
     planes = [pair.true, pair.pred, *(p for p in optional if p is not None)]
@@ -161,25 +217,10 @@ def _foreground_runs(pair: MaskPair) -> _Runs:
         np.concatenate(part) for part in zip(*parts, strict=True)
     )
     found = iter(others)
-    return _Runs(
-        true, pred, sizes, *(p if p is None else next(found) for p in optional)
-    )
+    return Runs(true, pred, sizes, *(p if p is None else next(found) for p in optional))
 
 
-def _check_runs(runs: _Runs, pair: MaskPair) -> None:
-    """Refuse values that are no ids, or no classes."""
-    check_values(runs.true, pair.true, pair.true_name, pair.binary)
-    check_values(runs.pred, pair.pred, pair.pred_name, pair.binary)
-    sides = (
-        (runs.true_classes, pair.true_name),
-        (runs.pred_classes, pair.pred_name),
-    )
-    for classes, name in sides:
-        if classes is not None:
-            check_class_values(classes, name)
-
-
-def _is_known(runs: _Runs) -> np.ndarray:
+def _is_known(runs: Runs) -> np.ndarray:
     """Tell which runs count: known in both images, and inside the region."""
     known = (runs.true >= 0) & (runs.pred >= 0)
     if runs.true_classes is not None:

@@ -23,7 +23,6 @@ from psmlearn.metrics._areas import (
 )
 from psmlearn.metrics._checks import (
     MaskPair,
-    by_object,
     check_iou_threshold,
     check_labels,
     check_pairs,
@@ -37,7 +36,7 @@ from psmlearn.metrics._objects import (
     count_sq,
     mean_iou,
 )
-from psmlearn.metrics._overlap import Overlap, overlap, overlap_by_class
+from psmlearn.metrics._overlap import Overlap, checked_runs, overlap, overlap_by_class
 from psmlearn.metrics._point_matching import count_matches
 from psmlearn.metrics._points import PointSet, _points_of_image, check_radius
 from psmlearn.metrics._scoring import (
@@ -247,18 +246,8 @@ def segmentation_report(
     [0.877..., 0.655...]
     """
     zero_division = check_zero_division(zero_division)
-    thresholds = np.atleast_1d(check_iou_threshold(iou_thresholds, lowest=0.0))
-    printed = [f"{threshold:g}" for threshold in thresholds]
-    if len(set(printed)) < len(printed):
-        raise ValueError(
-            f"iou_thresholds holds two that print alike: {', '.join(printed)}; the "
-            "names of the scores would not tell them apart."
-        )
-    if radius is not None:
-        radii, is_one = check_radius(radius)
-        if not is_one:
-            raise ValueError(f"radius must be one number, or None; got {radius!r}.")
-        radius = radii[0]
+    thresholds = check_thresholds(iou_thresholds)
+    radius = check_one_radius(radius)
     if not is_number(digits, whole=True) or not 0 <= digits <= 100:
         raise ValueError(
             f"digits must be a whole number from 0 on; got {shown(digits)}, and at "
@@ -274,9 +263,32 @@ def segmentation_report(
     image_names = _check_names(names, "names", "image", range(len(pairs)))
     report = score_all(pairs, image_names, thresholds, radius, hausdorff, zero_division)
     if classes is not None:
-        found = score_classes(pairs, classes, radius, zero_division)
+        counts = [count_classes(pair, classes, radius) for pair in pairs]
+        found = score_classes(counts, classes, radius, zero_division)
         report["classes"] = dict(zip(class_names, found, strict=True))
     return report if output_dict else format_report(report, digits)
+
+
+def check_thresholds(iou_thresholds: float | Sequence[float]) -> np.ndarray:
+    """Take thresholds of IoU, whose digits tell the names of scores apart."""
+    thresholds = np.atleast_1d(check_iou_threshold(iou_thresholds, lowest=0.0))
+    printed = [f"{threshold:g}" for threshold in thresholds]
+    if len(set(printed)) < len(printed):
+        raise ValueError(
+            f"iou_thresholds holds two that print alike: {', '.join(printed)}; the "
+            "names of the scores would not tell them apart."
+        )
+    return thresholds
+
+
+def check_one_radius(radius: float | None) -> float | None:
+    """Take one radius above 0, or None."""
+    if radius is None:
+        return None
+    radii, is_one = check_radius(radius)
+    if not is_one:
+        raise ValueError(f"radius must be one number, or None; got {radius!r}.")
+    return radii[0]
 
 
 def _check_names(
@@ -381,34 +393,67 @@ def score_counts(
     }
 
 
+def score_one(
+    counted: ImageCounts,
+    thresholds: np.ndarray,
+    radius: float | None,
+    zero_division: float,
+) -> dict[str, Any]:
+    """Score one image: numbers alone, without what is told of several images."""
+    told = score_counts([counted], [""], thresholds, radius, False, zero_division)
+    scores = {name: score["per_image"][0] for name, score in told["scores"].items()}
+    numbers = {name: told[name] for name in ("n_true_objects", "n_pred_objects")}
+    return {**numbers, **scores}
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """What the scores of one image's classes are made of; an entry for each class.
+
+    `tables` is of objects that have one class each, `of_pixels` goes by each pixel.
+    """
+
+    tables: list[Overlap]
+    of_pixels: list[Overlap]
+    points: list[tuple[int, int, int]]
+
+
+def count_classes(
+    pair: MaskPair, classes: list[int], radius: float | None
+) -> ClassCounts:
+    """Count what `score_classes` needs of one image."""
+    runs = checked_runs(pair)
+    points = [] if radius is None else _count_points(pair, radius, classes)
+    return ClassCounts(
+        overlap_by_class(runs, classes, by_object=True),
+        overlap_by_class(runs, classes, by_object=False),
+        points,
+    )
+
+
 def score_classes(
-    pairs: list[MaskPair],
+    counted: Sequence[ClassCounts],
     classes: list[int],
     radius: float | None,
     zero_division: float,
 ) -> list[dict]:
     """Score each class by its counts pooled over the images."""
-    tables = [overlap_by_class(by_object(pair), classes) for pair in pairs]
-    of_pixels = [overlap_by_class(pair, classes) for pair in pairs]
-    points = None
-    if radius is not None:
-        points = np.array([_count_points(pair, radius, classes) for pair in pairs])
     found = []
     for index, label in enumerate(classes):
-        of_class = [row[index] for row in tables]
+        of_class = [image.tables[index] for image in counted]
         scores: dict[str, Any] = {
             "label": label,
             "support": int(sum(table.true_areas.size for table in of_class)),
             "n_pred_objects": int(sum(table.pred_areas.size for table in of_class)),
         }
         for name, (count, combine) in _CLASS_SCORES.items():
-            counted = of_class
+            tables = of_class
             if name in ("dice", "iou"):  # as dice_score and iou_score count
-                counted = [row[index] for row in of_pixels]
-            counts = np.array([count(table) for table in counted])
+                tables = [image.of_pixels[index] for image in counted]
+            counts = np.array([count(table) for table in tables])
             scores[name] = average_scores(counts, "micro", zero_division, combine)
-        if points is not None:
-            counts = points[:, index]
+        if radius is not None:
+            counts = np.array([image.points[index] for image in counted])
             for name, share in _POINT_SHARES.items():
                 score = average_scores(counts, "micro", zero_division, share)
                 scores[f"detection_{name}"] = score
@@ -449,14 +494,15 @@ def _count_points(
         pair.region,
         classes,
     )
-    return [
-        (
-            0 if radius is None else count_matches(true, pred, radius),
-            len(true),
-            len(pred),
-        )
-        for true, pred in points
-    ]
+    return [count_points(true, pred, radius) for true, pred in points]
+
+
+def count_points(
+    true: np.ndarray, pred: np.ndarray, radius: float | None
+) -> tuple[int, int, int]:
+    """Count the matches (0 without radius), true and predicted centres."""
+    n_matches = 0 if radius is None else count_matches(true, pred, radius)
+    return n_matches, len(true), len(pred)
 
 
 def format_report(report: dict, digits: int) -> str:

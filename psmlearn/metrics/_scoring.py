@@ -12,13 +12,12 @@ from psmlearn._typing import Labels, Masks, Regions
 from psmlearn.metrics._checks import (
     Average,
     MaskPair,
-    by_object,
     check_average,
     check_labels,
     check_pairs,
     check_zero_division,
 )
-from psmlearn.metrics._overlap import Overlap, overlap, overlap_by_class
+from psmlearn.metrics._overlap import Overlap, checked_runs, overlap, overlap_by_class
 
 Count = Callable[[Overlap], np.ndarray]
 Combine = Callable[[np.ndarray], np.ndarray]
@@ -78,7 +77,7 @@ def tables_of(pair: MaskPair, classes: list[int] | None) -> list[Overlap]:
     """
     if classes is None:
         return [overlap(pair)]
-    return overlap_by_class(pair if pair.binary else by_object(pair), classes)
+    return overlap_by_class(checked_runs(pair), classes, by_object=not pair.binary)
 
 
 def stack_counts(counts: Sequence[Sequence[Any]], is_scalar: bool) -> np.ndarray:

@@ -8,8 +8,10 @@ import json
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from psmlearn.measure import find_hotspot
+from psmlearn.measure._hotspot import _best_field
 
 
 def scatter(seed, n, shape, classes=(1, 2)):
@@ -175,3 +177,49 @@ def test_bad_parameters_are_told(options, message):
     given = {"area": 1e-4, "pixel_size": 0.5, "shape": (100, 100), "min_cells": 1}
     with pytest.raises(ValueError, match=message):
         find_hotspot([scatter(0, 9, (100, 100))], **{**given, **options})
+
+
+def best_of_all(points, is_positive, radius, field, shape, min_cells):
+    """Count every field of the grid with a search tree."""
+    steps = [np.arange(np.ceil((s - 2 * radius) / radius * 10) + 1) for s in shape]
+    rows, columns = (
+        np.minimum(radius - 0.5 + k * (radius / 10), side - radius - 0.5)
+        for k, side in zip(steps, shape, strict=True)
+    )
+    centres = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
+    norm = 2 if field == "circle" else np.inf
+    n_cells, n_positive = (
+        cKDTree(part).query_ball_point(centres, radius, p=norm, return_length=True)
+        for part in (points, points[is_positive])
+    )
+    enough = n_cells >= min_cells
+    if not enough.any():
+        return None, n_cells.max()
+    share = n_positive[enough] / n_cells[enough]
+    order = np.lexsort((*centres[enough].T[::-1], -n_cells[enough], -share))
+    found = (share, n_cells[enough], n_positive[enough], *centres[enough].T)
+    return tuple(each[order[0]] for each in found), n_cells.max()
+
+
+@pytest.mark.parametrize("field", ["circle", "square"])
+@pytest.mark.parametrize(
+    ("radius", "shape", "n_points"),
+    [
+        (10.0, (91, 140), 500),  # whole numbers: many nuclei lie on the edge of fields
+        (5.0, (80, 210), 300),  # more centres than a tile holds
+        (7.3, (60, 61), 5000),  # more nuclei than are looked at together
+        (np.pi, (40, 220), 60),
+        (20.0, (40, 90), 100),  # one row of centres
+    ],
+)
+@pytest.mark.parametrize("are_whole", [True, False])
+@pytest.mark.parametrize("min_cells", [1, 12])
+def test_agrees_with_a_search_tree(
+    field, radius, shape, n_points, are_whole, min_cells
+):
+    rng = np.random.default_rng(n_points)
+    points = rng.uniform(-3, np.add(shape, 2), (n_points, 2))
+    points = np.round(points) if are_whole else points
+    is_positive = rng.random(n_points) < 0.3
+    known = points, is_positive, radius, field, shape, min_cells
+    assert _best_field(*known) == best_of_all(*known)
