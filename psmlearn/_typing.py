@@ -7,7 +7,7 @@ Nothing is checked here: `psmlearn.io` holds the gates that these names stand fo
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = [
     "Points",
     "RandomState",
     "Regions",
+    "Table",
 ]
 
 Path: TypeAlias = str | os.PathLike[str]
@@ -61,3 +62,6 @@ PixelSize: TypeAlias = float | Sequence[float] | np.ndarray | str
 
 RandomState: TypeAlias = int | np.random.RandomState | None
 """A seed, or a random stream of numpy."""
+
+Table: TypeAlias = Mapping[str, np.ndarray | Sequence[float]]
+"""A table of nuclei, a column each; see `measure.nuclei_table`."""

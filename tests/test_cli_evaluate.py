@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from psmlearn import _cli
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import write_image, write_labels
-from psmlearn.metrics import segmentation_report
+from psmlearn.metrics import _label_blocks, segmentation_report
 
 
 @pytest.fixture
@@ -60,6 +60,18 @@ def test_scores_are_those_of_the_report(folders, tmp_path):
     assert "2 images scored" in done.output and "AJI" in done.output
     assert f"alone in {found}: c_labels.tif" in done.output
     assert f"alone in {true}: D_inst.png" in done.output
+
+
+def test_large_label_images_are_read_by_blocks(folders, tmp_path, monkeypatch):
+    found, true, _ = folders
+    records = [tmp_path / "whole.json", tmp_path / "blocks.json"]
+    assert run(found, true, "--json", records[0]).exit_code == 0
+    monkeypatch.setattr(_label_blocks, "MAX_LABEL_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(_label_blocks, "_BLOCK_SIZE", 17)
+    monkeypatch.setattr(_label_blocks, "count_image", pytest.fail)
+    done = run(found, true, "--json", records[1])
+    assert done.exit_code == 0, done.output
+    assert records[0].read_bytes() == records[1].read_bytes()
 
 
 def test_two_files_are_scored(folders):

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -56,7 +56,8 @@ def evaluate(
     Of two folders files of one name go together, whatever their format; endings such
     as _labels, _mask or _inst do not count as part of the name. It tells AJI, Dice,
     panoptic quality, precision, recall and F1 of objects and of centres: the mean over
-    images, over the pooled counts, and the worst image.
+    images, over the pooled counts, and the worst image. Label images of slides, TIFF in
+    tiles of more than 2**28 pixels, are read block by block.
 
     \b
     Examples:
@@ -64,17 +65,14 @@ def evaluate(
       psmlearn evaluate results/ masks/ --csv scores.csv --json scores.json
       psmlearn evaluate a_labels.tif a_true.tif
     """
-    from psmlearn.metrics import segmentation_report
+    from psmlearn.metrics._label_blocks import report_files
     from psmlearn.metrics._report import format_report
 
     terminal = Terminal()
     with terminal.listening(), terminal.plain_errors():
         names, found, true = _pairs(predictions, truth, terminal)
         _check_targets(table, record, [*found, *true], overwrite=overwrite)
-        report = segmentation_report(
-            true, found, names=names, radius=radius, output_dict=True
-        )
-        told = cast("dict[str, Any]", report)
+        told = report_files(true, found, names, radius)
         terminal.say(f"{count(len(names), 'image')} scored")
         terminal.say(format_report(told, digits=3))
         if table is not None:

@@ -20,6 +20,8 @@ LARGEST = 2.0**53
 """Beyond, floats do not tell a pixel from the next."""
 
 _COLUMNS = ("row", "column", "class")
+# What tables of nuclei call them; see `psmlearn.measure.nuclei_table`.
+_CENTROIDS = ("centroid_row", "centroid_column")
 _LONGEST_LINE = 1 << 20
 
 
@@ -90,7 +92,8 @@ def read_points(
     path : str or os.PathLike
     row, column : str, default="row" and "column"
         Names of the columns that hold them, such as "y" and "x". Pixels are
-        centred on whole numbers.
+        centred on whole numbers. Where the file has neither "row" nor "column", but
+        the centroids of a table of nuclei, these are read.
     label : str or None, default="class"
         Name of the column of classes; None reads none. Where the file has no
         "class", there are none.
@@ -186,6 +189,8 @@ def _choose_columns(
 ) -> list[str]:
     """Return the names of the columns to read."""
     names = [row, column]
+    if names == ["row", "column"] and not {*names} & {*header}:
+        names = list(_CENTROIDS) if {*_CENTROIDS} <= {*header} else names
     if label is not None and (label in header or label != "class"):
         names.append(label)
     lost = [name for name in names if name not in header]
@@ -213,7 +218,9 @@ def _whole_rows(
     More cells than columns come of decimal commas, for one; whole lines within a cell
     of a quote that was not closed.
     """
+    last = rows.line_num
     for cells in rows:
+        n_lines, last = rows.line_num - last, rows.line_num
         if not any(cell.strip() for cell in cells):
             continue
         where = f"{path!r}, line {rows.line_num}"
@@ -223,7 +230,7 @@ def _whole_rows(
                 "columns; quote cells that hold the delimiter, or name another one; "
                 "decimals need a point."
             )
-        for cell in cells:
+        for cell in cells if n_lines > 1 else ():
             inner = cell.splitlines()[1:] if "\n" in cell or "\r" in cell else []
             if any(part.count(delimiter) >= n_columns - 1 for part in inner):
                 raise ValueError(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from psmlearn import _parameters
 from psmlearn._images._checks import as_label_image
 from psmlearn._parameters import is_number
-from psmlearn._typing import Points, Regions
+from psmlearn._typing import Points, Regions, Table
 from psmlearn.io._collections import list_items
 from psmlearn.io._masks import check_regions, declared_size
 from psmlearn.io._paths import as_path, is_path
@@ -29,6 +29,7 @@ _EXPECTED = (
     "expected a label image (height, width, 2) with the classes in the second plane, "
     "or points (n, 3) of row, column and class"
 )
+_COLUMNS = ("centroid_row", "centroid_column", "class")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class ImageCells:
 
 
 def read_cells(
-    y: Points, regions: Regions | None, names: Sequence[str] | None
+    y: Points | Table, regions: Regions | None, names: Sequence[str] | None
 ) -> list[ImageCells]:
     """Bring masks or points of all images, with their regions, into one form."""
     named = list_cells(y)
@@ -81,8 +82,14 @@ def read_cells(
     return cells
 
 
-def list_cells(y: Points) -> list[tuple[str, Any]]:
+def list_cells(y: Points | Table) -> list[tuple[str, Any]]:
     """List the masks or points of each image, each with what to call it in errors."""
+    given: Any = [y] if isinstance(y, Mapping) else y
+    if isinstance(given, list | tuple):
+        given = [
+            _points_of_table(item, f"y[{index}]") if isinstance(item, Mapping) else item
+            for index, item in enumerate(given)
+        ]
 
     def is_one(array: np.ndarray) -> bool:
         if array.ndim not in (2, 3, 4):
@@ -92,10 +99,30 @@ def list_cells(y: Points) -> list[tuple[str, Any]]:
         with_classes = array.ndim == 3 and array.shape[2] == 2
         return array.ndim == 2 or (with_classes and array.dtype.kind in "iu")
 
-    named = list_items(y, "y", f"{_EXPECTED}, or a list of them", is_one)
+    named = list_items(given, "y", f"{_EXPECTED}, or a list of them", is_one)
     if not named:
         raise ValueError("y holds no images; expected at least one.")
     return named
+
+
+def _points_of_table(table: Table, name: str) -> np.ndarray:
+    """Take row, column and class from a table of nuclei, a column each."""
+    lost = [column for column in _COLUMNS if column not in table]
+    if lost:
+        raise ValueError(
+            f"{name} is a table without the column {lost[0]!r}; it has "
+            f"{', '.join(map(repr, table)) or 'none'}: expected {_COLUMNS[0]!r}, "
+            f"{_COLUMNS[1]!r} and 'class', as psmlearn.measure.nuclei_table gives them "
+            "of label images with classes."
+        )
+    columns = [np.asarray(table[column]) for column in _COLUMNS]
+    if len({column.shape for column in columns}) > 1 or columns[0].ndim != 1:
+        raise ValueError(
+            f"{name} is a table whose columns {', '.join(_COLUMNS)} have the shapes "
+            f"{[column.shape for column in columns]}; expected one number for each "
+            "nucleus."
+        )
+    return np.column_stack(columns)
 
 
 def check_names(names: Sequence[str] | None, items: Sequence[Any]) -> list[str]:

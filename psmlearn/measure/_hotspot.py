@@ -19,7 +19,7 @@ from psmlearn._parameters import (
     check_pixel_size,
     shown,
 )
-from psmlearn._typing import Points, Regions
+from psmlearn._typing import Points, Regions, Table
 from psmlearn.exceptions import CountWarning
 from psmlearn.io._pixel_size import warn_of_pixel_sizes
 from psmlearn.measure._cells import ImageCells, check_classes, read_cells
@@ -112,7 +112,7 @@ class Hotspot:
 
 
 def find_hotspot(
-    y: Points,
+    y: Points | Table,
     *,
     area: float,
     pixel_size: float | Sequence[float],
@@ -132,9 +132,10 @@ def find_hotspot(
 
     Parameters
     ----------
-    y : list of arrays or paths, array or path
+    y : list of arrays, tables or paths, or one alone
         For each image a label image (height, width, 2) with classes, or points
-        (n_points, 3) of row, column and class, as in :func:`labelling_index`.
+        (n_points, 3) of row, column and class, or a table of nuclei, as in
+        :func:`labelling_index`.
     area : float
         Of the field, in square millimetres: 0.2 is about a high power field.
     pixel_size : float or sequence of float

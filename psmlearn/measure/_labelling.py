@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from psmlearn._parameters import check_choice, check_number, is_number, shown
-from psmlearn._typing import Points, RandomState, Regions
+from psmlearn._typing import Points, RandomState, Regions, Table
 from psmlearn.exceptions import CountWarning
 from psmlearn.measure._cells import (
     ImageCells,
@@ -32,7 +32,7 @@ _WILSON = "over nuclei (Wilson)"
 
 
 def labelling_index(
-    y: Points,
+    y: Points | Table,
     *,
     regions: Regions | None = None,
     intensity: Intensities | None = None,
@@ -52,11 +52,13 @@ def labelling_index(
 
     Parameters
     ----------
-    y : list of arrays or paths, array or path
+    y : list of arrays, tables or paths, or one alone
         For each image (field) a label image (height, width, 2) with the classes in
         the second plane, or points (n_points, 3) of row, column and class. One array
         alone is one image; a stack (n_images, height, width, 2) is several. Files are
         label images, or tables (.csv) as :func:`psmlearn.io.read_points` takes them.
+        Tables of nuclei will do, too, such as :func:`nuclei_table` gives or writes,
+        with the columns "centroid_row", "centroid_column" and "class".
     regions : list of arrays or paths, array, path or None, default=None
         One for each image: a boolean mask (height, width), or whole numbers, 0
         outside and 1..n for several regions, each of which gets its own row. A

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -13,20 +14,23 @@ import numpy as np
 from psmlearn._images._checks import describe
 from psmlearn._parameters import check_number, is_number, shown
 from psmlearn._typing import Labels
-from psmlearn.io._masks import load_mask
+from psmlearn.io._limits import MAX_LABEL_PIXELS
+from psmlearn.io._masks import declared_size, load_mask
 from psmlearn.io._paths import as_path, is_path
 from psmlearn.io._read import sniff_format
 from psmlearn.io._slide import Slide
-from psmlearn.metrics._checks import MaskPair
-from psmlearn.metrics._label_overlap import LabelOverlap, check_plan
+from psmlearn.metrics._checks import MaskPair, check_pairs
+from psmlearn.metrics._label_overlap import KnownCentres, LabelOverlap, check_plan
+from psmlearn.metrics._report import ImageCounts, count_image, score_counts
 
 _EXPECTED = (
     "expected an array or a zarr array, a path of a tiled TIFF or a zarr, a Slide, a "
     "SlideResult, or a function read(top, left, bottom, right)"
 )
 
+_BLOCK_SIZE = 2048
+
 Box = tuple[int, int, int, int]
-KnownCentres = list[tuple[np.ndarray, np.ndarray]]
 
 
 class _Boxes(NamedTuple):
@@ -166,9 +170,10 @@ def score_label_blocks(
 
     Notes
     -----
-    Memory holds a block of each image, some 10 bytes a pixel more while it is looked
-    at, and what :class:`LabelOverlap` holds of objects and pairs. Of files decoded
-    tiles are kept besides, up to 256 MB.
+    Memory holds a block of each image, some 10 bytes a pixel while it is looked at,
+    and what :class:`LabelOverlap` holds of objects and pairs: at its peak, with all
+    that scores take, some 450 bytes for each pair of objects that overlap. Of files
+    decoded tiles are kept besides, up to 256 MB.
 
     Each block is read once; those with unknown pixels, or beyond the region, a second
     time where centres are scored, since it counts what lies at the centre. The
@@ -198,6 +203,31 @@ def score_label_blocks(
         images = _open_images(y_true, y_pred, region, shape, int(block_size), stack)
         known = _gather(images, overlap, with_centres=plan.radius is not None)
         return overlap._score(plan, known)
+
+
+def report_files(
+    y_true: Sequence[str], y_pred: Sequence[str], names: list[str], radius: float
+) -> dict[str, Any]:
+    """Report on files one after the other; what is too large to hold goes by blocks.
+
+    The rest is as in `segmentation_report`, which holds all of them.
+    """
+    counts = []
+    for files in zip(y_true, y_pred, strict=True):
+        sizes = [declared_size(path) or (0, 0) for path in files]
+        if max(math.prod(size) for size in sizes) > MAX_LABEL_PIXELS:
+            counts.append(_count_files(*files, radius))
+        else:
+            (pair,) = check_pairs(*files)
+            counts.append(count_image(pair, radius))
+    return score_counts(counts, names, np.array([0.5, 0.7, 0.9]), radius)
+
+
+def _count_files(y_true: str, y_pred: str, radius: float) -> ImageCounts:
+    overlap = LabelOverlap()
+    with ExitStack() as stack:
+        images = _open_images(y_true, y_pred, None, None, _BLOCK_SIZE, stack)
+        return overlap._count(radius, _gather(images, overlap, with_centres=True))
 
 
 def _open_images(
@@ -261,12 +291,17 @@ def _open(source: Any, name: str, stack: ExitStack) -> _Boxes:
 
 
 def _open_path(path: str, name: str, stack: ExitStack) -> Slide | np.ndarray:
-    """Open a TIFF or zarr to be read by boxes; other files are decoded at once."""
+    """Open a TIFF or zarr to be read by boxes; what is none is decoded at once."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"{name}: there is no {path!r}.")
     if not os.path.isdir(path) and sniff_format(path) != "TIFF":
         return load_mask(path, name)
-    slide = stack.enter_context(Slide(path))
+    try:
+        slide = stack.enter_context(Slide(path))
+    except ValueError as error:
+        if math.prod(declared_size(path) or (0,)) > MAX_LABEL_PIXELS:
+            raise ValueError(f"{name}: {error}") from error
+        return load_mask(path, name)  # such as of two planes
     if slide.n_channels != 1:
         raise ValueError(
             f"{name}: {path!r} has {slide.n_channels} channels; expected one plane of "

@@ -52,6 +52,9 @@ _LEAST_WAITING = 1 << 16
 _LEAST_LOOKED_AT = 1 << 18
 _OF_PIXELS = ("dice", "iou")
 
+# Of each side, which centres count, without and with a look at the classes.
+KnownCentres = list[tuple[np.ndarray, np.ndarray]]
+
 
 class Plan(NamedTuple):
     """What is to be scored, checked."""
@@ -94,8 +97,8 @@ class LabelOverlap:
     ----------
     nbytes : int
         What is held: 24 bytes for each object, and for each pair that overlaps; with
-        classes 40. With offsets 32 for each object besides. Up to twice that waits to
-        be merged, and merging takes as much again for a moment.
+        classes up to 40; with offsets 32 for each object besides. As much may wait to
+        be merged.
 
     See Also
     --------
@@ -119,7 +122,7 @@ class LabelOverlap:
         self.with_classes = check_flag(with_classes, "with_classes")
         self.binary = check_flag(binary, "binary")
         self._parts: list[Runs] = []
-        self._n_merged = 0
+        self._n_merged = self._n_waiting = 0
         self._centres: tuple[list[Centres], list[Centres]] = ([], [])
         self._is_placed = True
         self._is_partial = False
@@ -182,6 +185,7 @@ class LabelOverlap:
             true, pred = np.minimum(runs.true, 1), np.minimum(runs.pred, 1)
             runs = runs._replace(true=true, pred=pred)
         self._parts.append(merge_runs([runs]))
+        self._n_waiting += 1 + self._parts[-1].sizes.size
         self._is_placed &= offset is not None
         if offset is not None and not self.binary:
             for centres, ids in zip(self._centres, (pair.true, pair.pred), strict=True):
@@ -208,7 +212,10 @@ class LabelOverlap:
         both._is_placed = self._is_placed and other._is_placed
         both._is_partial = self._is_partial or other._is_partial
         both._sides = _joined(self._sides, other._sides)
-        both._merge()
+        both._n_merged = max(self._n_merged, other._n_merged)
+        both._n_waiting = self._n_waiting + other._n_waiting
+        both._n_waiting += min(self._n_merged, other._n_merged)
+        both._merge_if_many()
         return both
 
     def scores(
@@ -315,8 +322,7 @@ class LabelOverlap:
         return Side(mask.dtype)
 
     def _merge_if_many(self) -> None:
-        n_runs = sum(part.sizes.size for part in self._parts)
-        if n_runs - self._n_merged > max(_LEAST_WAITING, self._n_merged):
+        if self._n_waiting > max(_LEAST_WAITING, self._n_merged):
             self._merge()
 
     def _merge(self) -> None:
@@ -327,6 +333,7 @@ class LabelOverlap:
             if len(centres) > 1:
                 centres[:] = [merge_centres(centres)]
         self._n_merged = sum(part.sizes.size for part in self._parts)
+        self._n_waiting = 0
 
     def _runs(self) -> Runs:
         self._merge()
@@ -339,22 +346,9 @@ class LabelOverlap:
         centres = self._centres[side]
         return centres[0].points if centres else np.empty((0, 2))
 
-    def _score(
-        self, plan: Plan, known: Sequence[tuple[np.ndarray, np.ndarray]] | None
-    ) -> dict[str, Any]:
-        """Score by a checked plan.
-
-        `known` tells for each side which centres count, without and with a look at
-        the classes.
-        """
-        runs = self._runs()
-        self._refuse_stencils(runs)
-        plain = runs._replace(true_classes=None, pred_classes=None)
-        points = (0, 0, 0)
-        if known is not None and plan.radius is not None:
-            both = [self._points(side)[known[side][0]] for side in (0, 1)]
-            points = count_points(both[0], both[1], plan.radius)
-        counts = ImageCounts(overlap_of_runs(plain), points, None)
+    def _score(self, plan: Plan, known: KnownCentres | None) -> dict[str, Any]:
+        """Score by a checked plan."""
+        counts = self._count(plan.radius, known)
         told = score_one(counts, plan.thresholds, plan.radius, plan.zero_division)
         if plan.radius is None:
             told.pop("count_error")  # of centres that count
@@ -362,7 +356,7 @@ class LabelOverlap:
             told = {name: told[name] for name in _OF_PIXELS}
         if plan.labels is not None:
             found = score_classes(
-                [self._count_classes(runs, plan, known)],
+                [self._count_classes(plan, known)],
                 plan.labels,
                 plan.radius,
                 plan.zero_division,
@@ -373,14 +367,20 @@ class LabelOverlap:
             told["classes"] = dict(zip(names, found, strict=True))
         return told
 
-    def _count_classes(
-        self,
-        runs: Runs,
-        plan: Plan,
-        known: Sequence[tuple[np.ndarray, np.ndarray]] | None,
-    ) -> ClassCounts:
+    def _count(self, radius: float | None, known: KnownCentres | None) -> ImageCounts:
+        """Count what the scores need, whatever the classes."""
+        runs = self._runs()
+        self._refuse_stencils(runs)
+        points = (0, 0, 0)
+        if known is not None:
+            true, pred = (self._points(side)[known[side][0]] for side in (0, 1))
+            points = count_points(true, pred, radius)
+        plain = runs._replace(true_classes=None, pred_classes=None)
+        return ImageCounts(overlap_of_runs(plain), points, None)
+
+    def _count_classes(self, plan: Plan, known: KnownCentres | None) -> ClassCounts:
         """Count what the scores of classes need."""
-        labels = plan.labels or []
+        runs, labels = self._runs(), plan.labels or []
         points = []
         if known is not None and plan.radius is not None:
             both = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def is_partial(pair: MaskPair) -> bool:
 
 def merge_runs(parts: Sequence[Runs]) -> Runs:
     """Bring what is alike into one entry; ordered by the true id, then the others."""
-    columns = [
+    columns: list[Any] = [
         None if field[0] is None else np.concatenate(field)
         for field in zip(*parts, strict=True)
     ]
@@ -64,7 +64,8 @@ def merge_runs(parts: Sequence[Runs]) -> Runs:
     sizes = runs.sizes[order]
     totals = np.add.reduceat(sizes, first) if first.size else sizes
     kept = order[first]
-    return Runs(*(None if c is None else c[kept] for c in runs))._replace(sizes=totals)
+    columns = [None if column is None else column[kept] for column in runs]
+    return Runs(*columns)._replace(sizes=totals)
 
 
 def _order(keys: Sequence[np.ndarray]) -> np.ndarray:

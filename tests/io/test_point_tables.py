@@ -64,6 +64,16 @@ def test_bad_tables(tmp_path, text, options, message):
     assert message in str(error.value)
 
 
+def test_centroids_of_tables_of_nuclei_are_points(tmp_path):
+    path = tmp_path / "nuclei.csv"
+    path.write_text("label,class,centroid_row,centroid_column\n7,2,1.5,3\n9,1,4,8\n")
+    np.testing.assert_array_equal(read_points(path), [[1.5, 3, 2], [4, 8, 1]])
+    np.testing.assert_array_equal(read_points(path, label=None), [[1.5, 3], [4, 8]])
+    path.write_text("row,centroid_row,centroid_column\n1,2,3\n")
+    with pytest.raises(ValueError, match="has no column 'column'"):
+        read_points(path)
+
+
 def test_files_that_are_no_tables(tmp_path):
     with pytest.raises(FileNotFoundError, match="none"):
         read_points(tmp_path / "none.csv")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 
 import numpy as np
 import pytest
@@ -177,6 +178,34 @@ def test_bad_parameters_are_told(options, message):
     given = {"area": 1e-4, "pixel_size": 0.5, "shape": (100, 100), "min_cells": 1}
     with pytest.raises(ValueError, match=message):
         find_hotspot([scatter(0, 9, (100, 100))], **{**given, **options})
+
+
+def test_a_table_of_nuclei_needs_no_image():
+    points = scatter(2, 300, (200, 200))
+    table = dict(
+        zip(["centroid_row", "centroid_column", "class"], points.T, strict=True)
+    )
+    options = {"area": 4e-4, "pixel_size": 0.5, "min_cells": 3, "shape": (200, 200)}
+    expected = find_hotspot([points], **options)
+    assert find_hotspot(table, **options) == expected
+    assert expected.n_cells >= 3
+
+
+@pytest.mark.parametrize("field", ["circle", "square"])
+def test_time_grows_with_nuclei_not_with_fields(field):
+    """A search tree took 10 s and more."""
+    points = scatter(3, 100_000, (12_000, 12_000))
+    start = time.process_time()
+    spot = find_hotspot(
+        points,
+        area=0.01,
+        pixel_size=0.5,
+        field=field,
+        shape=(12_000, 12_000),
+        min_cells=5,
+    )
+    assert time.process_time() - start < 4
+    assert spot.n_cells >= 5
 
 
 def best_of_all(points, is_positive, radius, field, shape, min_cells):

@@ -18,6 +18,7 @@ from psmlearn.measure import (
     LabellingIndex,
     allred_score,
     labelling_index,
+    nuclei_table,
     stain_intensity,
 )
 from psmlearn.measure._intervals import (
@@ -363,6 +364,22 @@ def test_bad_input_is_told(y, options, error, message):
     y = [make_points(3, 5)] * 2 if y is None else y
     with pytest.raises(error, match=message):
         labelling_index(y, **{"min_cells": 0, **options})
+
+
+def test_tables_of_nuclei_need_no_images(tmp_path, mask):
+    table = nuclei_table(mask)
+    write_table(tmp_path / "nuclei.csv", table)
+    expected = labelling_index([mask], min_cells=0).to_dict()
+    for y in (table, [table], [tmp_path / "nuclei.csv"]):
+        told = labelling_index(y, min_cells=0, names=["image 0"]).to_dict()
+        assert told == expected
+    lost = {name: table[name] for name in table if name != "class"}
+    with pytest.raises(
+        ValueError, match=r"y\[1\] is a table without .* 'class'; it has"
+    ):
+        labelling_index([table, lost], min_cells=0)
+    with pytest.raises(ValueError, match=r"have the shapes \[\(4,\), \(4,\), \(0,\)\]"):
+        labelling_index({**table, "class": []}, min_cells=0)
 
 
 def test_region_of_another_size_is_told(mask):

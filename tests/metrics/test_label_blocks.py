@@ -5,16 +5,18 @@ import functools
 import json
 import operator
 import pickle
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from metrics_scenes import scenes
 
 from psmlearn import metrics
-from psmlearn.io import Slide, write_label_pyramid
+from psmlearn.io import Slide, write_label_pyramid, write_labels
 from psmlearn.metrics import LabelOverlap, score_label_blocks, segmentation_report
 from psmlearn.slides import SlideResult
 
@@ -63,6 +65,11 @@ def equal(got, expected):
 def cut(labels):
     """Make of an array a function that reads boxes of it."""
     return lambda top, left, bottom, right: labels[top:bottom, left:right]
+
+
+def number(labels):
+    """Give objects ids without gaps, in the order of theirs."""
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
 
 
 def boxes(shape, step):
@@ -168,6 +175,10 @@ def test_all_kinds_of_sources(block_size, tmp_path):
     with Slide(tmp_path / "true.ome.tif") as slide:
         equal(score(slide, result.read_labels, shape=true.shape), expected)
         equal(score(slide.view().read, cut(pred), shape=true.shape), expected)
+    write_labels(tmp_path / "strips.tif", true)
+    write_labels(tmp_path / "pred.png", renumbered := number(pred))
+    by_path = score(tmp_path / "strips.tif", tmp_path / "pred.png")
+    equal(by_path, expected_scores(true, renumbered))
     unsigned = true.astype(np.uint32), pred.astype(np.uint64)
     equal(score(*unsigned), expected)
 
@@ -261,6 +272,7 @@ def test_memory_holds_a_block_and_the_table(tmp_path):
         for rows, columns in boxes(labels.shape, 512):
             overlap.update(labels[rows, columns], shifted[rows, columns])
         overlap = overlap + LabelOverlap()
+        overlap._merge()
         held = overlap.nbytes
         scores = score_label_blocks(labels, shifted, block_size=512)
         peak = tracemalloc.get_traced_memory()[1]
@@ -372,12 +384,35 @@ def test_functions_alone_have_no_size():
         score_label_blocks(lambda *box: ONES, lambda *box: ONES)
 
 
+def test_files_that_are_not_read_by_boxes(tmp_path, monkeypatch):
+    path = tmp_path / "classes.tif"
+    write_labels(path, np.stack([ONES, 2 * ONES], axis=-1))
+    scores = score_label_blocks(path, path, labels=[1, 2])
+    assert [told["support"] for told in scores["classes"].values()] == [0, 1]
+    monkeypatch.setattr(metrics._label_blocks, "MAX_LABEL_PIXELS", 47)
+    with pytest.raises(ValueError, match=r"y_true: '.*classes.tif' has 2 channels"):
+        score_label_blocks(path, ONES)
+    tifffile.imwrite(path, np.zeros((6, 8, 3), np.uint8), photometric="rgb")
+    with pytest.raises(ValueError, match=r"y_true: .*3 channels; expected one plane"):
+        score_label_blocks(path, ONES)
+    path.write_bytes(b"II*\0no tiff")
+    with pytest.raises(ValueError, match=r"y_true.*classes.tif"):
+        score_label_blocks(path, ONES)
+
+
+def test_many_small_parts_take_a_linear_time():
+    parts = [LabelOverlap().update(ONES * n, ONES) for n in range(1, 1500)]
+    start = time.process_time()
+    scores = functools.reduce(operator.add, parts).scores(iou_thresholds=0.5)
+    assert time.process_time() - start < 3
+    assert scores["n_true_objects"] == 1499 and scores["n_pred_objects"] == 1
+    assert scores["dice"] == 1.0
+
+
 def test_damaged_tiles_are_no_unknown_pixels(tmp_path):
     true, _ = large_pair(200)
     path = tmp_path / "cut.tif"
     write_label_pyramid(path, cut(true), true.shape, tile=64)
-    import tifffile
-
     with tifffile.TiffFile(path) as file:
         start = file.pages[0].dataoffsets[3]
     with open(path, "r+b") as file:
