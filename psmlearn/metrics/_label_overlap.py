@@ -397,7 +397,7 @@ class LabelOverlap:
                 for n in labels
             ]
         return ClassCounts(
-            overlap_by_class(runs, labels, by_object=not self.binary),
+            overlap_by_class(runs, labels, by_object=True),
             overlap_by_class(runs, labels, by_object=False),
             points,
         )

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from psmlearn.measure import find_hotspot
 from psmlearn.measure._hotspot import _best_field
+from psmlearn.measure._hotspot_grid import FieldGrid, tile_origin
 
 
 def scatter(seed, n, shape, classes=(1, 2)):
@@ -252,3 +253,34 @@ def test_agrees_with_a_search_tree(
     is_positive = rng.random(n_points) < 0.3
     known = points, is_positive, radius, field, shape, min_cells
     assert _best_field(*known) == best_of_all(*known)
+
+
+@pytest.mark.parametrize("is_circle", [True, False])
+@pytest.mark.parametrize(
+    ("radius", "shape"), [(7.3, (62, 300)), (np.pi, (8, 101)), (10.0, (91, 20))]
+)
+def test_every_field_is_counted(is_circle, radius, shape):
+    """Nuclei on the edges of fields, to the last bit, and beyond the image."""
+    grid = FieldGrid(radius, shape, is_circle)
+    rng = np.random.default_rng(0)
+    n_rows, n_columns = grid._last + 1
+    rows, columns = (grid.places(np.arange(n), i) for i, n in enumerate(grid._last + 1))
+    sides = rng.choice([-1, 0, 1], (400, 2))
+    sides[:, 1] *= sides[:, 0] == 0
+    chosen = rng.choice(rows, 400), rng.choice(columns, 400)
+    points = np.stack(chosen, axis=-1) + sides * radius
+    points = np.vstack([points, rng.uniform(-9, np.add(shape, 9), (400, 2))])
+    got = np.zeros((n_rows, n_columns), np.int64)
+    for tile, members in grid.tiles(points):
+        top, left = tile_origin(tile)
+        counts = grid.count(points[members], tile)
+        part = got[top : top + counts.shape[0], left : left + counts.shape[1]]
+        assert not part.any()
+        part[:] = counts
+    for row, place in enumerate(rows):
+        gaps = [place - points[:, 0], columns[:, np.newaxis] - points[:, 1]]
+        if is_circle:
+            inside = gaps[0] * gaps[0] + gaps[1] * gaps[1] <= radius**2
+        else:
+            inside = (np.abs(gaps[0]) <= radius) & (np.abs(gaps[1]) <= radius)
+        np.testing.assert_array_equal(got[row], inside.sum(axis=1))

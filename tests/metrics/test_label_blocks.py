@@ -438,6 +438,8 @@ def test_what_was_not_gathered_is_not_scored():
     placed.update(true, pred, offset=(6, 0))
     with pytest.raises(ValueError, match="use score_label_blocks"):
         placed.scores(radius=3)
+    with pytest.raises(ValueError, match="use score_label_blocks"):
+        (LabelOverlap() + placed + LabelOverlap()).scores(radius=3)
     with pytest.raises(ValueError, match="make both alike"):
         overlap + LabelOverlap(binary=True)
     with pytest.raises(TypeError):
