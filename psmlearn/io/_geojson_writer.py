@@ -7,8 +7,9 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -27,9 +28,10 @@ from psmlearn.io._objects import (
 from psmlearn.io._paths import as_path, atomic_path, names_target
 from psmlearn.io._write import check_suffix
 
-__all__ = ["GeoJSONWriter"]
+__all__ = ["GeoJSONWriter", "join_geojson"]
 
 _OBJECT_TYPES = ("annotation", "cell", "detection", "tile")
+_HEAD, _TAIL = '{"type": "FeatureCollection", "features": [', "\n]}\n"
 # Ids of the same objects are the same, so that a file can be made again.
 _SPACE = uuid.UUID("5d0a6f0e-52c5-4b0c-9d2b-6f1b0e1f3c52")
 # What a table of nuclei calls its columns, and what QuPath would.
@@ -131,7 +133,7 @@ class GeoJSONWriter:
         with ExitStack() as stack:
             part = stack.enter_context(atomic_path(self._path))
             file = stack.enter_context(open_text(part, packed=self._packed))
-            file.write('{"type": "FeatureCollection", "features": [')
+            file.write(_HEAD)
             self._stack = stack.pop_all()
         self._file, self.n_objects = file, 0
         return self
@@ -149,7 +151,7 @@ class GeoJSONWriter:
             return
         if kind is None:
             try:
-                file.write("\n]}\n")
+                file.write(_TAIL)
             except BaseException as failed:
                 stack.__exit__(type(failed), failed, failed.__traceback__)
                 raise
@@ -233,6 +235,35 @@ class GeoJSONWriter:
         file.write(",\n" if self.n_objects else "\n")
         file.write(json.dumps(feature, ensure_ascii=False, allow_nan=False))
         self.n_objects += 1
+
+
+def join_geojson(
+    path: str | os.PathLike[str], parts: Iterable[str | os.PathLike[str]]
+) -> None:
+    """Write one file of all objects of files that a `GeoJSONWriter` wrote, atomically.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Ends in .geojson or .json, or with .gz after that to be packed.
+    parts : iterable of str or os.PathLike
+        Not packed; each is held in memory for a while.
+    """
+    packed = as_path(path).lower().endswith(".gz")
+    with (
+        names_target(path),
+        atomic_path(path) as part,
+        open_text(part, packed=packed) as file,
+    ):
+        file.write(_HEAD)
+        follows = ""
+        for each in parts:
+            text = Path(each).read_text(encoding="utf-8")
+            objects = text.removeprefix(_HEAD).removesuffix(_TAIL)
+            if objects:
+                file.write(follows + objects)
+                follows = ","
+        file.write(_TAIL)
 
 
 def _own_classes(classes: Mapping[int, int]) -> dict[int, int]:

@@ -12,6 +12,7 @@ import numpy as np
 from psmlearn._images._lengths import within_image
 from psmlearn._images._prominence import FIELDS, Measures, prominence_of
 from psmlearn.slides._model import SlideModel
+from psmlearn.slides._outlines import keep_ids
 from psmlearn.slides._pieces import Pieces, numbers_by_place
 from psmlearn.slides._plan import SlidePlan
 
@@ -66,8 +67,9 @@ def find_nuclei(
     workers: Workers,
     *,
     stains: tuple[str, ...] = ("haematoxylin",),
+    outlines: bool = False,
 ) -> Found:
-    """Find, number and measure the nuclei of a slide."""
+    """Find, number and measure the nuclei of a slide, and draw them if asked for."""
     tiles = plan.tiles_to_answer()
     workers.run("answer", tiles)
     if model.stained is not None:
@@ -87,6 +89,9 @@ def find_nuclei(
     if model.min_prominence and len(first):
         kept = _stand_out(plan, model, blocks, first, diameter)
     ids = numbers_by_place(first, kept)
+    if outlines:
+        keep_ids(plan, ids)
+        workers.run("outline", blocks, pieces=pieces)
     return Found(pieces, ids, blocks, zoom, stains, objects["classes"])
 
 

@@ -45,6 +45,7 @@ _TOLD = {
     "first_look": "size of nuclei",
     "read_objects": "nuclei",
     "measure": "measures",
+    "outline": "outlines",
     "write": "files",
 }
 _LARGEST_BLOCK = 8192
@@ -178,10 +179,12 @@ default=("labels", "geojson", "table")
         _refuse_results(files, overwrite)
         stack.enter_context(_locked(plan.folder, slide.name))
         _begin(plan, told, parts.saved, resume, overwrite)
-        names = list(dict.fromkeys(_TOLD[stage] for stage in _stages_of(parts)))
+        told_stages = _stages_of(parts, outlines="geojson" in files)
+        names = list(dict.fromkeys(_TOLD[stage] for stage in told_stages))
         with stages(names), _advice(plan.folder), plain_torch():
             watch = partial(_watched, plan, verbose)
-            found = _found(plan, parts, workers, resources, watch, tuple(stains))
+            options = {"stains": tuple(stains), "outlines": "geojson" in files}
+            found = _found(plan, parts, workers, resources, watch, options)
             _refuse_changed(plan)
             announce(_TOLD["write"])
             write_results(plan, parts, found, files, verbose)
@@ -324,7 +327,7 @@ def _begin(
     if kept is not None and (kept.get("run") != plan.run or not resume):
         if not overwrite:
             raise _broken_off(plan, kept.get("told", {}), told, resume)
-        for name in ("answers", "plan", PROBLEMS, *KEPT.values()):
+        for name in ("answers", "outlines", "plan", PROBLEMS, *KEPT.values()):
             shutil.rmtree(os.path.join(plan.folder, name), ignore_errors=True)
     save_model(model_part, plan.model_path)
     with atomic_path(path) as temporary:
@@ -397,10 +400,11 @@ def _refuse_results(files: dict[str, str], overwrite: bool) -> None:
         )
 
 
-def _stages_of(parts: SlideModel) -> list[str]:
+def _stages_of(parts: SlideModel, *, outlines: bool) -> list[str]:
     stained = [] if parts.stained is None else ["find_stained", "settle_stained"]
     looks = ["first_look"] if parts.decoding.looks_first else []
-    return ["answer", *stained, *looks, "read_objects", "measure", "write"]
+    drawn = ["outline"] if outlines else []
+    return ["answer", *stained, *looks, "read_objects", "measure", *drawn, "write"]
 
 
 def _watched(
@@ -426,16 +430,16 @@ def _found(
     workers: Any,
     resources: dict[str, float] | None,
     watch: Any,
-    stains: tuple[str, ...],
+    options: dict[str, Any],
 ) -> Found:
     if workers is None:
         here: Workers = ThisProcess(plan, parts, watch)
-        return find_nuclei(plan, parts, here, stains=stains)
+        return find_nuclei(plan, parts, here, **options)
     plan.save()
     with cluster(workers) as client:
         _logger.info("Dask's dashboard: %s", client.dashboard_link)
         others = DaskWorkers(plan, client, watch, resources)
-        return find_nuclei(plan, parts, others, stains=stains)
+        return find_nuclei(plan, parts, others, **options)
 
 
 @contextmanager

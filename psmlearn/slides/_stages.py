@@ -21,6 +21,7 @@ from psmlearn.measure import nuclei_table
 from psmlearn.metrics._object_classes import number_ids
 from psmlearn.segmentation._blocks import BlockReader
 from psmlearn.slides._model import SlideModel
+from psmlearn.slides._outlines import outline
 from psmlearn.slides._pieces import Pieces, pack_pieces
 from psmlearn.slides._plan import SlidePlan, _common, _slices
 from psmlearn.slides._stained import put_stained_first, settle, stained_nuclei
@@ -225,4 +226,5 @@ STAGES: dict[str, Callable[..., None]] = {
     "first_look": first_look,
     "read_objects": read_objects,
     "measure": measure,
+    "outline": outline,
 }

@@ -12,6 +12,7 @@ from typing import Any
 from psmlearn._engine._modes import plain_torch
 from psmlearn.persistence import load_model
 from psmlearn.slides._model import SlideModel
+from psmlearn.slides._outlines import outlines_path
 from psmlearn.slides._plan import SlidePlan
 from psmlearn.slides._stages import STAGES
 
@@ -38,6 +39,8 @@ def remaining(plan: SlidePlan, stage: str, numbers: Sequence[int]) -> list[int]:
     scratch = plan.scratch
     if stage == "answer":
         paths = {number: scratch.array_path(f"answers/{number}") for number in numbers}
+    elif stage == "outline":
+        paths = {number: outlines_path(plan, number) for number in numbers}
     else:
         paths = {number: scratch.path(KEPT[stage], number) for number in numbers}
     return [number for number in numbers if not os.path.exists(paths[number])]

@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from psmlearn._images._clumps import Box
 from psmlearn._progress import track
-from psmlearn.io import GeoJSONWriter, TableWriter, atomic_path, write_label_pyramid
+from psmlearn.io import TableWriter, atomic_path, write_label_pyramid
+from psmlearn.io._geojson_writer import join_geojson
 from psmlearn.slides._model import SlideModel
+from psmlearn.slides._outlines import nuclei_of_block, outlines_path
 from psmlearn.slides._plan import SlidePlan
 from psmlearn.slides._run import Found
 from psmlearn.slides._stages import no_rows
@@ -41,28 +41,20 @@ def write_results(
     verbose: int,
 ) -> None:
     """Write the files of a slide."""
+    if "geojson" in files:
+        paths = [outlines_path(plan, number) for number in found.blocks]
+        join_geojson(files["geojson"], paths)
     with ExitStack() as stack:
-        outlines = None
-        if "geojson" in files:
-            outlines = stack.enter_context(
-                GeoJSONWriter(
-                    files["geojson"],
-                    classes=_titles(model),
-                    downsample=plan.view.downsample,
-                )
-            )
         tables = [
             stack.enter_context(TableWriter(files[kind]))
             for kind in ("table", "parquet")
             if kind in files
         ]
-        if outlines is not None or tables:
-            blocks = track(found.blocks, len(found.blocks), "outlines", verbose=verbose)
-            empty = no_rows(plan, model, found.stains)
-            for table in tables:
-                table.add(empty)
-            for number in blocks:
-                _write_block(plan, found, number, outlines, tables, empty)
+        empty = no_rows(plan, model, found.stains) if tables else {}
+        for table in tables:
+            table.add(empty)
+            for number in found.blocks:
+                table.add(nuclei_of_block(plan, found.ids, number) or empty)
     for kind in ("labels", "zarr"):
         if kind in files:
             rows = _Rows(plan, found, verbose)
@@ -70,57 +62,6 @@ def write_results(
                 files[kind], rows.read, plan.shape, pixel_size=plan.pixel_size
             )
     _write_tissue(plan, files["tissue"])
-
-
-def _titles(model: SlideModel) -> dict[int, str] | None:
-    """Return the names of the classes as QuPath has them."""
-    names = model.class_names
-    return {value: name.capitalize() for value, name in names.items()} or None
-
-
-def _write_block(
-    plan: SlidePlan,
-    found: Found,
-    number: int,
-    outlines: Any,
-    tables: Sequence[TableWriter],
-    empty: dict[str, np.ndarray],
-) -> None:
-    """Write the outlines and the rows of the nuclei of a block."""
-    columns = _columns(plan, found, number, empty)
-    for table in tables:
-        table.add(columns)
-    if outlines is None or not len(columns["label"]):
-        return
-    own = found.pieces.of_block(number)
-    boxes = found.pieces.boxes[own]
-    box: Box = (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
-    labels = found.pieces.labels(plan.scratch, box, found.ids, only=number)
-    step = plan.view.downsample
-    corner = (box[0] * step, box[1] * step)
-    kinds = None
-    if "class" in columns:
-        pairs = zip(columns["label"].tolist(), columns["class"].tolist(), strict=True)
-        kinds = dict(pairs)
-    outlines.add(labels, measurements=columns, classes=kinds, offset=corner)
-
-
-def _columns(
-    plan: SlidePlan, found: Found, number: int, empty: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Return the table of the nuclei of a block, by their numbers."""
-    arrays = plan.scratch.load("measures", number)
-    if "label" not in arrays:
-        return empty
-    columns = {
-        name: values
-        for name, values in arrays.items()
-        if not name.startswith("measure_")
-    }
-    columns["label"] = found.ids[columns["label"] - 1].astype(np.int64)
-    kept = np.flatnonzero(columns["label"])
-    kept = kept[np.argsort(columns["label"][kept])]
-    return {name: values[kept] for name, values in columns.items()}
 
 
 class _Rows:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from psmlearn.datasets import load_geojson, make_nuclei
-from psmlearn.io import write_geojson, write_image
+from psmlearn.io import GeoJSONWriter, write_geojson, write_image
+from psmlearn.io._geojson_writer import join_geojson
 from psmlearn.measure import nuclei_table
 
 
@@ -178,3 +179,23 @@ def test_other_suffixes_are_refused(tmp_path):
     for name in ("a.txt", "a.gz", "a.geojson.zip"):
         with pytest.raises(ValueError, match="suffix"):
             write_geojson(tmp_path / name, np.ones((3, 3), int))
+
+
+@pytest.mark.parametrize("end", [".geojson", ".geojson.gz"])
+def test_files_of_blocks_are_joined_to_one(tmp_path, end):
+    blocks = [np.zeros((4, 4), int), np.eye(4, dtype=int), np.diag([2, 3, 0, 4])]
+    with GeoJSONWriter(tmp_path / f"whole{end}") as whole:
+        for number, block in enumerate(blocks):
+            whole.add(block, offset=(0, 10 * number))
+    paths = []
+    for number in (0, 1, 0, 2):
+        paths.append(tmp_path / f"{len(paths)}.geojson")
+        with GeoJSONWriter(paths[-1]) as part:
+            part.add(blocks[number], offset=(0, 10 * number))
+    join_geojson(tmp_path / f"joined{end}", paths)
+    joined, expected = (tmp_path / f"{name}{end}" for name in ("joined", "whole"))
+    assert joined.read_bytes() == expected.read_bytes()
+    join_geojson(tmp_path / f"empty{end}", paths[:1])
+    opener = gzip.open if end.endswith(".gz") else open
+    with opener(tmp_path / f"empty{end}", "rt", encoding="utf-8") as file:
+        assert json.load(file) == {"type": "FeatureCollection", "features": []}
