@@ -198,10 +198,11 @@ class Distance(Targets):
 
 
 class Voronoi(Targets):
-    """The two-stage training of [1]_: a detector's points give sparse labels.
+    """Two-stage training: a detector's points give sparse labels.
 
-    A detector learns the masks; around its points pixels are nucleus, on the edges of
-    their Voronoi cells background, and the network learns these beside the masks.
+    As in [1]_, a detector learns the masks; around its points pixels are nucleus, on
+    the edges of their Voronoi cells background, and the network learns these beside the
+    masks.
 
     Parameters
     ----------
@@ -281,7 +282,9 @@ class Voronoi(Targets):
 
 
 class Foreground(Targets):
-    """The foreground of the masks alone: the first stage of [1]_.
+    """The foreground of the masks alone.
+
+    It is the first stage of [1]_.
 
     References
     ----------
