@@ -122,6 +122,7 @@ for name, found in (
 # %%
 # One of the new slices.
 
+# sphinx_gallery_thumbnail_number = 3
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
 index = int(np.flatnonzero(with_lesions)[0])
 image = view(new.images[index])
