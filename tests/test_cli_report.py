@@ -207,6 +207,14 @@ def test_images_that_failed_are_listed_with_reasons(results):
     assert failures(page.read_text(encoding="utf-8")) == []
 
 
+def test_regions_of_weak_labels_are_not_called_nuclei(results):
+    folder = results[0] / "out"
+    (folder / "image_probabilities.csv").write_text("image,n_regions\n")
+    done = run(folder)
+    assert done.exit_code == 1 and "a report is of nuclei" in done.output
+    assert "*_overlay.png" in done.output and not (folder / "report.html").exists()
+
+
 def test_help_has_examples():
     done = CliRunner().invoke(_cli.main, ["report", "--help"])
     assert "psmlearn report results/ --truth masks/" in done.output

@@ -17,6 +17,7 @@ from psmlearn._cli._options import NamedPath, make_terminal, run_options
 from psmlearn._cli._record import RUN_NAME
 from psmlearn._cli._sources import find_masks, fold_name
 from psmlearn._cli._terminal import Terminal, count, tell_some
+from psmlearn._cli._weak_results import PROBABILITIES_NAME
 from psmlearn._progress import progress_bar
 from psmlearn.io._paths import printable
 
@@ -92,10 +93,21 @@ def report(**options: Any) -> None:
     """
     terminal, folder = make_terminal(options), options["folder"]
     with terminal.listening(), terminal.plain_errors():
+        _refuse_regions(folder)
         target = options["output"] or folder / REPORT_NAME
         check_target(target, overwrite=options["overwrite"])
         max_bytes = int(options["max_size"] * 1e6)
         write_report_of(folder, target, options["truth"], max_bytes, terminal)
+
+
+def _refuse_regions(folder: Path) -> None:
+    """Refuse results of ``psmlearn weak``: regions, which a report calls nuclei."""
+    if (folder / PROBABILITIES_NAME).is_file():
+        raise ValueError(
+            f"{str(folder)!r} holds regions that psmlearn weak found, and a report is "
+            "of nuclei: look at *_overlay.png and *_map.png, and at "
+            f"{PROBABILITIES_NAME}"
+        )
 
 
 def write_report_of(
