@@ -316,9 +316,14 @@ def test_classes_are_counted_over_slides_and_images(tmp_path, monkeypatch):
 
     monkeypatch.setattr(_chain, "train", lambda *_: chain)
     fields = ("--fields", 2, "--field-size", 64, "--pixel-size", 0.25)
-    done = run("ki67", given[0], *fields, "--output", tmp_path / "index")
+    options = ("--output", tmp_path / "index", "--report")
+    done = run("ki67", given[0], *fields, *options)
     assert done.exit_code == 0, done.output
     assert "2 fields of 1 slide drawn" in done.output
     with open(tmp_path / "index" / "labelling_index.csv", newline="") as file:
         first = next(csv.DictReader(file))
     assert first == rows["a.ome"]
+    page = (tmp_path / "index" / "report.html").read_text(encoding="utf-8")
+    assert "<th>positive</th><th>negative</th><th>positive, %</th>" in page
+    share = 100 * by_class[0] / n_nuclei
+    assert f"<td>{by_class[0]}</td><td>{by_class[1]}</td><td>{share:.1f}</td>" in page

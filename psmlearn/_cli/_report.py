@@ -217,6 +217,7 @@ def _find_slides(folder: Path) -> list[SlideRow]:
                 float(told["tissue_mm2"]),
                 len(told["problems"]),
                 None if picture is None else str(picture),
+                told.get("n_of_class", {}),
             )
         )
     return slides
