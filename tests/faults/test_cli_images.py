@@ -89,14 +89,11 @@ def test_formats_that_are_not_read_are_named(model, images, tmp_path, name):
 @pytest.mark.parametrize("name", ["s.svs", "s.NDPI", "s.czi", "s.mrxs"])
 def test_slides_that_cannot_be_opened_cost_no_image(model, images, tmp_path, name):
     (images / name).write_bytes(b"something")
-    done = run(images, "-o", tmp_path / "out")
-    assert done.exit_code == 3
-    assert f"{images / name}" in done.output.splitlines()[-1]
-    assert len(model.seen) == 1
-    # With classes no slide is looked for.
-    done = run(images, "-o", tmp_path / "classes", "--classes", "ki67")
-    assert done.exit_code == 0
-    assert f"{name} (format that is not read)" in done.output
+    for classes in ((), ("--classes", "ki67")):
+        done = run(images, "-o", tmp_path / f"out{len(classes)}", *classes)
+        assert done.exit_code == 3
+        assert f"{images / name}" in done.output.splitlines()[-1]
+    assert len(model.seen) == 2
 
 
 def test_what_else_is_left_out_is_on_one_line(model, images, tmp_path):
