@@ -267,7 +267,7 @@ def _open(source: Any, name: str, stack: ExitStack) -> _Boxes:
     files = getattr(source, "files", None)
     if hasattr(source, "read_labels") and isinstance(files, dict):
         # A SlideResult opens its file for each box; where there is none, it tells.
-        source = source._file("labels")
+        source = source.labels_path
     if is_path(source):
         source = _open_path(as_path(source), name, stack)
     if isinstance(source, Slide):

@@ -56,6 +56,17 @@ class SlideResult:
         """Nuclei per square millimetre of tissue; NaN where there is none."""
         return self.n_nuclei / self.tissue_mm2 if self.tissue_mm2 else float("nan")
 
+    @property
+    def labels_path(self) -> str:
+        """The label image, OME-Zarr where there is one, else OME-TIFF.
+
+        Raises
+        ------
+        ValueError, FileNotFoundError
+            If none was written, or it is gone.
+        """
+        return self._file("zarr" if "zarr" in self.files else "labels")
+
     def read_labels(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
         """Return a box of the label image, in pixels of what was segmented.
 
@@ -65,8 +76,7 @@ class SlideResult:
         """
         from psmlearn.io import Slide
 
-        path = self._file("zarr" if "zarr" in self.files else "labels")
-        with Slide(path, pixel_size=self.pixel_size) as slide:
+        with Slide(self.labels_path, pixel_size=self.pixel_size) as slide:
             box = slide.view().read(top, left, bottom, right)
         return box[..., 0].astype(np.int32)
 

@@ -172,7 +172,7 @@ default=("labels", "geojson", "table")
         plan, parts = _plan(model, segmenter, slide, output, pixel_size, block_size)
         files = _files(output, slide.name, formats)
         plan = _with_tissue(plan, tissue)
-        plan, told = _identified(plan, parts.saved)
+        plan, told = _identified(plan, parts.saved, stains)
         earlier = _finished(files, plan.run) if resume else None
         if earlier is not None:
             return earlier
@@ -294,13 +294,15 @@ def _with_tissue(plan: SlidePlan, tissue: str | np.ndarray | None) -> SlidePlan:
     return replace(plan, tissue=found)
 
 
-def _identified(plan: SlidePlan, model_part: Any) -> tuple[SlidePlan, dict[str, Any]]:
+def _identified(
+    plan: SlidePlan, model_part: Any, stains: Sequence[str]
+) -> tuple[SlidePlan, dict[str, Any]]:
     """Return the plan with what tells its run from others, and what that is made of."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.psm")
         save_model(model_part, path)
         model = hashlib.sha256(path.read_bytes()).hexdigest()
-    told = {**plan.told(), "model": model}
+    told = {**plan.told(), "model": model, "stains": list(stains)}
     run = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     return replace(plan, run=run), told
 
@@ -413,7 +415,7 @@ def _watched(
     """Pass on what is done, under a bar."""
     name = _TOLD[stage]
     announce(name)
-    if stage not in ("answer", "find_stained"):
+    if stage not in ("answer", "find_stained", "settle_stained"):
         yield from track(done, len(todo), f"{name}, blocks", verbose=verbose)
         return
     areas = {number: plan.tile_mm2(number) for number in todo}

@@ -18,6 +18,7 @@ from sklearn.base import clone
 from psmlearn import NucleiSegmenter, RegionSegmenter, _progress
 from psmlearn.datasets import load_sample_images, make_slide
 from psmlearn.io import Slide, read_labels
+from psmlearn.metrics import score_label_blocks
 from psmlearn.segmentation import Distance
 from psmlearn.slides import _stages, segment_slide
 from psmlearn.slides._tissue import find_tissue
@@ -72,6 +73,8 @@ def test_zarr_and_parquet_hold_the_same(segmenter, slide_path, tmp_path, done):
     assert set(found.files) == {"zarr", "parquet", "tissue"}
     box = (100, 130, 390, 500)
     np.testing.assert_array_equal(found.read_labels(*box), done.read_labels(*box))
+    scores = score_label_blocks(found, done, block_size=200, radius=None)
+    assert scores["aji"] == 1 and scores["n_true_objects"] == done.n_nuclei
     ours, table = found.table(), done.table()
     assert list(ours) == list(table)
     orders = [np.argsort(each["label"]) for each in (ours, table)]
@@ -154,6 +157,16 @@ def test_what_was_broken_off_goes_on(
     with pytest.raises(ValueError, match=r"another run, with another block_size"):
         segment_slide(
             segmenter, slide_path, tmp_path, tissue=None, block_size=300, resume=True
+        )
+    with pytest.raises(ValueError, match=r"another run, with another stains"):
+        segment_slide(
+            segmenter,
+            slide_path,
+            tmp_path,
+            tissue=None,
+            block_size=256,
+            stains=("eosin", "haematoxylin"),
+            resume=True,
         )
 
     def answers(*_, **__):
