@@ -91,22 +91,22 @@ def test_slides_are_segmented_beside_images(folder, model, tmp_path):
     done = run("apply", folder, "--model", model, "-o", out)
     assert done.exit_code == 3, done.output
     assert "bad.svs" in done.output.splitlines()[-1]
-    files = {f"a.ome_{kind}" for kind in KINDS} | {LEDGER_NAME, RUN_NAME}
+    files = {f"a_{kind}" for kind in KINDS} | {LEDGER_NAME, RUN_NAME}
     images = {"overlay.png", "labels.tif", "nuclei.csv", "nuclei.geojson"}
     files |= {f"b_{kind}" for kind in images}
     assert {path.name for path in out.iterdir()} == files
-    told = json.loads((out / "a.ome_slide.json").read_text(encoding="utf-8"))
-    with open(out / "a.ome_nuclei.csv", newline="", encoding="utf-8") as file:
+    told = json.loads((out / "a_slide.json").read_text(encoding="utf-8"))
+    with open(out / "a_nuclei.csv", newline="", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == told["n_nuclei"] > 20
-    with gzip.open(out / "a.ome_nuclei.geojson.gz") as file:
+    with gzip.open(out / "a_nuclei.geojson.gz") as file:
         assert len(json.load(file)["features"]) == told["n_nuclei"]
-    with Slide(out / "a.ome_labels.ome.tif") as labels:
+    with Slide(out / "a_labels.ome.tif") as labels:
         assert labels.shape == (500, 700)
         assert labels.view().read(0, 0, 500, 700).max() == told["n_nuclei"]
     record = json.loads((out / RUN_NAME).read_text(encoding="utf-8"))
     of_input = {each["name"]: each for each in record["inputs"]}
-    assert of_input["a.ome"]["n_nuclei"] == told["n_nuclei"]
-    assert of_input["a.ome"]["slide"] and "slide" not in of_input["b"]
+    assert of_input["a"]["n_nuclei"] == told["n_nuclei"]
+    assert of_input["a"]["slide"] and "slide" not in of_input["b"]
     assert "bad.svs" in of_input["bad"]["error"]
     (folder / "bad.svs").unlink()
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
@@ -125,10 +125,10 @@ def test_the_report_tells_of_slides(folder, model, tmp_path, alone):
     done = run("apply", folder, "--model", model, "-o", out, "--report")
     assert done.exit_code == 0, done.output
     text = (out / "report.html").read_text(encoding="utf-8")
-    told = json.loads((out / "a.ome_slide.json").read_text(encoding="utf-8"))
+    told = json.loads((out / "a_slide.json").read_text(encoding="utf-8"))
     density = f"{told['n_nuclei'] / told['tissue_mm2']:,.0f}"
-    assert f"<td>a.ome</td><td>{told['n_nuclei']:,}</td>" in text
-    assert f"<td>{density}</td><td>0</td>" in text and "tissue of a.ome" in text
+    assert f"<td>a</td><td>{told['n_nuclei']:,}</td>" in text
+    assert f"<td>{density}</td><td>0</td>" in text and "tissue of a" in text
     assert ("b.png" in text) is not alone
     heading = "1 slide in out" if alone else "1 image and 1 slide in out"
     assert f"<h1>{heading}</h1>" in text
@@ -143,12 +143,12 @@ def test_the_report_tells_of_slides(folder, model, tmp_path, alone):
 def test_a_foreign_file_is_never_replaced(folder, model, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    (out / "a.ome_nuclei.csv").write_text("mine")
+    (out / "a_nuclei.csv").write_text("mine")
     done = run("apply", folder, "-m", model, "-o", out, "--overwrite")
     assert done.exit_code == 1
-    assert "a.ome_nuclei.csv (not written by psmlearn)" in done.output
-    assert (out / "a.ome_nuclei.csv").read_text() == "mine"
-    assert {path.name for path in out.iterdir()} == {"a.ome_nuclei.csv"}
+    assert "a_nuclei.csv (not written by psmlearn)" in done.output
+    assert (out / "a_nuclei.csv").read_text() == "mine"
+    assert {path.name for path in out.iterdir()} == {"a_nuclei.csv"}
 
 
 def test_training_draws_fields_of_slides(folder, trained, tmp_path):
@@ -186,7 +186,7 @@ def test_segment_trains_and_finds(folder, trained, tmp_path):
     out = tmp_path / "out"
     done = run("segment", folder / "a.ome.zarr", "-o", out, "--fields", 3)
     assert done.exit_code == 0, done.output
-    assert {p.name for p in out.iterdir()} >= {f"a.ome_{kind}" for kind in KINDS}
+    assert {p.name for p in out.iterdir()} >= {f"a_{kind}" for kind in KINDS}
     assert "in 1 slide" in done.output
 
 
@@ -240,14 +240,14 @@ def test_what_is_broken_off_goes_on(folder, model, tmp_path, monkeypatch):
     monkeypatch.setitem(_stages.STAGES, "measure", full)
     done = run("apply", folder, "-m", model, "-o", out)
     assert done.exit_code == 3 and "No space left" in done.output
-    assert len(asked) > 1 and not list(out.glob("a.ome_*"))
+    assert len(asked) > 1 and not list(out.glob("a_*"))
     asked.clear()
     monkeypatch.setitem(_stages.STAGES, "measure", STAGES_BEFORE["measure"])
     done = run("apply", folder, "-m", model, "-o", out, "--resume")
     assert done.exit_code == 0 and not asked, done.output
     assert {p.name for p in out.iterdir()} == {p.name for p in whole.iterdir()}
     for kind in ("nuclei.csv", "slide.json"):
-        path = f"a.ome_{kind}"
+        path = f"a_{kind}"
         assert (out / path).read_bytes() == (whole / path).read_bytes()
 
 
@@ -273,7 +273,7 @@ def test_workers_find_the_same(folder, model, tmp_path):
         done = run("apply", folder, "-m", model, "-o", out, *options)
         assert done.exit_code == 0, done.output
     for kind in ("nuclei.csv", "slide.json", "labels.ome.tif"):
-        path = f"a.ome_{kind}"
+        path = f"a_{kind}"
         assert (here / path).read_bytes() == (there / path).read_bytes()
 
 
@@ -301,16 +301,16 @@ def test_classes_are_counted_over_slides_and_images(tmp_path, monkeypatch):
     options = ("--model", tmp_path / "ki67.psm", "--output", tmp_path / "out")
     done = run("apply", *given, *options)
     assert done.exit_code == 0, done.output
-    counts = re.search(r"a.ome: (\d+) nuclei \((\d+) positive, (\d+) neg", done.output)
+    counts = re.search(r"a: (\d+) nuclei \((\d+) positive, (\d+) neg", done.output)
     n_nuclei, *by_class = (int(each) for each in counts.groups())
     assert sum(by_class) == n_nuclei and by_class[0] > 0
     with open(tmp_path / "out" / "labelling_index.csv", newline="") as file:
         rows = {row["image"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["b", "a.ome", "all"]
-    told = [int(rows["a.ome"][name]) for name in ("n_positive", "n_negative")]
+    assert list(rows) == ["b", "a", "all"]
+    told = [int(rows["a"][name]) for name in ("n_positive", "n_negative")]
     assert told == by_class
-    assert float(rows["a.ome"]["h_score"]) > 0
-    with open(tmp_path / "out" / "a.ome_nuclei.csv", newline="") as file:
+    assert float(rows["a"]["h_score"]) > 0
+    with open(tmp_path / "out" / "a_nuclei.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert sum(float(row["class"]) == 1 for row in table) == by_class[0]
 
@@ -322,7 +322,7 @@ def test_classes_are_counted_over_slides_and_images(tmp_path, monkeypatch):
     assert "2 fields of 1 slide drawn" in done.output
     with open(tmp_path / "index" / "labelling_index.csv", newline="") as file:
         first = next(csv.DictReader(file))
-    assert first == rows["a.ome"]
+    assert first == rows["a"]
     page = (tmp_path / "index" / "report.html").read_text(encoding="utf-8")
     assert "<th>positive</th><th>negative</th><th>positive, %</th>" in page
     share = 100 * by_class[0] / n_nuclei

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from psmlearn._cli._sources import fold_name
 from psmlearn._cli._terminal import N_TOLD, tell_some
-from psmlearn.io._paths import printable
+from psmlearn.io._paths import printable, stem_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -302,9 +302,9 @@ class _Finder:
         self._folder = folder
         # What is looked for first comes first: whole names, then those without suffix.
         self._by_place = [_index(images, make) for make in (_place, _place_and_stem)]
+        plain = (_name, _stem, stem_of)
         self._by_name = [
-            _index(images, make)
-            for make in (_name, _stem, _folded(_name), _folded(_stem))
+            _index(images, make) for make in (*plain, *map(_folded, plain))
         ]
 
     def __call__(self, name: str) -> str:

@@ -19,7 +19,7 @@ from psmlearn._cli._sources import find_masks, fold_name
 from psmlearn._cli._terminal import Terminal, count, tell_some
 from psmlearn._cli._weak_results import PROBABILITIES_NAME
 from psmlearn._progress import progress_bar
-from psmlearn.io._paths import printable
+from psmlearn.io._paths import printable, stem_of
 
 if TYPE_CHECKING:
     from psmlearn.inspection._report_slides import SlideRow
@@ -318,7 +318,7 @@ def _find_truth(
     masks = find_masks(truth)
     found = {}
     for result in results:
-        for name in (Path(result.shown_name).stem, result.name):
+        for name in (stem_of(result.shown_name), result.name):
             if fold_name(name) in masks:
                 found[result.name] = masks[fold_name(name)]
                 break

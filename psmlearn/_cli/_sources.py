@@ -17,7 +17,7 @@ import click
 from psmlearn._cli._ledger import LEDGER_NAME, digest, read_ledger
 from psmlearn._cli._terminal import Terminal, tell_some
 from psmlearn.io import is_slide
-from psmlearn.io._paths import IMAGE_SUFFIXES, printable
+from psmlearn.io._paths import IMAGE_SUFFIXES, printable, stem_of
 from psmlearn.io._read import sniff_format
 
 # What may be an image, and is not read.
@@ -216,9 +216,9 @@ class _Look:
                     folders.append(entry.path)
             elif why:
                 self._leave(path, why)
-        stems = {Path(path).stem for path in images}
+        stems = {stem_of(path) for path in images}
         for path in images:
-            named = MASK_NAME.fullmatch(Path(path).stem)
+            named = MASK_NAME.fullmatch(stem_of(path))
             if named and named[1] in stems:
                 self._leave(path, "mask of an image beside it")
             elif self.search.fits(path, self.top):
@@ -282,7 +282,7 @@ def unique_names(paths: Iterable[str]) -> list[str]:
     taken: set[str] = set()
     numbers: dict[str, int] = {}
     for path in paths:
-        name = stem = Path(path).stem
+        name = stem = stem_of(path)
         while fold_name(name) in taken:
             numbers[stem] = numbers.get(stem, 1) + 1
             name = f"{stem}-{numbers[stem]}"
@@ -311,11 +311,10 @@ def find_masks(folder: Path) -> dict[str, str]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
             continue
-        named = MASK_NAME.fullmatch(path.stem)
+        name = stem_of(path)
+        named = MASK_NAME.fullmatch(name)
         place = masks if named else others
-        place.setdefault(fold_name(named[1] if named else path.stem), []).append(
-            str(path)
-        )
+        place.setdefault(fold_name(named[1] if named else name), []).append(str(path))
     chosen = masks or others
     for paths in chosen.values():
         if len(paths) > 1:

@@ -45,7 +45,7 @@ from psmlearn._cli._work import (
 from psmlearn._progress import stages
 from psmlearn.io import atomic_path
 from psmlearn.io._locks import try_lock
-from psmlearn.io._paths import printable
+from psmlearn.io._paths import printable, stem_of
 
 __all__ = ["train"]
 
@@ -219,7 +219,7 @@ def _add_inputs(
     for place, path in enumerate(paths):
         error = bad.get(place)
         told = {} if error is None else {"error": tell_error(error)}
-        record.add_input(Path(str(path)).stem, stamps[place], **told)
+        record.add_input(stem_of(path), stamps[place], **told)
 
 
 def _raise_bad(bad: dict[int, Exception], n_images: int, terminal: Terminal) -> None:

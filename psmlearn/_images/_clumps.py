@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage as ndi
 
-from psmlearn._images._instances import fill_small_holes
+from psmlearn._images._instances import fill_and_find_grounds
 
 __all__ = [
     "GRID",
@@ -124,27 +124,35 @@ def find_clumps(
     >>> found.is_cut.tolist()
     [False, False, True]
     """
-    filled = fill_small_holes(mask, max_hole_area)
+    filled, grounds, is_small = fill_and_find_grounds(mask, max_hole_area)
     labels, n_clumps = ndi.label(filled, _EIGHT)
     is_cut = np.zeros(n_clumps + 1, bool)
     rims = _cut_off(box, shape, reach)
     for rim in rims:
         is_cut[labels[rim]] = True
-    if rims and max_hole_area >= 1:
+    if is_small.any():
         # Ground that the cut opens may be a hole of the whole image, which joins what
         # is around and within it.
-        ground, n_grounds = ndi.label(~filled)
-        may_be_hole = np.bincount(ground.ravel(), minlength=n_grounds + 1)
-        may_be_hole = may_be_hole <= max_hole_area
-        may_be_hole[0] = False
-        opened = np.zeros(n_grounds + 1, bool)
+        opened = np.zeros(len(is_small), bool)
         for rim in _cut_off(box, shape, 1):
-            opened[ground[rim]] = True
-        doubtful = (may_be_hole & opened)[ground]
-        if doubtful.any():
-            is_cut[labels[ndi.binary_dilation(doubtful, _EIGHT)]] = True
+            opened[grounds[rim]] = True
+        opened &= is_small
+        if opened.any():
+            is_cut[_beside(labels, opened[grounds])] = True
     is_cut[0] = False
     return Clumps(labels, is_cut)
+
+
+def _beside(labels: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return the labels of the neighbours, eight of each, of chosen pixels."""
+    rows, columns = np.nonzero(chosen)
+    last = np.array(labels.shape) - 1
+    found = [
+        labels[np.clip(rows + down, 0, last[0]), np.clip(columns + right, 0, last[1])]
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+    ]
+    return np.unique(np.concatenate(found))
 
 
 def _cut_off(box: Box, shape: tuple[int, int], reach: int) -> list[tuple]:

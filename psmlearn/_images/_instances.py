@@ -185,15 +185,34 @@ def _touching_border(labels: np.ndarray) -> np.ndarray:
 
 def fill_small_holes(mask: np.ndarray, max_area: float) -> np.ndarray:
     """Fill enclosed background of `max_area` pixels or fewer."""
+    return fill_and_find_grounds(mask, max_area)[0]
+
+
+def fill_and_find_grounds(
+    mask: np.ndarray, max_area: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fill enclosed background of `max_area` pixels or fewer, and number all of it.
+
+    Returns
+    -------
+    filled : ndarray of shape (height, width), bool
+    grounds : ndarray of shape (height, width), int32
+        The background's parts from 1; 0 is the mask.
+    is_small : ndarray of shape (n_grounds + 1,), bool
+        Whether a part has so few pixels, enclosed or not; with a `max_area` below 1
+        none is looked for.
+    """
     if max_area < 1:
-        return mask
-    holes, n_holes = ndi.label(~mask)
-    if n_holes == 0:
-        return mask
-    fill = np.bincount(holes.ravel(), minlength=n_holes + 1) <= max_area
-    fill[_touching_border(holes)] = False
+        return mask, np.zeros(mask.shape, np.int32), np.zeros(1, bool)
+    grounds, n_grounds = ndi.label(~mask)
+    is_small = np.bincount(grounds.ravel(), minlength=n_grounds + 1) <= max_area
+    is_small[0] = False
+    if not is_small.any():
+        return mask, grounds, is_small
+    fill = is_small.copy()
+    fill[_touching_border(grounds)] = False
     fill[0] = True  # the mask itself
-    return fill[holes]
+    return fill[grounds], grounds, is_small
 
 
 def _open(mask: np.ndarray, radius: float) -> np.ndarray:

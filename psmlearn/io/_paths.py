@@ -18,6 +18,8 @@ IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif"),
     *(".bmp", ".dib", ".webp"),
 )
+# Of which the part before the last is a suffix, too.
+_OF_OME = (".ome.tif", ".ome.tiff", ".ome.zarr")
 # What of a folder says that zarr wrote it.
 ZARR_MARKS = (".zgroup", ".zarray", "zarr.json")
 # Of the disk, not of anything else that a block may be about.
@@ -118,6 +120,22 @@ def atomic_path(path: str | os.PathLike) -> Iterator[str]:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
+
+
+def stem_of(path: str | os.PathLike[str]) -> str:
+    """Return the name of a file without its suffix, and without that of OME before it.
+
+    Examples
+    --------
+    >>> from psmlearn.io._paths import stem_of
+    >>> stem_of("slides/a.b.svs"), stem_of("a.ome.zarr"), stem_of("a.OME.tif")
+    ('a.b', 'a', 'a')
+    """
+    name = os.path.basename(os.path.normpath(as_path(path)))
+    for suffix in _OF_OME:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return os.path.splitext(name)[0] or name
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from psmlearn._progress import announce, progress_bar, stages, track
 from psmlearn._warnings import warn_user
 from psmlearn.io import Slide, atomic_path
 from psmlearn.io._locks import try_lock
-from psmlearn.io._paths import as_path, printable
+from psmlearn.io._paths import as_path, printable, stem_of
 from psmlearn.persistence import save_model
 from psmlearn.slides._model import SlideModel, nuclei_segmenter
 from psmlearn.slides._plan import PROBLEMS, SlidePlan, Tissue
@@ -381,16 +381,9 @@ def _locked(folder: str, name: str) -> Iterator[None]:
 def _files(
     output: str | os.PathLike[str], name: str, formats: Sequence[str]
 ) -> dict[str, str]:
-    stem = os.path.join(os.path.abspath(as_path(output)), _stem(name))
+    stem = os.path.join(os.path.abspath(as_path(output)), stem_of(name))
     files = {kind: stem + suffix for kind, suffix in FORMATS.items() if kind in formats}
     return files | {"summary": f"{stem}.json", "tissue": f"{stem}.tissue.png"}
-
-
-def _stem(name: str) -> str:
-    for suffix in (".ome.tiff", ".ome.tif", ".ome.zarr"):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return os.path.splitext(name)[0] or name
 
 
 def _refuse_results(files: dict[str, str], overwrite: bool) -> None:
