@@ -31,7 +31,7 @@ def main() -> None:
     options = _parse()
     print(*_COLUMNS, *_MEMORY, sep="\t", flush=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        model = options.model or _train(Path(folder, "model.psm"))
+        model = options.model or train_briefly(Path(folder, "model.psm"))
         images = options.images or load_sample_images().images
         for side in options.sides:
             path = os.path.join(folder, f"{side}.svs")
@@ -59,7 +59,7 @@ def _parse() -> argparse.Namespace:
     return options
 
 
-def _train(path: Path) -> str:
+def train_briefly(path: Path) -> str:
     data = make_nuclei(n_images=6, shape=(256, 256), n_nuclei=90, random_state=0)
     segmenter = NucleiSegmenter(
         nucleus_diameter="auto",

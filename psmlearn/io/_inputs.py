@@ -35,7 +35,7 @@ from psmlearn.io._slide_open import is_slide
 
 _N_TOLD = 5
 SLIDE_ADVICE = (
-    "A slide is trained on by fields of it, "
+    "A slide is trained on by fields of it, PseudoLabelSegmenter().fit(slides) or "
     "fit(psmlearn.slides.sample_fields(slides).images), and its nuclei are found by "
     "psmlearn.slides.segment_slide(model, slide, output)"
 )

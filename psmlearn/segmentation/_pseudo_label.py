@@ -48,6 +48,11 @@ from psmlearn.segmentation._labelers import (
     value_range_of,
 )
 from psmlearn.segmentation._pixels import MaskSegmenter
+from psmlearn.segmentation._slide_fields import (
+    fields_of,
+    pixel_size_of_fields,
+    slides_among,
+)
 from psmlearn.segmentation._stain_classes import StainedNuclei
 
 __all__ = ["PseudoLabelSegmenter", "chain_stages"]
@@ -199,7 +204,10 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         Parameters
         ----------
         X : array of shape (n_images, height, width, n_channels) or list
-            Images.
+            Images, or slides (:class:`psmlearn.io.Slide` and their paths), of which
+            fields are trained on: 30 of 1,000 pixels over all slides, drawn as
+            :func:`psmlearn.slides.sample_fields` does by `random_state`, at the pixel
+            size of the segmenter. For others hand in what that function gives.
         y : ignored
             Never handed on: training sees no label.
         image_labels : array-like of shape (n_images,) or (n_images, n_classes), \
@@ -221,6 +229,7 @@ default=None
             learnt is then there as before.
         """
         with self._keeps_what_was():
+            X = self._with_fields(X, image_labels)
             images = self._check_fit_images(X)
             labeler, segmenter = self._make_parts(images)
             for part in (labeler, segmenter):
@@ -230,6 +239,19 @@ default=None
             with stages(chain_stages(labeler, segmenter, self._n_rounds())):
                 self._fit_parts(labeler, segmenter, X, images, image_labels)
         return self
+
+    def _with_fields(self, X: Images, image_labels: ImageLabels | None) -> Images:
+        """Return the images, and fields in place of slides."""
+        slides, images = slides_among(X)
+        if not slides:
+            return X
+        if image_labels is not None:
+            raise ValueError(
+                "image_labels: what a slide shows is not what each field of it shows; "
+                "give labels of fields, such as those of psmlearn.slides.sample_fields."
+            )
+        size = pixel_size_of_fields(self.labeler, self.segmenter, self.pixel_size)
+        return [*images, *fields_of(slides, size, self.random_state)]
 
     def _fit_parts(
         self,

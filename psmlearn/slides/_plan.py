@@ -17,59 +17,14 @@ import numpy as np
 from psmlearn._images._clumps import Box, grown_box
 from psmlearn._images._tiles import tile_boxes
 from psmlearn.io import Slide, atomic_path
+from psmlearn.preprocessing._slide_tissue import Tissue
 
-__all__ = ["PROBLEMS", "Scratch", "SlidePlan", "Tissue"]
+__all__ = ["PROBLEMS", "Scratch", "SlidePlan"]
 
 PROBLEMS = "problems"
 """The stage of what could not be read."""
 
-
 _MORE = "and more tiles, shown white"
-
-
-@dataclass(frozen=True)
-class Tissue:
-    """Where a slide is looked at, on a coarse grid.
-
-    Attributes
-    ----------
-    mask : ndarray of shape (rows, columns), bool
-    shape : tuple of two int
-        Of what is segmented, in pixels.
-    """
-
-    mask: np.ndarray
-    shape: tuple[int, int]
-
-    def shown(self, box: Box) -> np.ndarray | None:
-        """Return which pixels of a box are looked at; None where all are."""
-        rows, columns = (
-            np.arange(first, last) * cells // side
-            for first, last, cells, side in zip(
-                box[:2], box[2:], self.mask.shape, self.shape, strict=True
-            )
-        )
-        if self.mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all():
-            return None
-        return self.mask[np.ix_(rows, columns)]
-
-    def any_in(self, box: Box) -> bool:
-        """Tell whether any pixel of a box is looked at."""
-        (top, left), (bottom, right) = (
-            [
-                side * cells // whole
-                for side, cells, whole in zip(
-                    corner, self.mask.shape, self.shape, strict=True
-                )
-            ]
-            for corner in (box[:2], (box[2] - 1, box[3] - 1))
-        )
-        return bool(self.mask[top : bottom + 1, left : right + 1].any())
-
-    @property
-    def share(self) -> float:
-        """The part of the slide that is looked at, from 0 to 1."""
-        return float(self.mask.mean())
 
 
 class Scratch:

@@ -27,11 +27,11 @@ from psmlearn.io import Slide, atomic_path
 from psmlearn.io._locks import try_lock
 from psmlearn.io._paths import as_path, printable, stem_of
 from psmlearn.persistence import save_model
+from psmlearn.preprocessing._slide_tissue import Tissue, find_tissue
 from psmlearn.slides._model import SlideModel, nuclei_segmenter
-from psmlearn.slides._plan import PROBLEMS, SlidePlan, Tissue
+from psmlearn.slides._plan import PROBLEMS, SlidePlan
 from psmlearn.slides._result import SlideResult
 from psmlearn.slides._run import Found, Workers, find_nuclei
-from psmlearn.slides._tissue import find_tissue
 from psmlearn.slides._workers import KEPT, DaskWorkers, ThisProcess, cluster
 from psmlearn.slides._write import FORMATS, write_results
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import numpy as np
@@ -12,12 +13,12 @@ from PIL import Image
 from psmlearn._progress import track
 from psmlearn.io import TableWriter, atomic_path, write_label_pyramid
 from psmlearn.io._geojson_writer import join_geojson
+from psmlearn.preprocessing._slide_tissue import thumbnail
 from psmlearn.slides._model import SlideModel
 from psmlearn.slides._outlines import nuclei_of_block, outlines_path
 from psmlearn.slides._plan import SlidePlan
 from psmlearn.slides._run import Found
 from psmlearn.slides._stages import no_rows
-from psmlearn.slides._tissue import thumbnail
 
 __all__ = ["FORMATS", "write_results"]
 
@@ -41,6 +42,23 @@ def write_results(
     verbose: int,
 ) -> None:
     """Write the files of a slide."""
+    # Two at a time: both spend most of their time packing, outside Python.
+    with ThreadPoolExecutor(1) as pool:
+        objects = pool.submit(_write_objects, plan, model, found, files)
+        for kind in ("labels", "zarr"):
+            if kind in files:
+                rows = _Rows(plan, found, verbose)
+                write_label_pyramid(
+                    files[kind], rows.read, plan.shape, pixel_size=plan.pixel_size
+                )
+        objects.result()
+    _write_tissue(plan, files["tissue"])
+
+
+def _write_objects(
+    plan: SlidePlan, model: SlideModel, found: Found, files: dict[str, str]
+) -> None:
+    """Write outlines and tables."""
     if "geojson" in files:
         paths = [outlines_path(plan, number) for number in found.blocks]
         join_geojson(files["geojson"], paths)
@@ -55,13 +73,6 @@ def write_results(
             table.add(empty)
             for number in found.blocks:
                 table.add(nuclei_of_block(plan, found.ids, number) or empty)
-    for kind in ("labels", "zarr"):
-        if kind in files:
-            rows = _Rows(plan, found, verbose)
-            write_label_pyramid(
-                files[kind], rows.read, plan.shape, pixel_size=plan.pixel_size
-            )
-    _write_tissue(plan, files["tissue"])
 
 
 class _Rows:

@@ -23,7 +23,7 @@ def field(tmp_path_factory):
     folder = tmp_path_factory.mktemp("field")
     data = make_nuclei(1, (96, 96), n_nuclei=12, stain="ki67", random_state=0)
     arrays = {
-        "image": np.rint(data.images[0] * 255).astype(np.uint8),
+        "image": data.images[0],
         "labels": np.asarray(data.masks[0]),
         "points": np.asarray(data.points[0], dtype=float),
         "region": np.indices((96, 96))[1] < 60,

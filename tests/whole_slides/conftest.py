@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from psmlearn import NucleiSegmenter
@@ -34,7 +33,6 @@ def segmenter() -> NucleiSegmenter:
 def slide_path(tmp_path_factory) -> Path:
     """A slide of crowded nuclei, glass, pen and ground that was not scanned."""
     data = make_nuclei(n_images=2, shape=(260, 260), n_nuclei=110, random_state=4)
-    images = [(image * 255).round().astype(np.uint8) for image in data.images]
     path = tmp_path_factory.mktemp("slide") / "made.svs"
-    make_slide(path, images, data.masks, shape=(410, 544), random_state=2)
+    make_slide(path, data.images, data.masks, shape=(410, 544), random_state=2)
     return path

@@ -11,7 +11,7 @@ import pytest
 from slides import write_pyramid
 from tifffile import imwrite
 
-from psmlearn import PseudoLabelSegmenter
+from psmlearn import SelfActivationMapper
 from psmlearn.exceptions import NoDataWarning, PixelSizeWarning
 from psmlearn.io import Slide, check_images
 from psmlearn.slides import sample_fields
@@ -199,6 +199,6 @@ def test_fit_says_how_slides_are_trained_on(tmp_path):
     with pytest.raises(ValueError, match=rf"(?s)one\.svs.*{advice}"):
         check_images([tmp_path / "one.svs"])
     with pytest.raises(ValueError, match=rf"(?s)a Slide.*{advice}"):
-        PseudoLabelSegmenter().fit([Slide(_with_a_pale_corner())])
+        SelfActivationMapper().fit([Slide(_with_a_pale_corner())])
     with pytest.raises(TypeError, match=rf"(?s)a Slide.*{advice}"):
-        PseudoLabelSegmenter().fit(Slide(_with_a_pale_corner()))
+        SelfActivationMapper().fit(Slide(_with_a_pale_corner()))

@@ -11,8 +11,9 @@ from skimage.io import imread
 
 from psmlearn.datasets import make_nuclei
 from psmlearn.io import Slide
+from psmlearn.preprocessing._slide_tissue import Tissue
 from psmlearn.slides._model import SlideModel
-from psmlearn.slides._plan import SlidePlan, Tissue
+from psmlearn.slides._plan import SlidePlan
 from psmlearn.slides._run import find_nuclei
 from psmlearn.slides._workers import ThisProcess
 
@@ -21,7 +22,7 @@ from psmlearn.slides._workers import ThisProcess
 def picture() -> np.ndarray:
     """A crowded picture whose sides are no multiples of anything."""
     data = make_nuclei(n_images=1, shape=(461, 615), n_nuclei=550, random_state=5)
-    return (data.images[0] * 255).round().astype(np.uint8)
+    return data.images[0]
 
 
 def _labels(segmenter, picture, folder, size, first) -> np.ndarray:

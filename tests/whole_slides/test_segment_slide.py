@@ -19,9 +19,9 @@ from psmlearn import NucleiSegmenter, RegionSegmenter, _progress
 from psmlearn.datasets import load_sample_images, make_slide
 from psmlearn.io import Slide, read_labels
 from psmlearn.metrics import score_label_blocks
+from psmlearn.preprocessing._slide_tissue import find_tissue
 from psmlearn.segmentation import Distance
 from psmlearn.slides import _stages, segment_slide
-from psmlearn.slides._tissue import find_tissue
 
 
 @pytest.fixture(scope="module")

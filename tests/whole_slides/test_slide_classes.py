@@ -41,7 +41,7 @@ def model() -> PseudoLabelSegmenter:
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
     data = make_nuclei(1, SHAPE, n_nuclei=100, random_state=5, **STAINED)
-    return (data.images[0] * 255).round().astype(np.uint8)
+    return data.images[0]
 
 
 def _segmented(model, picture, folder, **options):
@@ -128,7 +128,7 @@ def test_index_hotspot_and_outlines_have_the_classes(model, picture, tmp_path):
 
 def test_what_has_no_classes_has_no_index(segmenter, tmp_path):
     data = make_nuclei(1, (128, 128), n_nuclei=12, random_state=1)
-    found = _segmented(segmenter, (data.images[0] * 255).astype(np.uint8), tmp_path)
+    found = _segmented(segmenter, data.images[0], tmp_path)
     assert found.n_of_class == {}
     with pytest.raises(ValueError, match="no classes, which an index counts"):
         found.labelling_index()

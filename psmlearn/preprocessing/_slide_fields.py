@@ -24,7 +24,7 @@ from psmlearn._warnings import warn_user
 from psmlearn.exceptions import NoDataWarning, PixelSizeWarning
 from psmlearn.io import Slide
 from psmlearn.io._paths import is_path, printable
-from psmlearn.slides._tissue import _RIM, find_tissue, thumbnail
+from psmlearn.preprocessing._slide_tissue import _RIM, find_tissue, thumbnail
 
 __all__ = ["sample_fields"]
 
@@ -429,7 +429,7 @@ def _tell(
     if not chosen:
         raise ValueError(
             f"No slide has tissue for a field of {size}: {_first(bare)}. Give a "
-            "smaller field_size, or tissue=None to draw everywhere."
+            "smaller field_size to sample_fields, or tissue=None to draw everywhere."
         )
     if bare:
         warn_user(

@@ -6,23 +6,70 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage as ndi
 
 from psmlearn._images._artefacts import PEN
+from psmlearn._images._clumps import Box
 from psmlearn.exceptions import NoDataWarning
 from psmlearn.io import Slide
-from psmlearn.preprocessing import TissueDetector, artefact_mask
-from psmlearn.slides._plan import Tissue
+from psmlearn.preprocessing._functions import artefact_mask
+from psmlearn.preprocessing._tissue_detector import TissueDetector
 
-__all__ = ["find_tissue", "thumbnail"]
+__all__ = ["Tissue", "find_tissue", "thumbnail"]
 
 # Micrometres of a pixel of the thumbnail, where its sides allow it, and of the rim that
 # is read around tissue; how far a stroke of pen may reach beyond what is told of it.
 _PIXEL, _COARSEST, _RIM, _EDGE = 4.0, 16.0, 30.0, 10.0
 _SIDES = (1024, 4096)
 _USUAL_PIXEL = 0.25
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Where a slide is looked at, on a coarse grid.
+
+    Attributes
+    ----------
+    mask : ndarray of shape (rows, columns), bool
+    shape : tuple of two int
+        Of what is segmented, in pixels.
+    """
+
+    mask: np.ndarray
+    shape: tuple[int, int]
+
+    def shown(self, box: Box) -> np.ndarray | None:
+        """Return which pixels of a box are looked at; None where all are."""
+        rows, columns = (
+            np.arange(first, last) * cells // side
+            for first, last, cells, side in zip(
+                box[:2], box[2:], self.mask.shape, self.shape, strict=True
+            )
+        )
+        if self.mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all():
+            return None
+        return self.mask[np.ix_(rows, columns)]
+
+    def any_in(self, box: Box) -> bool:
+        """Tell whether any pixel of a box is looked at."""
+        (top, left), (bottom, right) = (
+            [
+                side * cells // whole
+                for side, cells, whole in zip(
+                    corner, self.mask.shape, self.shape, strict=True
+                )
+            ]
+            for corner in (box[:2], (box[2] - 1, box[3] - 1))
+        )
+        return bool(self.mask[top : bottom + 1, left : right + 1].any())
+
+    @property
+    def share(self) -> float:
+        """The part of the slide that is looked at, from 0 to 1."""
+        return float(self.mask.mean())
 
 
 def thumbnail(slide: Slide) -> tuple[np.ndarray, float]:
