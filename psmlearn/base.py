@@ -588,14 +588,16 @@ class NetworkEstimator(CallbackMixin, BaseImageEstimator):
 
     def _before_work(self, *, continued: bool = False) -> torch.device:
         """Refuse options, devices and weight files that are not; return the device."""
-        from psmlearn._engine._device import resolve_device
+        from psmlearn._engine._device import resolve_device, warn_of_slow_bfloat16
         from psmlearn._engine._state import check_weight_file
 
         check_batch(self.batch_size, self.patch_size)
         self._early_stopping()
         if self.weights is not None and not continued:
             check_weight_file(self.weights)
-        return resolve_device(self.device)
+        device = resolve_device(self.device)
+        warn_of_slow_bfloat16(device, self.precision)
+        return device
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters, those of options and parts by two underscores.
@@ -617,9 +619,14 @@ class NetworkEstimator(CallbackMixin, BaseImageEstimator):
         return super().set_params(**params)
 
     def _resolve_predict_device(self) -> torch.device:
-        from psmlearn._engine._device import resolve_device_or_cpu
+        from psmlearn._engine._device import (
+            resolve_device_or_cpu,
+            warn_of_slow_bfloat16,
+        )
 
-        return resolve_device_or_cpu(self.device)
+        device = resolve_device_or_cpu(self.device)
+        warn_of_slow_bfloat16(device, self.precision)
+        return device
 
     def _tracked(self, results: Iterable[_T], images: ImageBatch) -> Iterator[_T]:
         """Go through the results of images, behind a bar where `verbose` asks."""

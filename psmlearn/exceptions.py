@@ -81,4 +81,4 @@ class TrainingWarning(PsmlearnWarning):
 
 
 class DeviceWarning(PsmlearnWarning):
-    """Another device is used than the one the estimator was trained on."""
+    """Another device is used than that of training, or one slow at what is asked."""

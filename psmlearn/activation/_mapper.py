@@ -149,7 +149,7 @@ class SelfActivationMapper(  # type: ignore[call-arg]
     device : str, default="auto"
         "cpu", "cuda", "mps" or the fastest there is.
     precision : {"float32", "bfloat16"}, default="float32"
-        Of convolutions.
+        As in :class:`~psmlearn.NucleiSegmenter`.
     random_state : int, RandomState or None, default=None
         The same int gives the same bits on the same machine with as many threads.
     verbose : int, default=0

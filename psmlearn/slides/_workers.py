@@ -34,7 +34,7 @@ KEPT = {
 _RETRIES = 3
 
 # Dask has its workers give memory back at once, and to take it again, page by page,
-# costs a third of their time. These keep up to 256 MB (glibc's allocator).
+# costs over a quarter of their time. These keep up to 256 MB (glibc's allocator).
 _ALLOCATOR = {
     "MALLOC_MMAP_MAX_": 0,
     "MALLOC_TRIM_THRESHOLD_": 1 << 28,

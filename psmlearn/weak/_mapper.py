@@ -153,7 +153,8 @@ class ClassActivationMapper(  # type: ignore[call-arg]
     device : str, default="auto"
         "auto", "cpu", "cuda", "cuda:1", "mps".
     precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the convolutions.
+        Arithmetic of the convolutions. "bfloat16" is faster on GPUs and on CPUs that
+        have it; where it is slow, a warning says so.
     random_state : int, RandomState or None, default=None
         With an int the result is the same bit for bit on one machine, as long as
         torch has as many threads there.

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import pickle
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -8,13 +9,67 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from psmlearn._engine._device import resolve_device, resolve_device_or_cpu
+from psmlearn import NucleiSegmenter
+from psmlearn._engine import _device
+from psmlearn._engine._device import (
+    resolve_device,
+    resolve_device_or_cpu,
+    warn_of_slow_bfloat16,
+)
 from psmlearn._engine._modes import plain_torch
 from psmlearn._engine._seed import OwnDraws, draw_seed, may_draw
 from psmlearn._engine._state import load_numpy_state, load_weights, state_to_numpy
+from psmlearn.datasets import make_nuclei
+from psmlearn.exceptions import DeviceWarning
 from psmlearn.networks import build_network
 
 CPU = torch.device("cpu")
+
+
+def test_bfloat16_is_warned_of_where_it_is_slow(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(_device, "_time_of_bfloat16", lambda: 2.5)
+    with pytest.warns(DeviceWarning, match="takes 2.5 times as long as 'float32'"):
+        warn_of_slow_bfloat16(cpu, "bfloat16")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_slow_bfloat16(cpu, "float32")
+        warn_of_slow_bfloat16(torch.device("cuda"), "bfloat16")
+        monkeypatch.setattr(_device, "_time_of_bfloat16", lambda: 1.1)
+        warn_of_slow_bfloat16(cpu, "bfloat16")
+
+
+def test_bfloat16_is_timed_once(monkeypatch):
+    asked = []
+    conv2d = _device.functional.conv2d
+
+    def watched(inputs, *args, **options):
+        asked.append(inputs.dtype)
+        return conv2d(inputs, *args, **options)
+
+    monkeypatch.setattr(_device.functional, "conv2d", watched)
+    _device._time_of_bfloat16.cache_clear()
+    assert 0.01 < _device._time_of_bfloat16() == _device._time_of_bfloat16() < 100
+    assert len(asked) == 2 * _device._N_TIMES
+    assert set(asked) == {torch.float32, torch.bfloat16}
+
+
+def test_estimators_warn_of_slow_bfloat16(monkeypatch):
+    monkeypatch.setattr(_device, "_time_of_bfloat16", lambda: 3.0)
+    data = make_nuclei(1, (64, 64), n_nuclei=8, random_state=0)
+    segmenter = NucleiSegmenter(
+        max_epochs=1,
+        steps_per_epoch=1,
+        batch_size=1,
+        patch_size=32,
+        precision="bfloat16",
+        device="cpu",
+        random_state=0,
+    )
+    with pytest.warns(DeviceWarning, match="3.0 times"):
+        segmenter.fit(data.images, data.masks)
+    with pytest.warns(DeviceWarning, match="3.0 times"):
+        segmenter.predict(data.images)
 
 
 def test_absent_device_is_an_error_that_names_what_there_is():

@@ -475,7 +475,12 @@ class TestState:
                 "cam_levels": (2,),
                 "reconstruction": Reconstruction(mask_patch_size=5),
             },
-            {"precision": "bfloat16"},
+            pytest.param(
+                {"precision": "bfloat16"},
+                marks=pytest.mark.filterwarnings(
+                    "ignore::psmlearn.exceptions.DeviceWarning"
+                ),
+            ),
         ],
     )
     def test_settings(self, slices, options):
