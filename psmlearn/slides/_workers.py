@@ -41,6 +41,18 @@ _ALLOCATOR = {
     "MALLOC_TOP_PAD_": 1 << 26,
 }
 
+# Tasks take seconds: to look after them many times a second costs 4 % of two cores.
+_CONFIGURATION = {
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.worker.memory.monitor-interval": "1s",
+    "distributed.worker.profile.enabled": False,
+    **{
+        f"distributed.nanny.pre-spawn-environ.{name}": value
+        for name, value in _ALLOCATOR.items()
+    },
+}
+
 
 def remaining(plan: SlidePlan, stage: str, numbers: Sequence[int]) -> list[int]:
     """Return the parts that a stage has not done yet."""
@@ -192,12 +204,8 @@ def cluster(workers: Any) -> Iterator[Any]:
         with Client(workers) as client:
             yield client
         return
-    environment = {
-        f"distributed.nanny.pre-spawn-environ.{name}": value
-        for name, value in _ALLOCATOR.items()
-    }
     with (
-        dask.config.set(environment),
+        dask.config.set(_CONFIGURATION),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

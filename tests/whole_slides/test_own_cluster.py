@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The workers that psmlearn starts keep memory, and are seldom looked after."""
+
+import os
+
+import pytest
+
+from psmlearn.slides._workers import cluster
+
+pytest.importorskip("distributed", reason="Dask is not installed")
+
+
+def _limits():
+    return {key: value for key, value in os.environ.items() if key[:7] == "MALLOC_"}
+
+
+def _is_profiled():
+    import dask
+
+    return dask.config.get("distributed.worker.profile.enabled")
+
+
+def test_workers_that_are_started_keep_memory(monkeypatch):
+    import dask
+
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "123456789")
+    before = dask.config.get("distributed.nanny.pre-spawn-environ")
+    with cluster(1) as client:
+        (limits,) = client.run(_limits).values()
+        (is_profiled,) = client.run(_is_profiled).values()
+    # What the user has set stays.
+    assert limits.pop("MALLOC_TRIM_THRESHOLD_") == "123456789"
+    assert limits == {"MALLOC_MMAP_MAX_": "0", "MALLOC_TOP_PAD_": str(2**26)}
+    assert not is_profiled
+    assert dask.config.get("distributed.nanny.pre-spawn-environ") == before
+    assert "MALLOC_MMAP_MAX_" not in os.environ
