@@ -205,6 +205,7 @@ def cluster(workers: Any) -> Iterator[Any]:
             yield client
         return
     with (
+        _same_environment(),
         dask.config.set(_CONFIGURATION),
         LocalCluster(
             n_workers=workers,
@@ -216,3 +217,15 @@ def cluster(workers: Any) -> Iterator[Any]:
         Client(local) as client,
     ):
         yield client
+
+
+@contextmanager
+def _same_environment() -> Iterator[None]:
+    """Take back what is set of this process's environment: Dask leaves it there."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
