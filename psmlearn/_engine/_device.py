@@ -87,9 +87,9 @@ def warn_of_slow_bfloat16(device: torch.device, precision: str) -> None:
 @cache
 def _time_of_bfloat16() -> float:
     """Return how many times as long a convolution takes in bfloat16 on this CPU."""
-    features = torch.zeros(1, _N_CHANNELS, _SIDE, _SIDE)
+    features = torch.zeros(1, _N_CHANNELS, _SIDE, _SIDE, device="cpu")
     features = features.contiguous(memory_format=torch.channels_last)
-    weight = torch.zeros(_N_CHANNELS, _N_CHANNELS, 3, 3)
+    weight = torch.zeros(_N_CHANNELS, _N_CHANNELS, 3, 3, device="cpu")
     seconds = []
     with torch.inference_mode():
         for dtype in (torch.float32, torch.bfloat16):
