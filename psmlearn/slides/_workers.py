@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 from psmlearn._engine._modes import plain_torch
@@ -40,6 +43,9 @@ _ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": 1 << 28,
     "MALLOC_TOP_PAD_": 1 << 26,
 }
+
+# Of a worker, libraries included; with more it gives back what is free after a task.
+_KEPT_MEMORY = 1_600_000_000
 
 # Tasks take seconds: to look after them many times a second costs 4 % of two cores.
 _CONFIGURATION = {
@@ -165,7 +171,34 @@ def work(
     with plain_torch():
         STAGES[stage](plan, model, number, **options)
     plan.keep_problems(f"{stage}-{number}")
+    _give_back(_KEPT_MEMORY)
     return number
+
+
+def _give_back(beyond: int) -> None:
+    """Give memory that is free back, where this process holds more than so many bytes.
+
+    What is kept falls to pieces as parts of all sizes come.
+    """
+    trim = _malloc_trim()
+    if trim is None:
+        return
+    n_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    if n_pages * os.sysconf("SC_PAGE_SIZE") > beyond:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """Return what gives memory back; None where the C library is not glibc."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return None
+    trim.argtypes = [ctypes.c_size_t]
+    return trim
 
 
 @lru_cache(maxsize=1)

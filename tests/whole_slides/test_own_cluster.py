@@ -2,9 +2,11 @@
 """The workers that psmlearn starts keep memory, and are seldom looked after."""
 
 import os
+import sys
 
 import pytest
 
+from psmlearn.slides import _workers
 from psmlearn.slides._workers import cluster
 
 pytest.importorskip("distributed", reason="Dask is not installed")
@@ -35,3 +37,24 @@ def test_workers_that_are_started_keep_memory(monkeypatch):
     assert not is_profiled
     assert dask.config.get("distributed.nanny.pre-spawn-environ") == before
     assert dict(os.environ) == environment
+
+
+def test_memory_is_given_back_where_too_much_is_held(monkeypatch):
+    asked = []
+    monkeypatch.setattr(_workers, "_malloc_trim", lambda: asked.append)
+    _workers._give_back(1 << 50)
+    assert asked == []
+    if not sys.platform.startswith("linux"):
+        pytest.skip("tells what a process holds on Linux only")
+    _workers._give_back(1000)
+    assert asked == [0]
+
+
+def test_where_nothing_can_be_given_back_nothing_is(monkeypatch):
+    monkeypatch.setattr(_workers.sys, "platform", "darwin")
+    _workers._malloc_trim.cache_clear()
+    try:
+        assert _workers._malloc_trim() is None
+        _workers._give_back(0)
+    finally:
+        _workers._malloc_trim.cache_clear()
