@@ -266,10 +266,12 @@ def make_chain(
         max_epochs=training.max_epochs,
         quick=training.quick,
     )
+    n_rounds = default_rounds(known, quick=training.quick)
     chain = PseudoLabelSegmenter(
         labeler,
         segmenter,
-        n_rounds=default_rounds(known, quick=training.quick),
+        n_rounds=n_rounds,
+        warm_rounds=n_rounds > 1,
         random_state=training.random_state,
         verbose=verbose,
     )

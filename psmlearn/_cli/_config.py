@@ -38,7 +38,7 @@ _PARTS = {
 _KEYS = ("pixel_size", "max_epochs", "random_state", "device", "classes", "quick")
 _KEYS += ("fields", "field_size")
 # Of the chain itself; what else it has comes from the command line.
-_OF_CHAIN = ("class_source", "doubt", "n_rounds")
+_OF_CHAIN = ("class_source", "doubt", "n_rounds", "warm_rounds")
 # TOML has no word for None.
 _NONE = "none"
 _PLACE = "psmlearn.config"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -48,6 +49,7 @@ from psmlearn.segmentation._labelers import (
     value_range_of,
 )
 from psmlearn.segmentation._pixels import MaskSegmenter
+from psmlearn.segmentation._rounds import check_warm_rounds, one_round
 from psmlearn.segmentation._slide_fields import (
     fields_of,
     pixel_size_of_fields,
@@ -112,6 +114,11 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         Rounds of training. From the second on the masks are the segmenter's own,
         pixels of doubt unknown; labels of images no longer play a part. "auto" is 2
         with the default labeler and segmenter of nuclei of one stain, else 1.
+    warm_rounds : bool or "auto", default="auto"
+        Whether rounds go on from each other, for half of the time: the first takes
+        crops of five sevenths of the segmenter's `patch_size`, each later one goes on
+        from its weights for a quarter of the `steps_per_epoch`. Else each round is a
+        training of its own. "auto" is True with the default labeler and segmenter.
     doubt : float, default=0.15
         In later rounds, pixels whose probability is nearer than this to one half
         are unknown, and so is the class of objects that are so near to the middle of
@@ -159,6 +166,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
             Interval(Integral, 1, 1000, closed="both"),
             StrOptions({"auto"}),
         ],
+        "warm_rounds": ["boolean", StrOptions({"auto"})],
         "doubt": [Interval(Real, 0, 0.5, closed="left")],
         "pixel_size": VOXEL_SIZE,
         "device": [str],
@@ -174,6 +182,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         classes: Classes | None = None,
         class_source: str = "stain",
         n_rounds: int | Literal["auto"] = "auto",
+        warm_rounds: bool | Literal["auto"] = "auto",
         doubt: float = 0.15,
         pixel_size: PixelSize = 0.25,
         device: str = "auto",
@@ -185,6 +194,7 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         self.classes = classes
         self.class_source = class_source
         self.n_rounds = n_rounds
+        self.warm_rounds = warm_rounds
         self.doubt = doubt
         self.pixel_size = pixel_size
         self.device = device
@@ -234,6 +244,8 @@ default=None
             labeler, segmenter = self._make_parts(images)
             for part in (labeler, segmenter):
                 _check_parts(part)
+            if self._goes_on():
+                check_warm_rounds(segmenter)
             if image_labels is not None:
                 check_image_labels(image_labels, len(images), labeler)
             with stages(chain_stages(labeler, segmenter, self._n_rounds())):
@@ -270,15 +282,17 @@ default=None
         self.n_pseudo_objects_ = [n_objects]
         frozen = _Frozen(images.value_range)
         to_segment = for_part(segmenter, X, images)
+        warm = self._goes_on()
         try:
-            segmenter.fit(to_segment, masks)
-            for _ in range(1, self._n_rounds()):
-                announce(_OWN_MASKS)
-                masks = self._own_masks(X, images)
-                self.n_pseudo_objects_.append(_count_objects(masks))
-                if not self.n_pseudo_objects_[-1]:
-                    break
-                segmenter.fit(to_segment, masks)
+            for index in range(self._n_rounds()):
+                if index:
+                    announce(_OWN_MASKS)
+                    masks = self._own_masks(X, images)
+                    self.n_pseudo_objects_.append(_count_objects(masks))
+                    if not self.n_pseudo_objects_[-1]:
+                        break
+                with one_round(segmenter, index, masks) if warm else nullcontext():
+                    segmenter.fit(to_segment, masks)
         except KeyboardInterrupt:
             if _has_learnt(segmenter) or not hasattr(self, "_frozen"):
                 self._frozen = frozen
@@ -346,8 +360,18 @@ default=None
         """Return the rounds of training; what was gained by two is told in docs."""
         if self.n_rounds != "auto":
             return int(self.n_rounds)
-        is_default = self.labeler is None and self.segmenter is None
-        return default_rounds(self.classes) if is_default else 1
+        return default_rounds(self.classes) if self._is_default() else 1
+
+    def _goes_on(self) -> bool:
+        """Return whether later rounds go on from the weights of the first."""
+        if self._n_rounds() == 1:
+            return False
+        if self.warm_rounds == "auto":
+            return self._is_default()
+        return bool(self.warm_rounds)
+
+    def _is_default(self) -> bool:
+        return self.labeler is None and self.segmenter is None
 
     def _own_masks(self, X: Images, images: ImageBatch) -> list[np.ndarray]:
         """Return the masks that are predicted now, with pixels of doubt unknown."""
