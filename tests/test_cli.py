@@ -114,6 +114,7 @@ def test_options_reach_the_training(fixed_model, folder, tmp_path):
     assert [Path(path).name for path in batch.paths] == ["a.png", "a.tif", "b.png"]
     told = chain.get_params()
     assert (told["random_state"], told["verbose"], told["n_rounds"]) == (7, 0, 2)
+    assert told["warm_rounds"] is True
     for part in ("segmenter", "labeler__maps"):
         assert told[f"{part}__max_epochs"] == 3
         assert told[f"{part}__device"] == "cpu"
@@ -131,7 +132,8 @@ def test_a_quick_training_is_the_same_chain_with_fewer_steps(classes):
         )
         for each in (False, True)
     )
-    assert quick.n_rounds == 1
+    assert (quick.n_rounds, quick.warm_rounds) == (1, False)
+    assert full.warm_rounds is (classes is None)
     for part, other in (
         (quick.segmenter, full.segmenter),
         *([] if classes else [(quick.labeler["maps"], full.labeler["maps"])]),
