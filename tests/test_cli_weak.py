@@ -372,6 +372,16 @@ def test_images_are_found_by_odd_names(tmp_path):
         read_image_labels(write(table, "image,label", "y,1"), paths)
 
 
+def test_images_are_found_without_the_suffix_of_ome(tmp_path):
+    inner = tmp_path / "b"
+    inner.mkdir()
+    names = ["a.ome.tif", "b/a.ome.tif", "c.OME.TIFF", "b/d.ome.png"]
+    paths = [str(tmp_path / name) for name in names]
+    table = write(tmp_path / "l.csv", "image,label", "b/a,1", "c,0", "b/d.ome,2")
+    expected = {paths[1]: (1,), paths[2]: (0,), paths[3]: (2,)}
+    assert read_image_labels(table, paths).rows == expected
+
+
 def test_help_has_examples():
     done = run("--help")
     assert done.exit_code == 0

@@ -301,7 +301,8 @@ class _Finder:
     def __init__(self, folder: Path, images: Sequence[str]) -> None:
         self._folder = folder
         # What is looked for first comes first: whole names, then those without suffix.
-        self._by_place = [_index(images, make) for make in (_place, _place_and_stem)]
+        places = (_place, _place_and_stem, _place_without_ome)
+        self._by_place = [_index(images, make) for make in places]
         plain = (_name, _stem, stem_of)
         self._by_name = [
             _index(images, make) for make in (*plain, *map(_folded, plain))
@@ -349,6 +350,11 @@ def _place(image: str) -> str:
 
 def _place_and_stem(image: str) -> str:
     return os.path.splitext(os.path.realpath(image))[0]
+
+
+def _place_without_ome(image: str) -> str:
+    place = os.path.realpath(image)
+    return os.path.join(os.path.dirname(place), stem_of(place))
 
 
 def _name(image: str) -> str:
