@@ -248,7 +248,7 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         if self.shared is not None:
             centers = self.shared.centers
         return ClusteredImage(
-            np.zeros(shape, np.int32), centers, np.zeros(1, bool), 0, 0, np.empty(0)
+            np.zeros(shape, np.int32), centers, np.zeros(1, bool), 0, 0, _nothing()
         )
 
     # -- one image, as a whole ------------------------------------------------
@@ -296,7 +296,7 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         foreground = chosen[labels].reshape(image.shape[:2])
         if shown is not None:
             foreground &= shown
-        confidence = np.empty(0)
+        confidence = _nothing()
         if self.contours:
             mask, confidence = self._closed(features, foreground, pixel_size)
         else:
@@ -428,7 +428,7 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
             how["support"] = rare_foreground(features, least)
             how["min_contrast"] = least
         if raw is None or not how["support"].any():
-            return np.zeros(foreground.shape, np.int32), np.empty(0)
+            return np.zeros(foreground.shape, np.int32), _nothing()
         usual = diameter = self.nucleus_diameter / pixel_size
         if self.find_diameter:
             diameter = find_diameter(raw, diameter=usual, **how)
@@ -440,7 +440,8 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         ids = remove_small(ids, round(min_area))
         kept = np.unique(ids)
         kept = kept[kept > 0]
-        return relabel(ids), found.confidence[kept - 1]
+        confidence = found.confidence[kept - 1] if len(kept) else _nothing()
+        return relabel(ids), confidence
 
     def _objects(
         self, features: PixelFeatures, foreground: np.ndarray, pixel_size: float
@@ -565,6 +566,15 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
             sigma=self._chromogen_sigma(pixel_size),
             diameter=self.nucleus_diameter / pixel_size,
         )
+
+
+def _nothing() -> np.ndarray:
+    """Return an array without elements that pickling leaves as it is.
+
+    NumPy gives a new one strides of 0 and an unpickled one those of its elements, by
+    which joblib tells them apart.
+    """
+    return np.zeros(1)[:0]
 
 
 def _box(

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import pickle
+
+import joblib
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -94,6 +97,7 @@ def test_confidences_are_those_of_the_objects(images):
         assert (confidence > 0.3).all() and (confidence <= 2).all()
     model.set_params(objects="clusters").fit(images)
     assert [len(each) for each in model.confidences_] == [0, 0]
+    assert joblib.hash(model) == joblib.hash(pickle.loads(pickle.dumps(model)))
     table = np.random.default_rng(0).random((50, 3))
     assert SemanticClusterer(random_state=0).fit(table).confidences_ == []
 
