@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.pipeline import Pipeline, make_pipeline
 from torch import nn
 
@@ -17,6 +18,22 @@ from psmlearn import (
     SemanticClusterer,
 )
 from psmlearn.weak import ClusterResupervision
+
+
+class ToldLabeler(ClusterMixin, BaseEstimator):
+    """Says what it was told, whatever it sees."""
+
+    def __init__(self, masks=None):
+        self.masks = masks
+
+    def fit(self, X, y=None):
+        return self
+
+    def fit_predict(self, X, y=None):
+        return self.masks
+
+    def predict(self, X):
+        return self.masks
 
 
 class TinyBackbone(nn.Module):

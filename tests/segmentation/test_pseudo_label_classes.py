@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClusterMixin, clone
+from sklearn.base import clone
+from small_estimators import ToldLabeler
 
 from psmlearn import (
     NucleiSegmenter,
@@ -29,22 +30,6 @@ SEGMENTER = {
     "learning_rate": 5e-3,
     "device": "cpu",
 }
-
-
-class ToldLabeler(ClusterMixin, BaseEstimator):
-    """Says what it was told, whatever it sees."""
-
-    def __init__(self, masks=None):
-        self.masks = masks
-
-    def fit(self, X, y=None):
-        return self
-
-    def fit_predict(self, X, y=None):
-        return self.masks
-
-    def predict(self, X):
-        return self.masks
 
 
 @pytest.fixture(scope="module")

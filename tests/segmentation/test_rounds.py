@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClusterMixin
+from small_estimators import ToldLabeler
 
 from psmlearn import NucleiSegmenter, PseudoLabelSegmenter
 from psmlearn.datasets import make_nuclei
@@ -11,22 +11,6 @@ from psmlearn.networks import UNet
 from psmlearn.segmentation._rounds import one_round
 
 CHANGED = ("steps_per_epoch", "patch_size", "warm_start")
-
-
-class Told(ClusterMixin, BaseEstimator):
-    """Says what it was told, whatever it sees."""
-
-    def __init__(self, masks=None):
-        self.masks = masks
-
-    def fit(self, X, y=None):
-        return self
-
-    def fit_predict(self, X, y=None):
-        return self.masks
-
-    def predict(self, X):
-        return self.masks
 
 
 class Noted(NucleiSegmenter):
@@ -52,7 +36,7 @@ def data():
 
 def fitted(data, segmenter, **options):
     model = PseudoLabelSegmenter(
-        Told(data.masks), segmenter, random_state=0, doubt=0.0, **options
+        ToldLabeler(data.masks), segmenter, random_state=0, doubt=0.0, **options
     )
     return model.fit(data.images)
 
@@ -123,11 +107,13 @@ def test_only_the_default_chain_goes_on_by_itself():
 
 
 def test_a_segmenter_that_cannot_go_on_is_refused_before_training(data):
-    labeler = Told(data.masks)
-    model = PseudoLabelSegmenter(labeler, Told(data.masks), n_rounds=2)
+    labeler = ToldLabeler(data.masks)
+    model = PseudoLabelSegmenter(labeler, ToldLabeler(data.masks), n_rounds=2)
     model.fit(data.images)
     model.set_params(warm_rounds=True)
-    with pytest.raises(ValueError, match="warm_rounds=True: Told has no warm_start"):
+    with pytest.raises(
+        ValueError, match="ToldLabeler has no warm_start"
+    ):
         model.fit(data.images)
 
 
