@@ -111,9 +111,7 @@ def test_a_segmenter_that_cannot_go_on_is_refused_before_training(data):
     model = PseudoLabelSegmenter(labeler, ToldLabeler(data.masks), n_rounds=2)
     model.fit(data.images)
     model.set_params(warm_rounds=True)
-    with pytest.raises(
-        ValueError, match="ToldLabeler has no warm_start"
-    ):
+    with pytest.raises(ValueError, match="ToldLabeler has no warm_start"):
         model.fit(data.images)
 
 
