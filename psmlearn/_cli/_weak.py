@@ -79,7 +79,7 @@ __all__ = ["weak"]
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Value of a map above which a pixel is of a region.  [default: 0.6, and 0.75 "
+    help="Value of a map above which a pixel is of a region.  [default: 0.6, and 0.7 "
     "somewhere in the region]",
 )
 @network_options(n_epochs=20)

@@ -58,6 +58,9 @@ _STEP = 5
 _WEAK = 2 / 3
 # Beyond this many times `min_stain` a pixel adds no more to its surroundings.
 _CAP = 3.0
+# Optical density, over all channels, beyond which 8 bits tell no colour; a black blot
+# is a chromogen's where this part of it looks like it.
+_SATURATED, _LEAST_KNOWN = 2.2, 0.3
 # How near to a chromogen's nucleus nothing else is looked for, in micrometres.
 _RIM = 0.5
 # Its rim ends where its smoothed mask is below this.
@@ -180,7 +183,15 @@ def stain_image(
         for k in range(len(stains))
     ]
     raw, counterstain = np.maximum(amounts[..., -1], 0), planes[-1]
-    chromogen = _find_chromogens(planes[:-1], min_stain, background_sigma, clean)
+    density = optical_density(light)
+    darkness = smooth(np.linalg.norm(density, axis=-1), smoothing)
+    is_black = darkness > _SATURATED
+    chromogen = _find_chromogens(
+        planes[:-1], min_stain, background_sigma, clean, is_black
+    )
+    for number, plane in enumerate(planes[:-1], start=1):
+        own = is_black & (chromogen == number)
+        plane[own] = np.maximum(plane, darkness)[own]
     artefacts = _find_artefacts(colors, smoothing, pixel_size)
     artefacts |= _find_neutral(chromogen, light, vectors, smoothing, _RIM / pixel_size)
     chromogen[artefacts] = 0
@@ -193,7 +204,6 @@ def stain_image(
     counterstain = _paint_over(counterstain, kept, background_sigma)
     # Beside a mass of a chromogen its nuclei would else seem faint.
     full = np.stack(planes[:-1])
-    density = optical_density(light)
     clear = [density[..., vector.argmin()] for vector in vectors[:-1]]
     return StainedImage(
         chromogen,
@@ -228,8 +238,12 @@ def _find_chromogens(
     min_stain: float,
     sigma: float,
     clean: Callable[[np.ndarray], np.ndarray],
+    is_black: np.ndarray,
 ) -> np.ndarray:
-    """Tell for each pixel whose chromogen stains its nucleus, from 1; 0 for none."""
+    """Tell for each pixel whose chromogen stains its nucleus, from 1; 0 for none.
+
+    What is black has no colour left to tell stains by: it goes with its surroundings.
+    """
     chromogen = np.zeros(planes[0].shape, np.uint8)
     strongest = np.zeros(planes[0].shape, np.float32)
     for number, plane in enumerate(planes, start=1):
@@ -239,6 +253,12 @@ def _find_chromogens(
         mask &= above > strongest
         chromogen[mask] = number
         strongest[mask] = above[mask]
+    blots, n_blots = ndi.label(is_black)
+    for number in range(1, len(planes) + 1) if n_blots else ():
+        own = np.bincount(blots[chromogen == number], minlength=n_blots + 1)
+        is_own = own > _LEAST_KNOWN * np.bincount(blots.ravel())
+        is_own[0] = False
+        chromogen[is_own[blots]] = number
     return _cleaned(chromogen, clean(chromogen > 0))
 
 

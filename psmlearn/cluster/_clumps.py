@@ -13,7 +13,7 @@ from psmlearn._images._instances import clean_mask, remove_small, split_touching
 from psmlearn._images._lengths import within_image
 from psmlearn._images._prominence import Neighbourhood, inner_edge
 
-__all__ = ["drop_slivers", "drop_small_among", "split_clumps"]
+__all__ = ["drop_slivers", "drop_small_among", "faint_among", "split_clumps"]
 
 # All below was chosen on Ki-67 images: every other one of 14 of BCData, 14 fields and
 # 5 fields of gliomas.
@@ -25,8 +25,9 @@ _SMOOTHING, _OPENING = 0.15, 0.2
 _LEAST_REST = 0.3
 # What covers more squares of the diameter does not count among others.
 _MOST_AREA = 3.0
-# Amount of a chromogen, in optical density, from which nuclei are dark.
-_DARK = 0.9
+# Amount of a chromogen, in optical density, from which nuclei are dark, and from which
+# they are black where it is the mean of a section: of so many times the neighbourhood.
+_DARK, _BLACK, _FAR = 0.9, 1.25, 4
 # What has so much of its outline along a darker nucleus is that nucleus' rim.
 _ALONG, _BESIDE = 0.4, 2
 
@@ -94,17 +95,25 @@ def split_clumps(
 def _clumps(mask: np.ndarray, stain: np.ndarray, diameter: float) -> np.ndarray:
     """Return the pixels of dark clumps."""
     parts = ndi.label(mask)[0]
-    areas = np.bincount(parts.ravel())
-    total = np.bincount(parts.ravel(), stain.ravel())
-    is_clump = (areas > _CLUMP * np.pi / 4 * diameter**2) & (total > _DARK * areas)
-    is_clump[0] = False
+    numbers, areas, centres = _places(parts)
+    if not numbers.size:
+        return mask
+    mean = _means(parts, stain, numbers, areas)
+    is_dark = (mean > _DARK) & _is_black_around(parts, stain, diameter)
+    large = areas > _CLUMP * np.pi / 4 * diameter**2
+    is_clump = _table(numbers, large & is_dark)
     for region in regionprops(np.where(is_clump[parts], parts, 0)):
         is_clump[region.label] = region.solidity < _LEAST_SOLIDITY
     return is_clump[parts]
 
 
 def drop_small_among(
-    ids: np.ndarray, share: float, *, diameter: float, stain: np.ndarray | None = None
+    ids: np.ndarray,
+    share: float,
+    *,
+    diameter: float,
+    stain: np.ndarray | None = None,
+    among: np.ndarray | None = None,
 ) -> np.ndarray:
     """Drop objects that are small among those around them.
 
@@ -118,6 +127,8 @@ def drop_small_among(
         Typical diameter of an object in pixels.
     stain : ndarray of shape (height, width), float32, default=None
         Amount of a stain, in optical density: only among dark objects any is dropped.
+    among : ndarray of shape (height, width), int32, default=None
+        All objects that count in the mean; those of `ids` alone by default.
 
     Examples
     --------
@@ -131,15 +142,76 @@ def drop_small_among(
     numbers, areas, centres = _places(ids)
     if not numbers.size:
         return ids
-    # What is far too large is no nucleus, or several.
-    weight = np.where(areas > _MOST_AREA * diameter**2, 0, areas)
     around = Neighbourhood(ids.shape, within_image(diameter, ids.shape))
-    usual = around.weighted(*centres, weight, areas)[0]
+    if among is None:
+        usual = _usual_area(around, centres, areas, diameter)
+    else:
+        every, all_areas, all_centres = _places(among)
+        usual = _usual_area(around, all_centres, all_areas, diameter)
+        usual = usual[np.searchsorted(every, numbers)]
     is_small = areas < share * usual
     if stain is not None:
-        mean = _means(ids, stain, numbers, areas)
-        is_small &= around.weighted(*centres, areas, mean)[0] > _DARK
+        is_small &= _is_black_around(ids, stain, diameter)
     return np.where(_table(numbers, is_small)[ids], 0, ids)
+
+
+def faint_among(
+    ids: np.ndarray, stain: np.ndarray, share: float, *, diameter: float
+) -> np.ndarray:
+    """Tell the pixels of objects that are faint among black ones.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (height, width), int32
+    stain : ndarray of shape (height, width), float32
+        Amount of a stain, in optical density.
+    share : float
+        Least part of the mean amount in the neighbourhood, of 15 diameters' reach; in
+        that mean objects weigh by their area.
+    diameter : float
+        Typical diameter of an object in pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from psmlearn.cluster._clumps import faint_among
+    >>> ids = np.zeros((40, 40), np.int32)
+    >>> ids[5:15, 5:15], ids[20:30, 20:30] = 1, 2
+    >>> stain = np.where(ids == 1, 2.4, 0.4)
+    >>> np.unique(ids[faint_among(ids, stain, 0.35, diameter=10)]).tolist()
+    [2]
+    """
+    numbers, areas, centres = _places(ids)
+    if not numbers.size:
+        return np.zeros(ids.shape, bool)
+    mean = _means(ids, stain, numbers, areas)
+    around = Neighbourhood(ids.shape, within_image(diameter, ids.shape))
+    usual = around.weighted(*centres, areas, mean)[0]
+    is_faint = (mean < share * usual) & _is_black_around(ids, stain, diameter)
+    return _table(numbers, is_faint)[ids]
+
+
+def _is_black_around(ids: np.ndarray, stain: np.ndarray, diameter: float) -> np.ndarray:
+    """Tell the objects of a section whose objects hold much of a stain.
+
+    Sections are stained as a whole: a few dark nuclei together tell nothing.
+    """
+    numbers, areas, centres = _places(ids)
+    mean = _means(ids, stain, numbers, areas)
+    around = Neighbourhood(ids.shape, _FAR * within_image(diameter, ids.shape))
+    return around.weighted(*centres, areas, mean)[0] > _BLACK
+
+
+def _usual_area(
+    around: Neighbourhood,
+    centres: list[np.ndarray],
+    areas: np.ndarray,
+    diameter: float,
+) -> np.ndarray:
+    """Return the mean area around each object, in which the large weigh more."""
+    # What is far too large is no nucleus, or several.
+    weight = np.where(areas > _MOST_AREA * diameter**2, 0, areas)
+    return around.weighted(*centres, weight, areas)[0]
 
 
 def _places(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:

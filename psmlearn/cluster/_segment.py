@@ -28,7 +28,12 @@ from psmlearn.cluster._classes import (
     single_stain,
     stain_image,
 )
-from psmlearn.cluster._clumps import drop_slivers, drop_small_among, split_clumps
+from psmlearn.cluster._clumps import (
+    drop_slivers,
+    drop_small_among,
+    faint_among,
+    split_clumps,
+)
 from psmlearn.cluster._features import (
     FeatureScale,
     PixelFeatures,
@@ -56,7 +61,10 @@ _CONTOUR_CONTRAST = 0.5
 # With classes, no nucleus covers so many squares of the typical diameter.
 _LARGEST = 20
 # Nor so small a part of the usual area of the nuclei of its class around it.
-_LEAST_CHROMOGEN, _LEAST_COUNTERSTAIN = 0.15, 0.25
+_LEAST_CHROMOGEN, _LEAST_COUNTERSTAIN = 0.3, 0.25
+# Where a chromogen's nuclei are black, what has less than this part of their amount is
+# none of them.
+_FAINT = 0.22
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,10 @@ class ClusteredImage:
     n_iter : int
     confidence : ndarray of shape (n_objects,)
         Of the objects, in the order of ids; none without contours.
+    stained : ndarray of shape (height, width, 2), int32, or None
+        Ids and classes of what stains tell: the nuclei of chromogens; of the
+        counterstain what is too faint for one; debris of class 0, which `mask` has not;
+        and of one class more than there are the other nuclei of the counterstain.
     """
 
     mask: np.ndarray
@@ -102,6 +114,7 @@ class ClusteredImage:
     inertia: float
     n_iter: int
     confidence: np.ndarray
+    stained: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -217,13 +230,14 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         part = image[box]
         zoom = self._zoom(part, pixel_size, seen)
         found = self._cluster_part(part, pixel_size / zoom, zoom, seen)
-        mask = found.mask
+        mask, stained = found.mask, found.stained
         if self._has_classes and is_black(part[..., :3]):
             mask = np.zeros_like(mask)
+            stained = None if stained is None else mask
         if mask.shape[:2] != image.shape[:2]:
-            inner, mask = mask, np.zeros((*image.shape[:2], *mask.shape[2:]), np.int32)
-            mask[box] = inner
-        return replace(found, mask=mask)
+            mask = _within(mask, box, image.shape)
+            stained = None if stained is None else _within(stained, box, image.shape)
+        return replace(found, mask=mask, stained=stained)
 
     def score(
         self, image: np.ndarray, pixel_size: float, shown: np.ndarray | None = None
@@ -247,9 +261,8 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         centers = np.full((1, n_features), np.nan, np.float32)
         if self.shared is not None:
             centers = self.shared.centers
-        return ClusteredImage(
-            np.zeros(shape, np.int32), centers, np.zeros(1, bool), 0, 0, _nothing()
-        )
+        mask = np.zeros(shape, np.int32)
+        return ClusteredImage(mask, centers, np.zeros(1, bool), 0, 0, _nothing(), mask)
 
     # -- one image, as a whole ------------------------------------------------
 
@@ -296,7 +309,7 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         foreground = chosen[labels].reshape(image.shape[:2])
         if shown is not None:
             foreground &= shown
-        confidence = _nothing()
+        confidence, stained = _nothing(), None
         if self.contours:
             mask, confidence = self._closed(features, foreground, pixel_size)
         else:
@@ -304,13 +317,21 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         if self.stains and self.contours:  # of one stain, and dropped by size already
             mask = np.stack([mask, (mask > 0).astype(np.int32)], axis=-1)
         elif self.stains:
-            mask = self._with_classes(mask, features.stained, pixel_size, refine)
+            stained = self._stained(features.stained, mask.shape, pixel_size, refine)
+            mask = self._with_classes(mask, stained, pixel_size, refine)
+            is_pale = (mask[..., 1] == len(self.stains)) & (stained[..., 0] == 0)
+            stained[is_pale, 0] = mask[is_pale, 0] + stained[..., 0].max()
+            stained[is_pale, 1] = len(self.stains) + 1
         if shown is not None:  # cleaning and splitting fill what lies within
             mask[~shown] = 0
+            if stained is not None:
+                stained[~shown] = 0
         if self.mark_unsure:
             ids = mask if mask.ndim == 2 else mask[..., 0]
             ids[foreground & (ids == 0)] = -1
-        return ClusteredImage(mask, centers, chosen, inertia, n_iter, confidence)
+        return ClusteredImage(
+            mask, centers, chosen, inertia, n_iter, confidence, stained
+        )
 
     # -- features -------------------------------------------------------------
 
@@ -471,36 +492,52 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         ids = self._drop_large(ids, pixel_size)[0]
         return self._drop_faint(ids, features.stain, ids == 0, pixel_size, least)
 
-    def _with_classes(
+    def _stained(
         self,
-        ids: np.ndarray,
         stained: StainedImage | None,
+        shape: tuple[int, ...],
         pixel_size: float,
         refine: bool,
     ) -> np.ndarray:
-        """Add the nuclei of the chromogens; return ids and classes, (h, w, 2)."""
-        refine = refine and self.instances
-        classes = np.where(ids > 0, len(self.stains), 0).astype(np.int32)
+        """Return what chromogens tell: ids and classes, (h, w, 2); debris has none."""
+        ids, classes = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        if stained is None:
+            return np.stack([ids, classes], axis=-1)
         diameter = self.nucleus_diameter / pixel_size
-        if stained is not None:
-            for number, stain in enumerate(stained.chromogen_stains, start=1):
-                mask = stained.chromogen == number
-                own = self._instances(mask, self.min_area, pixel_size, stain)
-                own = self._drop_large(own, pixel_size)[0]
-                least = _MEAN_STAIN * self.min_stain
-                own = self._drop_faint(own, stain, stained.ground, pixel_size, least)
-                if refine:
-                    full = stained.full_stains[number - 1]
-                    clear = stained.unsaturated[number - 1]
-                    own = split_clumps(own, full, clear, diameter=diameter)
-                    own = drop_small_among(
-                        own, _LEAST_CHROMOGEN, diameter=diameter, stain=full
-                    )
-                inside = own > 0
-                ids = np.where(inside, own + ids.max(), ids)
-                classes[inside] = number
-            if refine:
-                ids = self._among_stained(ids, classes, diameter)
+        for number, stain in enumerate(stained.chromogen_stains, start=1):
+            mask = stained.chromogen == number
+            own = self._instances(mask, self.min_area, pixel_size, stain)
+            own = self._drop_large(own, pixel_size)[0]
+            least = _MEAN_STAIN * self.min_stain
+            own = self._drop_faint(own, stain, stained.ground, pixel_size, least)
+            told = np.where(own > 0, number, 0)
+            if refine and self.instances:
+                full = stained.full_stains[number - 1]
+                clear = stained.unsaturated[number - 1]
+                own = split_clumps(own, full, clear, diameter=diameter)
+                kept = drop_small_among(
+                    own, _LEAST_CHROMOGEN, diameter=diameter, stain=full
+                )
+                kept = remove_small(kept, round(self.min_area / pixel_size**2))
+                told[kept == 0] = 0
+                faint = faint_among(kept, full, _FAINT, diameter=diameter)
+                told[faint] = len(self.stains)
+            inside = own > 0
+            ids = np.where(inside, own + ids.max(), ids)
+            classes = np.where(inside, told, classes)
+        return np.stack([ids, classes], axis=-1).astype(np.int32, copy=False)
+
+    def _with_classes(
+        self, ids: np.ndarray, stained: np.ndarray, pixel_size: float, refine: bool
+    ) -> np.ndarray:
+        """Add the nuclei that chromogens tell; return ids and classes, (h, w, 2)."""
+        classes = np.where(ids > 0, len(self.stains), 0).astype(np.int32)
+        inside = stained[..., 1] > 0
+        ids = np.where(inside, stained[..., 0] + ids.max(), ids)
+        classes = np.where(inside, stained[..., 1], classes)
+        if refine and self.instances:
+            diameter = self.nucleus_diameter / pixel_size
+            ids = self._among_stained(ids, classes, diameter)
         # Counted nuclei: what a split cuts off is none.
         ids = remove_small(ids, round(self.min_area / pixel_size**2))
         classes[ids == 0] = 0
@@ -513,7 +550,9 @@ max_hole_area, opening_radius, instances, n_samples, n_init, max_iter
         pale = classes == len(self.stains)
         own = np.where(pale, ids, 0)
         own = drop_slivers(own, (ids > 0) & ~pale)
-        own = drop_small_among(own, _LEAST_COUNTERSTAIN, diameter=diameter)
+        own = drop_small_among(
+            own, _LEAST_COUNTERSTAIN, diameter=diameter, among=np.where(pale, own, ids)
+        )
         return np.where(pale, own, ids)
 
     def _instances(
@@ -575,6 +614,15 @@ def _nothing() -> np.ndarray:
     which joblib tells them apart.
     """
     return np.zeros(1)[:0]
+
+
+def _within(
+    mask: np.ndarray, box: tuple[slice, slice], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return a mask of a box as one of the whole image, 0 beside it."""
+    whole = np.zeros((*shape[:2], *mask.shape[2:]), mask.dtype)
+    whole[box] = mask
+    return whole
 
 
 def _box(

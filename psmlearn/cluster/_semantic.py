@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias
@@ -45,7 +45,7 @@ from psmlearn.cluster._classes import (
     warn_of_staining,
 )
 from psmlearn.cluster._features import CHANNELS, FeatureScale
-from psmlearn.cluster._segment import ImageClusterer, SharedClusters
+from psmlearn.cluster._segment import ClusteredImage, ImageClusterer, SharedClusters
 from psmlearn.io._batch import ImageBatch, resolve_pixel_size
 from psmlearn.io._inputs import is_path
 
@@ -614,12 +614,25 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         return self._image_clusterer(frozen.seed, shared)
 
     def _masks(self, images: ImageBatch) -> list[np.ndarray]:
+        return [found.mask for found in self._clustered(images)]
+
+    def _stained_masks(self, X: Images | ArrayLike) -> list[np.ndarray]:
+        """Return what stains tell of images: ids and classes, (h, w, 2) int32.
+
+        Of class 0 is debris; what is too faint for a chromogen's nucleus is of the
+        counterstain; the counterstain's own nuclei are of one class more.
+        """
+        check_is_fitted(self)
+        images = self._check_stacks(X, reset=False)
+        warn_of_staining(images, self.classes, type(self).__name__)
+        found = [clustered.stained for clustered in self._clustered(images)]
+        return [mask for mask in found if mask is not None]
+
+    def _clustered(self, images: ImageBatch) -> Iterator[ClusteredImage]:
         pixel_sizes = resolve_pixel_size(self.pixel_size, images)
         clusterer = self._fitted_clusterer()
-        return [
-            clusterer.cluster(images[i], pixel_sizes[i], images.shown(i)).mask
-            for i in self._progress(len(images))
-        ]
+        for i in self._progress(len(images)):
+            yield clusterer.cluster(images[i], pixel_sizes[i], images.shown(i))
 
     def _progress(self, n_images: int) -> Iterable[int]:
         """Go through the images, behind a bar where `verbose` asks for it."""

@@ -132,7 +132,15 @@ def read_objects(plan: SlidePlan, model: SlideModel, number: int, zoom: float) -
     block = plan.blocks[number]
     pieces = list(reader.objects(block))
     if model.stained is not None:
-        pieces = put_stained_first(plan, pieces, block, model.stained.n_classes)
+        decoding = model.decoding
+
+        def is_found(box: Box) -> np.ndarray:
+            shares = decoding.foreground(plan.read_outputs(box))
+            return shares > decoding.threshold
+
+        pieces = put_stained_first(
+            plan, pieces, block, model.stained.n_classes, is_found
+        )
     plan.scratch.save("objects", number, pack_pieces(pieces, plan.shape[1]))
 
 

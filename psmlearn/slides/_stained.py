@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,11 @@ from psmlearn._images._clumps import Box
 from psmlearn.io import ImageBatch
 from psmlearn.segmentation._blocks import Piece, cropped, first_in
 from psmlearn.segmentation._classes import ids_of
-from psmlearn.segmentation._stain_classes import StainedNuclei, without_stained
+from psmlearn.segmentation._stain_classes import (
+    StainedNuclei,
+    not_found,
+    without_stained,
+)
 from psmlearn.slides._plan import SlidePlan, _common, _slices
 
 __all__ = ["put_stained_first", "settle", "stained_nuclei"]
@@ -22,7 +26,7 @@ __all__ = ["put_stained_first", "settle", "stained_nuclei"]
 def stained_nuclei(
     plan: SlidePlan, stained: StainedNuclei, image: np.ndarray, number: int
 ) -> None:
-    """Keep the nuclei of chromogens whose first pixel is in a tile's core.
+    """Keep the nuclei that stains tell whose first pixel is in a tile's core.
 
     Parameters
     ----------
@@ -40,8 +44,8 @@ def stained_nuclei(
     with warnings.catch_warnings():
         # Of one tile nobody can say what a slide is stained by.
         warnings.filterwarnings("ignore", ".* do not look like the stains")
-        (mask,) = stained.labeler.predict(batch)
-    ids = np.where(mask[..., 1] < stained.n_classes, mask[..., 0], 0)
+        (mask,) = stained.find(batch)
+    ids = mask[..., 0]
     inner: Box = (
         core[0] - tile[0],
         core[1] - tile[1],
@@ -127,9 +131,13 @@ def _settled(plan: SlidePlan, box: Box) -> np.ndarray:
 
 
 def put_stained_first(
-    plan: SlidePlan, pieces: Sequence[Piece], block: Box, counterstain: int
+    plan: SlidePlan,
+    pieces: Sequence[Piece],
+    block: Box,
+    counterstain: int,
+    foreground: Callable[[Box], np.ndarray],
 ) -> list[Piece]:
-    """Return the nuclei of a block: those of chromogens, and the network's beside.
+    """Return the nuclei of a block: those of stains, and the network's beside.
 
     Parameters
     ----------
@@ -137,23 +145,42 @@ def put_stained_first(
         The network's, whose nuclei are of the counterstain, of whatever class.
     counterstain : int
         Its class.
+    foreground : callable
+        Returns which pixels of a box the network has found.
     """
     merged = []
     for piece in pieces:
-        stained = _settled(plan, piece.box)[..., 0] > 0
+        settled = _settled(plan, piece.box)
+        stained = (settled[..., 0] > 0) & (settled[..., 1] <= counterstain)
         ids = without_stained(ids_of(piece.mask), stained)
         if ids.any():
             classes = np.full_like(ids, counterstain)
             corner = (piece.box[0], piece.box[1])
             merged.append(cropped(ids, np.stack([ids, classes], axis=-1), corner))
     for number in plan.tiles_near(block, plan.halo):
-        found = _load(plan, "settled", number)
-        if found is None:
-            continue
-        top, left = corner = (found.box[0], found.box[1])
-        ids = found.mask[..., 0]
-        core: Box = (block[0] - top, block[1] - left, block[2] - top, block[3] - left)
-        own = first_in(ids, core)
-        if own.any():
-            merged.append(cropped(np.where(own[ids], ids, 0), found.mask, corner))
+        settled_piece = _load(plan, "settled", number)
+        if settled_piece is not None:
+            merged += _of_stains(settled_piece, block, counterstain, foreground)
     return merged
+
+
+def _of_stains(
+    found: Piece,
+    block: Box,
+    counterstain: int,
+    foreground: Callable[[Box], np.ndarray],
+) -> list[Piece]:
+    """Return those of a tile's nuclei that are a block's own, debris left out."""
+    top, left = corner = (found.box[0], found.box[1])
+    ids, classes = found.mask[..., 0], found.mask[..., 1]
+    core: Box = (block[0] - top, block[1] - left, block[2] - top, block[3] - left)
+    ids = np.where((classes > 0) & first_in(ids, core)[ids], ids, 0)
+    if (classes[ids > 0] > counterstain).any():
+        beside = not_found(
+            np.where(classes > counterstain, ids, 0), foreground(found.box)
+        )
+        ids = np.where(classes > counterstain, beside, ids)
+        classes = np.minimum(classes, counterstain)
+    if not ids.any():
+        return []
+    return [cropped(ids, np.stack([ids, classes], axis=-1), corner)]

@@ -123,7 +123,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         are, all of them foreground; any other range is brought to it.
     augment : bool, default=True
         Whether images are flipped, turned, and changed in contrast in training.
-    threshold : float or (float, float), default=(0.6, 0.75)
+    threshold : float or (float, float), default=(0.6, 0.7)
         Value of a map above which a pixel belongs to an object; of two, the region
         that it is in must pass the second somewhere. 0.5 in [1]_.
     min_area : float, default=0.0
@@ -266,7 +266,7 @@ class ClassActivationMapper(  # type: ignore[call-arg]
         refinement: str | ClusterRefinement | None = "cluster",
         value_range: tuple[float, float] | None = None,
         augment: bool = True,
-        threshold: float | tuple[float, float] = (0.6, 0.75),
+        threshold: float | tuple[float, float] = (0.6, 0.7),
         min_area: float = 0.0,
         require_presence: bool = False,
         max_epochs: int = 20,

@@ -149,7 +149,7 @@ def check_threshold(threshold: float | Sequence[float]) -> tuple[float, float]:
     if not 0 < low <= high < 1:
         raise ValueError(
             f"threshold={threshold!r}: a number between 0 and 1 is expected, or two, "
-            "the second of which a region must pass somewhere, such as (0.6, 0.75)."
+            "the second of which a region must pass somewhere, such as (0.6, 0.7)."
         )
     return low, high
 

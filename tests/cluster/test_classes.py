@@ -381,6 +381,47 @@ def test_one_chromogen_does_not_hide_another():
     assert [mask[center][1] for center in centers] == [1] * len(centers)
 
 
+def _density_image(density, seed=0):
+    """An image of 8 bits of some optical densities, with a little noise."""
+    light = 255 * np.power(10.0, -density)
+    noise = np.random.default_rng(seed).normal(0, 1, density.shape)
+    return np.clip(np.rint(light + noise), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("hue", [(0.27, 0.57, 0.78), (0.6, 0.55, 0.55)])
+def test_black_nuclei_are_whole_whatever_hue_is_left(hue):
+    # In the middle of each 8 bits leave no colour but noise, or a bluish one.
+    rows, columns = np.mgrid[:160, :160]
+    brown, black = np.array([0.27, 0.57, 0.78]), np.array(hue)
+    density = np.full((160, 160, 3), 0.02)
+    expected = []
+    for row, column in ((35, 40), (40, 115), (115, 45), (120, 118)):
+        distance = np.hypot(rows - row, columns - column)
+        density[distance < 16] = 1.2 * brown
+        density[distance < 13] = 3.2 * black
+        expected.append(distance < 15)
+    mask = _clusterer().fit_predict([_density_image(density)])[0]
+    assert not (mask[..., 1] == 2).any()
+    assert len(np.unique(mask[..., 0])) == 5
+    for disc in expected:
+        assert len(np.unique(mask[..., 0][disc])) == 1
+
+
+def test_what_is_faint_among_black_nuclei_is_negative():
+    rows, columns = np.mgrid[:200, :200]
+    brown = np.array([0.27, 0.57, 0.78])
+    places = [(r, c) for r in (30, 80, 130) for c in (30, 80, 130, 180)]
+    for strong, n_positive in ((2.4, 11), (0.7, 12)):
+        density = np.full((200, 200, 3), 0.02)
+        for number, (row, column) in enumerate(places):
+            amount = 0.35 if number == 5 else strong
+            density[np.hypot(rows - row, columns - column) < 13] = amount * brown
+        mask = _clusterer().fit_predict([_density_image(density)])[0]
+        classes = [int(mask[row, column, 1]) for row, column in places]
+        assert classes.count(1) == n_positive
+        assert classes[5] == (2 if n_positive == 11 else 1)
+
+
 def test_a_black_image_is_empty():
     black = np.zeros((50, 50, 3), np.float32)
     stray = black.copy()

@@ -7,6 +7,7 @@ from psmlearn import SemanticClusterer
 from psmlearn.cluster._clumps import (
     drop_slivers,
     drop_small_among,
+    faint_among,
     split_clumps,
 )
 
@@ -84,6 +85,45 @@ def test_small_ones_are_dropped_among_dark_ones_only():
         assert np.unique(kept).tolist() == left
 
 
+def test_a_dark_clump_in_a_section_that_is_not_black_stays_as_it_was():
+    mask, _, height = clump()
+    ids = np.pad(mask.astype(np.int32), ((0, 120), (0, 0)))
+    stain = dark(ids)
+    for number, disc in enumerate(discs([(100, 30), (150, 30)], 24, ids.shape), 2):
+        ids[disc], stain[disc] = number, 0.3
+    height = np.pad(height, ((0, 120), (0, 0)), mode="edge")
+    assert split_clumps(ids, stain, height, diameter=DIAMETER) is ids
+    stain[ids > 0] = 1.5
+    assert split_clumps(ids, stain, height, diameter=DIAMETER) is not ids
+
+
+def test_a_few_dark_ones_make_no_black_section():
+    # The dark ones lie together, at one end of a section of many pale ones.
+    ids = np.zeros((60, 1200), np.int32)
+    columns = np.arange(5, 1180, 30)
+    for number, column in enumerate(columns, start=1):
+        ids[20:40, column : column + 20] = number
+    ids[50:54, 5:9] = len(columns) + 1
+    stain = np.where(ids > 6, 0.4, 2.2)
+    stain[50:54, 5:9] = 2.2
+    kept = drop_small_among(ids, 0.3, diameter=20, stain=stain)
+    np.testing.assert_array_equal(kept, ids)
+    assert not faint_among(ids, stain, 0.35, diameter=20).any()
+    black = np.where(ids % 5 == 3, 0.4, 2.2)
+    assert len(columns) + 1 not in drop_small_among(ids, 0.3, diameter=20, stain=black)
+    faint = np.unique(ids[faint_among(ids, black, 0.35, diameter=20)])
+    assert faint.tolist() == list(range(3, len(columns) + 1, 5))
+
+
+def test_small_ones_may_be_compared_with_others():
+    ids = np.zeros((60, 60), np.int32)
+    ids[10:16, 10:16] = 5
+    among = ids.copy()
+    among[30:55, 30:55] = 8
+    np.testing.assert_array_equal(drop_small_among(ids, 0.3, diameter=20), ids)
+    assert not drop_small_among(ids, 0.3, diameter=20, among=among).any()
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 200)])
 def test_small_images_have_clumps_too(shape):
     ids = np.ones(shape, np.int32)
@@ -93,6 +133,8 @@ def test_small_images_have_clumps_too(shape):
     np.testing.assert_array_equal(kept > 0, ids > 0)
     drop_small_among(ids, 0.5, diameter=2)
     drop_slivers(ids, ids == 0)
+    assert faint_among(ids, dark(ids), 0.5, diameter=2).shape == shape
+    assert not faint_among(np.zeros_like(ids), dark(ids), 0.5, diameter=2).any()
 
 
 def test_what_is_small_depends_on_the_neighbours():

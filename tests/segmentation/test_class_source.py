@@ -45,12 +45,44 @@ def test_a_nucleus_that_is_cut_keeps_its_larger_part():
     assert merged[..., 0].tolist() == [[0, 1, 2, 2, 2, 2]]
 
 
-def test_the_network_names_no_chromogen_and_the_stain_no_counterstain():
+def test_the_network_names_no_chromogen_and_the_stain_fills_its_gaps():
     network = _stack([[1, 1, 0, 0]], [[1, 1, 0, 0]])
-    stain = _stack([[0, 0, 0, 4]], [[0, 0, 0, 2]])
+    stain = _stack([[0, 0, 0, 4]], [[0, 0, 0, 3]])
     merged = put_stained_first(network, stain, 2)
-    assert merged[..., 0].tolist() == [[1, 1, 0, 0]]
-    assert merged[..., 1].tolist() == [[2, 2, 0, 0]]
+    assert merged[..., 0].tolist() == [[1, 1, 0, 2]]
+    assert merged[..., 1].tolist() == [[2, 2, 0, 2]]
+
+
+def test_what_is_faint_for_a_chromogen_is_put_first_as_a_counterstain():
+    network = _stack([[1, 1, 1, 1, 2, 2]], [[1] * 6])
+    stain = _stack([[0, 6, 6, 6, 0, 9]], [[0, 2, 2, 2, 0, 1]])
+    merged = put_stained_first(network, stain, 2)
+    assert merged[..., 1].tolist() == [[0, 2, 2, 2, 0, 1]]
+    assert np.unique(merged[..., 0]).tolist() == [0, 1, 2]
+
+
+def test_debris_of_a_chromogen_is_no_nucleus_of_the_network_either():
+    network = _stack([[1, 1, 0, 2, 2, 2]], [[2] * 3 + [1] * 3])
+    stain = _stack([[3, 3, 3, 0, 0, 0]], [[0] * 6])
+    merged = put_stained_first(network, stain, 2)
+    assert merged[..., 0].tolist() == [[0, 0, 0, 1, 1, 1]]
+    assert merged[..., 1].tolist() == [[0, 0, 0, 2, 2, 2]]
+
+
+@pytest.mark.parametrize(("n_found", "is_kept"), [(0, True), (3, True), (4, False)])
+def test_pale_nuclei_count_where_the_network_has_found_next_to_nothing(
+    n_found, is_kept
+):
+    # Of 40 pixels: less than a tenth, or not.
+    stain = np.zeros((8, 20, 2), int)
+    stain[2:6, 5:15] = [17, 3]
+    network = np.zeros((8, 20, 2), int)
+    network[2:6, 15:18] = [1, 2]
+    network[2, 15 - n_found : 15] = [1, 2]
+    merged = put_stained_first(network, stain, 2)
+    assert len(np.unique(merged[..., 0])) == (3 if is_kept else 2)
+    assert (merged[..., 0] > 0).sum() == 12 + (40 if is_kept else n_found)
+    assert set(np.unique(merged[..., 1])) == {0, 2}
 
 
 def test_empty_masks_stay_empty():

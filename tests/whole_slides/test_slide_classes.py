@@ -89,6 +89,40 @@ def test_chromogens_of_a_slide_of_one_tile_are_those_of_its_image(
     assert min(counts) >= 10
 
 
+def test_stains_tell_in_a_slide_what_they_tell_in_its_image(
+    model, picture, tmp_path, monkeypatch
+):
+    """Debris, the faint and the pale, as a clusterer might tell them."""
+    told = np.zeros((*SHAPE, 2), np.int32)
+    found = model.segmenter_.predict([picture])[0]
+    network = found[..., 0] > 0
+    places = [(r, c) for r in range(20, 280, 40) for c in range(20, 360, 40)]
+    for number, (row, column) in enumerate(places, start=1):
+        told[row : row + 12, column : column + 12] = [number, number % 4]
+    monkeypatch.setattr(
+        type(model.labeler_), "_stained_masks", lambda self, X: [told.copy()]
+    )
+    expected = model.predict([picture])[0]
+    covered = [network[r : r + 12, c : c + 12].mean() for r, c in places]
+    kinds = [(n % 4, c < 0.1) for n, c in enumerate(covered, start=1)]
+    assert {(3, True), (3, False)} <= set(kinds)
+    for (row, column), (kind, is_new) in zip(places, kinds, strict=True):
+        patch = expected[row : row + 12, column : column + 12]
+        if kind in (1, 2):
+            assert (patch[..., 1] == kind).all()
+        elif kind == 0:
+            assert not patch.any()
+        elif is_new:
+            assert patch[0, 0, 1] in (0, 2) and (patch[..., 1] == 2).any()
+    slide = _with_classes(_segmented(model, picture, tmp_path, block_size=150))
+    # A speck that the network's decoding drops may count as found in a slide.
+    assert (slide[..., 1] == expected[..., 1]).mean() > 0.995
+    for (row, column), (kind, _) in zip(places, kinds, strict=True):
+        if kind < 3:
+            patch = np.s_[row : row + 12, column : column + 12, 1]
+            np.testing.assert_array_equal(slide[patch], expected[patch])
+
+
 def test_chromogens_of_many_tiles_do_not_hang_on_blocks(model, picture, tmp_path):
     segmenter = clone(model.segmenter_)
     small = PseudoLabelSegmenter(classes="ki67")
