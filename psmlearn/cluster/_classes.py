@@ -60,7 +60,7 @@ _WEAK = 2 / 3
 _CAP = 3.0
 # Optical density, over all channels, beyond which 8 bits tell no colour; a black blot
 # is a chromogen's where this part of it looks like it.
-_SATURATED, _LEAST_KNOWN = 2.2, 0.3
+_SATURATED, _LEAST_KNOWN = 2.5, 0.3
 # How near to a chromogen's nucleus nothing else is looked for, in micrometres.
 _RIM = 0.5
 # Its rim ends where its smoothed mask is below this.
