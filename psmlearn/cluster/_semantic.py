@@ -142,7 +142,9 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         counterstain must exceed its surroundings somewhere in a nucleus of its
         class, and by two fifths on its average (the smaller, the more); what fails
         is none. What counts as positive is a convention: raise it where faintly
-        brown nuclei are negative.
+        brown nuclei are negative. Where a section is stained black (the mean amount
+        in the stain's nuclei above 1.25), a nucleus with less than 0.22 of the amount
+        usual around it is of the counterstain, with `instances`.
     min_contrast : float or "auto", default="auto"
         Optical density of haematoxylin by which the foreground's mean must exceed
         the rest of the image. If it does not, only objects that stand out by half
@@ -172,9 +174,10 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         Radius in micrometres of the disc that the foreground is opened by.
     instances : bool, default=True
         Whether touching nuclei are split. If not, an object is what hangs together.
-        With several classes clumps of a chromogen's nuclei are also split by contours
-        in the light that it takes least of, and dropped are nuclei far smaller than
-        those of their class around them, and rims along a chromogen's nuclei.
+        With several classes clumps of a chromogen's nuclei are, in black sections,
+        also split by contours in the light that it takes least of, and those far
+        smaller than others around them dropped; so are small nuclei of the
+        counterstain, and rims along a chromogen's nuclei.
     objects : {"auto", "contours", "clusters"}, default="auto"
         What draws the outline of nuclei. "contours": for each nucleus the contour of
         haematoxylin that is the most even and the steepest for its surroundings, of

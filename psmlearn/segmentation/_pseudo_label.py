@@ -108,8 +108,9 @@ class PseudoLabelSegmenter(MetaEstimatorMixin, BaseImageEstimator):
         With several classes, what tells them in prediction. "stain": the labeler, if
         it is a :class:`SemanticClusterer` or a Pipeline that ends with one,
         finds the nuclei of the chromogens in the image, and the network those of the
-        counterstain, which are pale and hard to tell from the ground. "network": it
-        tells all of them; `predict_proba` always is its own.
+        counterstain, which are pale and hard to tell from the ground; of these the
+        labeler's count as well where the network finds nothing. "network": it tells
+        all of them; `predict_proba` always is its own.
     n_rounds : int or "auto", default="auto"
         Rounds of training. From the second on the masks are the segmenter's own,
         pixels of doubt unknown; labels of images no longer play a part. "auto" is 2
