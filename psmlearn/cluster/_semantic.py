@@ -388,8 +388,12 @@ class SemanticClusterer(  # type: ignore[call-arg]  # scikit-learn's keyword
         if self.fit_scope == "all":
             shared = clusterer.share(images, pixel_sizes, self._progress)
             clusterer = replace(clusterer, shared=shared)
+        # What stains tell is as large as the masks, and not kept.
         found = [
-            clusterer.cluster(images[i], pixel_sizes[i], images.shown(i))
+            replace(
+                clusterer.cluster(images[i], pixel_sizes[i], images.shown(i)),
+                stained=None,
+            )
             for i in self._progress(len(images))
         ]
         self.labels_ = images.wrap([each.mask for each in found])
