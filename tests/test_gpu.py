@@ -58,9 +58,11 @@ def test_maps_of_gpu_and_cpu_agree(data, method, channel_weights):
     assert on_cpu(mapper)
     maps = mapper.transform(data.images)
     on_the_cpu = mapper.set_params(device="cpu").transform(data.images)
-    # Convolutions on a GPU round to 10 bits, which the steepest pixels show.
     apart = np.abs(maps - on_the_cpu)
-    assert np.quantile(apart, 0.999) < 0.01 and apart.max() < 0.05
+    if method == "layercam":  # 9 of 18,432 pixels by up to 0.02, on an H200
+        assert np.quantile(apart, 0.999) < 0.01 and apart.max() < 0.05
+    else:
+        assert apart.max() < 0.01
 
 
 def test_no_memory_stays_on_the_gpu_and_its_stream_is_left_alone(data):

@@ -175,12 +175,17 @@ def _of_stains(
     ids, classes = found.mask[..., 0], found.mask[..., 1]
     core: Box = (block[0] - top, block[1] - left, block[2] - top, block[3] - left)
     ids = np.where((classes > 0) & first_in(ids, core)[ids], ids, 0)
-    if (classes[ids > 0] > counterstain).any():
-        beside = not_found(
-            np.where(classes > counterstain, ids, 0), foreground(found.box)
-        )
-        ids = np.where(classes > counterstain, beside, ids)
-        classes = np.minimum(classes, counterstain)
     if not ids.any():
         return []
-    return [cropped(ids, np.stack([ids, classes], axis=-1), corner)]
+    own = cropped(ids, found.mask, corner)
+    ids, classes = own.mask[..., 0], own.mask[..., 1]
+    is_pale = classes > counterstain
+    if is_pale.any():
+        beside = not_found(np.where(is_pale, ids, 0), foreground(own.box))
+        ids = np.where(is_pale, beside, ids)
+        if not ids.any():
+            return []
+        classes = np.minimum(classes, counterstain)
+        corner = (own.box[0], own.box[1])
+        own = cropped(ids, np.stack([ids, classes], axis=-1), corner)
+    return [own]
